@@ -1,0 +1,172 @@
+#include "lib/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/mem.h"
+
+#define LINE_MAX_BYTES 2300
+
+atomic_int log_verbosity;
+
+/*
+ * Written at start and on RELOAD by the control role, read by everybody. The
+ * descriptor keeps its number for the life of the process; syslog(3) locks by
+ * itself.
+ */
+static atomic_bool to_stderr = true, to_syslog;
+static atomic_int file_fd = -1;
+static char *file_name; /* owned; control role only */
+static char *ident;	/* owned; syslog keeps a pointer to it */
+
+static int facility_of(const char *word)
+{
+	static const struct {
+		const char *word;
+		int facility;
+	} names[] = {
+		{"auth", LOG_AUTH},	{"authpriv", LOG_AUTHPRIV}, {"daemon", LOG_DAEMON},
+		{"user", LOG_USER},	{"local0", LOG_LOCAL0},	    {"local1", LOG_LOCAL1},
+		{"local2", LOG_LOCAL2}, {"local3", LOG_LOCAL3},	    {"local4", LOG_LOCAL4},
+		{"local5", LOG_LOCAL5}, {"local6", LOG_LOCAL6},	    {"local7", LOG_LOCAL7},
+	};
+
+	for (size_t i = 0; word && i < ARRAY_LEN(names); i++)
+		if (strcmp(word, names[i].word) == 0)
+			return names[i].facility;
+	return LOG_DAEMON;
+}
+
+static int open_file(const char *name)
+{
+	int fresh = open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644), have;
+
+	if (fresh < 0)
+		return -1;
+	have = atomic_load(&file_fd);
+	if (have < 0) {
+		atomic_store(&file_fd, fresh);
+		return 0;
+	}
+	/* Other threads may be writing: the number must go on meaning a log file. */
+	if (dup3(fresh, have, O_CLOEXEC) < 0) {
+		close(fresh);
+		return -1;
+	}
+	close(fresh);
+	return 0;
+}
+
+int log_configure(const struct log_setup *s)
+{
+	bool wants_file = s->file && s->file[0];
+
+	if (wants_file) {
+		if (open_file(s->file) < 0)
+			return -1;
+	} else if (atomic_load(&file_fd) >= 0) {
+		/* Keep the number occupied: a late writer must not hit somebody's socket. */
+		int null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+		if (null_fd >= 0) {
+			dup3(null_fd, atomic_load(&file_fd), O_CLOEXEC);
+			close(null_fd);
+		}
+	}
+	free(file_name);
+	file_name = wants_file ? xstrdup(s->file) : NULL;
+	if (s->to_syslog) {
+		char *fresh = xstrdup(s->syslog_ident ? s->syslog_ident : "pgbouncer");
+
+		closelog();
+		openlog(fresh, LOG_PID, facility_of(s->syslog_facility));
+		free(ident);
+		ident = fresh;
+	}
+	atomic_store(&to_syslog, s->to_syslog);
+	atomic_store(&to_stderr, s->to_stderr);
+	return 0;
+}
+
+void log_reopen(void)
+{
+	if (file_name && open_file(file_name) < 0)
+		log_error("could not reopen logfile '%s': %s", file_name, strerror(errno));
+}
+
+/* Newline becomes newline + tab, other control bytes '?'; returns the length, without trailing blanks. */
+static size_t tidy(const char *from, char *to, size_t cap)
+{
+	size_t n = 0;
+
+	for (; *from && n + 2 < cap; from++) {
+		unsigned char c = (unsigned char)*from;
+
+		if (c == '\n') {
+			to[n++] = '\n';
+			to[n++] = '\t';
+		} else if ((c < 0x20 && c != '\t') || c == 0x7f)
+			to[n++] = '?';
+		else
+			to[n++] = (char)c;
+	}
+	while (n > 0 && strchr(" \t\r\n", to[n - 1]))
+		n--;
+	return n;
+}
+
+static void write_all(int fd, const char *line, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, line, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return; /* nowhere to report it */
+		line += n;
+		len -= (size_t)n;
+	}
+}
+
+void log_line(enum log_level level, const char *fmt, ...)
+{
+	static const char *const names[] = {"FATAL", "ERROR", "WARNING", "LOG", "DEBUG", "NOISE"};
+	static const int priorities[] = {LOG_CRIT, LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG, LOG_DEBUG};
+	char text[LINE_MAX_BYTES - 100], line[LINE_MAX_BYTES], stamp[40], zone[16];
+	int saved_errno = errno, head;
+	struct timeval tv;
+	struct tm tm;
+	size_t n;
+	va_list ap;
+
+	if (!log_enabled(level))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	gettimeofday(&tv, NULL);
+	localtime_r(&tv.tv_sec, &tm);
+	strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", &tm);
+	strftime(zone, sizeof(zone), "%Z", &tm);
+	head = snprintf(line, sizeof(line), "%s.%03d %s [%d] %s ", stamp, (int)(tv.tv_usec / 1000), zone,
+			(int)getpid(), names[level]);
+	n = (size_t)head + tidy(text, line + head, sizeof(line) - (size_t)head - 1);
+	line[n] = '\n';
+	if (atomic_load_explicit(&to_stderr, memory_order_relaxed))
+		write_all(2, line, n + 1);
+	if (atomic_load_explicit(&file_fd, memory_order_relaxed) >= 0)
+		write_all(atomic_load(&file_fd), line, n + 1);
+	if (level <= LEVEL_LOG && atomic_load_explicit(&to_syslog, memory_order_relaxed))
+		syslog(priorities[level], "%s %.*s", names[level], (int)(n - (size_t)head), line + head);
+	errno = saved_errno;
+}

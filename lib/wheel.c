@@ -1,0 +1,105 @@
+#include "lib/wheel.h"
+
+#define LEVEL_BITS 6
+#define SLOT_MASK (WHEEL_SLOTS - 1)
+
+void wheel_init(struct wheel *w, usec_t now)
+{
+	for (int l = 0; l < WHEEL_LEVELS; l++)
+		for (int s = 0; s < WHEEL_SLOTS; s++)
+			list_init(&w->slots[l][s]);
+	w->tick = now / WHEEL_SLOT_USEC;
+	w->count = 0;
+}
+
+void wheel_node_init(struct wheel_node *n)
+{
+	list_init(&n->link);
+	n->due = 0;
+}
+
+/* The slot whose emptying is the first moment at or after due. */
+static int64_t tick_of(usec_t due)
+{
+	return (due + WHEEL_SLOT_USEC - 1) / WHEEL_SLOT_USEC;
+}
+
+static void place(struct wheel *w, struct wheel_node *n)
+{
+	int64_t at = tick_of(n->due), ahead;
+	int level = 0;
+
+	if (at <= w->tick)
+		at = w->tick + 1;
+	ahead = at - w->tick;
+	if (ahead >= (int64_t)1 << (LEVEL_BITS * WHEEL_LEVELS))
+		at = w->tick + ((int64_t)1 << (LEVEL_BITS * WHEEL_LEVELS)) - 1;
+	while (level < WHEEL_LEVELS - 1 &&
+	       (at >> (LEVEL_BITS * level)) - (w->tick >> (LEVEL_BITS * level)) >= WHEEL_SLOTS)
+		level++;
+	if ((at >> (LEVEL_BITS * level)) - (w->tick >> (LEVEL_BITS * level)) >= WHEEL_SLOTS)
+		at = ((w->tick >> (LEVEL_BITS * level)) + SLOT_MASK) << (LEVEL_BITS * level);
+	list_add_tail(&w->slots[level][(at >> (LEVEL_BITS * level)) & SLOT_MASK], &n->link);
+}
+
+void wheel_file(struct wheel *w, struct wheel_node *n, usec_t due)
+{
+	wheel_forget(w, n);
+	n->due = due > 0 ? due : 1;
+	w->count++;
+	place(w, n);
+}
+
+void wheel_forget(struct wheel *w, struct wheel_node *n)
+{
+	if (n->due == 0)
+		return;
+	list_del(&n->link);
+	n->due = 0;
+	w->count--;
+}
+
+void wheel_advance(struct wheel *w, usec_t now, struct list *out)
+{
+	int64_t until = now / WHEEL_SLOT_USEC;
+
+	if (w->count == 0 && until > w->tick)
+		w->tick = until;
+	while (w->tick < until) {
+		struct list moving;
+
+		w->tick++;
+		list_init(&moving);
+		/* A coarser slot is spread over the finer ones when its first tick comes. */
+		for (int l = WHEEL_LEVELS - 1; l > 0; l--)
+			if ((w->tick & (((int64_t)1 << (LEVEL_BITS * l)) - 1)) == 0)
+				list_splice_tail(&moving,
+						 &w->slots[l][(w->tick >> (LEVEL_BITS * l)) & SLOT_MASK]);
+		list_splice_tail(&moving, &w->slots[0][w->tick & SLOT_MASK]);
+		LIST_FOR_SAFE(node, &moving) {
+			struct wheel_node *n = LIST_ENTRY(node, struct wheel_node, link);
+
+			list_del(node);
+			if (tick_of(n->due) <= w->tick) {
+				n->due = 0;
+				w->count--;
+				list_add_tail(out, node);
+			} else
+				place(w, n);
+		}
+	}
+}
+
+usec_t wheel_next(const struct wheel *w)
+{
+	if (w->count == 0)
+		return -1;
+	for (int l = 0; l < WHEEL_LEVELS; l++) {
+		int64_t base = w->tick >> (LEVEL_BITS * l);
+
+		for (int64_t i = 1; i <= WHEEL_SLOTS; i++)
+			if (!list_empty(&w->slots[l][(base + i) & SLOT_MASK]))
+				return ((base + i) << (LEVEL_BITS * l)) * WHEEL_SLOT_USEC;
+	}
+	return (w->tick + 1) * WHEEL_SLOT_USEC;
+}

@@ -1,0 +1,1 @@
+# admin: filled in below as the room grows.

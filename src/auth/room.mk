@@ -1,0 +1,1 @@
+# auth: filled in below as the room grows.

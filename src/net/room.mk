@@ -1,0 +1,1 @@
+# net: filled in below as the room grows.

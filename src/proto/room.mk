@@ -1,0 +1,1 @@
+# proto: filled in below as the room grows.

@@ -1,0 +1,1 @@
+# token: filled in below as the room grows.

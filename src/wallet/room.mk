@@ -1,0 +1,1 @@
+# wallet: filled in below as the room grows.
