@@ -1,0 +1,114 @@
+/*
+ * auth/auth.h - how a client proves who it is: one file a method, one interface.
+ *
+ * A method is a row in a table. It is fed the client's password messages and
+ * answers with a verdict; it has no socket, no pool and no clock of its own.
+ * The owner (pool/client.c) drives it and knows no method by name.
+ *
+ *	v = auth_start(a, out);			what to send first is in out
+ *	v = auth_message(a, body, out);		body of a 'p' message
+ *	auth_end(a);				wipes secrets
+ *
+ * AUTH_PENDING: something must be done elsewhere first; a->need says what.
+ * For NEED_WORK the owner runs auth_work(a) off the loop (nobody else touches
+ * a meanwhile) and then calls auth_resume().
+ *
+ * AUTH_REJECT: a->reject says what the client sees and what the log says.
+ *
+ * Rules: behaviour specification sections 6 and 7, ecdsa-login.md 2, 9, 10.
+ * Tests: test/unit/test_auth.c
+ */
+#ifndef AUTH_AUTH_H
+#define AUTH_AUTH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/buf.h"
+#include "lib/span.h"
+#include "wallet/address.h"
+
+enum auth_verdict { AUTH_OK, AUTH_CONTINUE, AUTH_PENDING, AUTH_REJECT };
+enum auth_need { NEED_NOTHING, NEED_WORK };
+
+/* Spelled in auth_type and HBA files; the order is that of auth_method_names. */
+enum auth_kind {
+	AUTH_KIND_ANY,
+	AUTH_KIND_TRUST,
+	AUTH_KIND_PLAIN,
+	AUTH_KIND_MD5,
+	AUTH_KIND_SCRAM,
+	AUTH_KIND_ECDSA,
+	AUTH_KINDS
+};
+
+struct scram_keys { /* what pass-through needs; wiped after use */
+	uint8_t client_key[32], server_key[32];
+	bool known;
+};
+
+/* A SCRAM secret derived from a plain password, kept by the owner per user. */
+struct scram_verifier {
+	uint8_t salt[16];
+	int iterations;
+	uint8_t stored_key[32], server_key[32];
+	bool known;
+};
+
+struct wallet_policy; /* wallet/check.h */
+
+/* All borrowed, and outliving the auth. */
+struct auth_input {
+	enum auth_kind kind;
+	const char *user;	    /* as the client sent it */
+	const char *secret;	    /* stored secret; NULL: no such user, or a NULL password: must fail at the end */
+	bool is_mock;		    /* no such user: same dialogue, always fails */
+	int scram_iterations;	    /* for derived and mock secrets */
+	const uint8_t *mock_nonce;  /* 32 random bytes of this process */
+	const struct scram_verifier *verifier; /* cached for a plain secret, or NULL */
+	/* ecdsa only */
+	const struct wallet_policy *wallet_policy;
+	int64_t (*wall_clock)(void);			   /* whole seconds, CLOCK_REALTIME */
+	bool (*wallet_allowed)(void *ctx, const struct wallet_address *); /* asked only about proven signers */
+	void *wallet_ctx;
+};
+
+struct auth_reject {
+	char sqlstate[6];
+	char text[192];	  /* to the client, FATAL */
+	char reason[320]; /* to the log; "" when the text says it all */
+};
+
+struct auth_method;
+
+struct auth {
+	const struct auth_input *in; /* borrowed */
+	const struct auth_method *method;
+	void *state; /* owned by the method */
+	enum auth_need need;
+	struct auth_reject reject;
+	/* results of AUTH_OK */
+	struct scram_keys keys;		 /* known after SCRAM with a stored SCRAM secret */
+	struct scram_verifier derived;	 /* known when one was derived: the owner may cache it */
+	bool is_wallet;
+	struct wallet_address wallet;	 /* proven signer */
+	/* the audit line of a wallet login, key=value, for success and refusal; "" otherwise */
+	char audit[512];
+};
+
+/* a must be zeroed. in is borrowed until auth_end(). */
+enum auth_verdict auth_start(struct auth *a, const struct auth_input *in, struct buf *out);
+/* body: of one password message, without its header. It is the owner's and is wiped by the owner. */
+enum auth_verdict auth_message(struct auth *a, struct span body, struct buf *out);
+/* Longest body a method takes at this moment; above it the owner calls auth_too_long() instead of reading on. */
+uint32_t auth_max_body(const struct auth *a);
+enum auth_verdict auth_too_long(struct auth *a);
+void auth_work(struct auth *a); /* in a helper thread */
+enum auth_verdict auth_resume(struct auth *a, struct buf *out);
+void auth_end(struct auth *a); /* harmless if called twice */
+
+/* -1 when the word names no method that exists here. */
+int auth_kind_by_name(const char *name);
+extern const char *const auth_method_names[AUTH_KINDS];
+
+#endif

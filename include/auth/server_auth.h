@@ -1,0 +1,41 @@
+/*
+ * auth/server_auth.h - how the pooler proves itself to a server.
+ *
+ * Fed the Authentication messages ('R') of a server, it answers what to send.
+ * Passwords of any form, or SCRAM keys passed through from a client's login.
+ * Iteration counts of a server above SERVER_SCRAM_ITERATIONS_MAX are refused,
+ * and nonce and salt lengths are bounded (attacks.md row 20).
+ *
+ * Rules: behaviour specification sections 7 and 13.  Tests: test/unit/test_auth.c
+ */
+#ifndef AUTH_SERVER_AUTH_H
+#define AUTH_SERVER_AUTH_H
+
+#include "auth/auth.h"
+
+#define SERVER_SCRAM_ITERATIONS_MAX 10000000
+
+struct server_auth {
+	/* set by the owner; borrowed */
+	const char *user;
+	const char *secret;		/* stored text of any form, or NULL */
+	const struct scram_keys *keys;	/* or NULL */
+	/* results */
+	char log_text[256];    /* why it failed, for the log */
+	char client_text[160]; /* for waiting clients: "server login failed: wrong password type"; "" when none */
+	char close_text[128];  /* close reason: "failed to answer authreq" ... */
+	bool was_ok;	       /* AuthenticationOk was seen */
+	void *scram;	       /* owned */
+};
+
+/*
+ * AUTH_CONTINUE: send out (may be empty) and read on. AUTH_OK: AuthenticationOk came.
+ * AUTH_PENDING: run server_auth_work() off the loop, then server_auth_resume().
+ * AUTH_REJECT: see the texts.
+ */
+enum auth_verdict server_auth_message(struct server_auth *, struct span body, struct buf *out);
+void server_auth_work(struct server_auth *);
+enum auth_verdict server_auth_resume(struct server_auth *, struct buf *out);
+void server_auth_end(struct server_auth *); /* wipes; harmless if called twice */
+
+#endif

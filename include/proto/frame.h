@@ -1,0 +1,42 @@
+/*
+ * proto/frame.h - where a message begins and ends.
+ *
+ * Two shapes (PostgreSQL docs, "Message Formats"): a type byte and an int32
+ * length that counts itself; and, before the start-up is over, an int32
+ * length and an int32 code without a type byte, told apart by a first byte 0.
+ *
+ * Tests: test/unit/test_proto.c
+ */
+#ifndef PROTO_FRAME_H
+#define PROTO_FRAME_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum proto_verdict { PROTO_OK, PROTO_MORE, PROTO_BAD };
+
+/* Codes of messages without a type byte. */
+#define PROTO_V3 196608u	 /* 3.0; the low 16 bits are the minor version */
+#define PROTO_V2 131072u
+#define PROTO_CANCEL 80877102u
+#define PROTO_SSL 80877103u
+#define PROTO_GSSENC 80877104u
+
+struct frame {
+	uint8_t type;	   /* 0 for a start-up style message */
+	uint32_t code;	   /* start-up style only */
+	size_t header_len; /* 5, or 8 */
+	size_t len;	   /* of the whole message, header included */
+};
+
+/*
+ * Reads the header at bytes. PROTO_MORE: fewer than 5 (8) bytes there.
+ * PROTO_BAD: a length below the header's or above max_packet, or a start-up
+ * style message above 65535 bytes. allow_startup says whether a first byte 0
+ * may begin a start-up style message; where not, it is PROTO_BAD.
+ * The body need not be there.
+ */
+enum proto_verdict frame_parse(const uint8_t *bytes, size_t len, uint32_t max_packet, int allow_startup,
+			       struct frame *);
+
+#endif
