@@ -3,9 +3,11 @@ noinst_LIBRARIES += librooms_lib.a
 LIB_ROOM = librooms_lib.a
 librooms_lib_a_SOURCES = \
 	lib/buf.c include/lib/buf.h \
+	lib/file.c include/lib/file.h \
 	lib/hash.c include/lib/hash.h \
 	lib/hex.c include/lib/hex.h \
 	lib/keccak.c include/lib/keccak.h \
+	lib/ini.c include/lib/ini.h \
 	lib/log.c include/lib/log.h \
 	lib/mem.c include/lib/mem.h \
 	lib/wheel.c include/lib/wheel.h \
