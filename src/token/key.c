@@ -50,7 +50,8 @@ static void warn_if_others_may_read(const char *path, int fd)
 	struct stat st;
 
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & (S_IRWXG | S_IRWXO)))
-		complain("warning: %s can be used by others (mode %04o); chmod 600 it", path, (unsigned)st.st_mode & 07777);
+		complain("warning: %s can be used by others (mode %04o); chmod 600 it", path,
+			 (unsigned)st.st_mode & 07777);
 }
 
 int key_from_file(const char *path, struct wallet_key *out)

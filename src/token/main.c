@@ -48,7 +48,8 @@ static const char usage[] =
 	"  --help           this text\n"
 	"  --version        the version\n"
 	"\n"
-	"  PGPASSWORD=$(pg-ecdsa-token --key wallet.key) psql -h HOST -U \"$(pg-ecdsa-token --key wallet.key --address)\"\n";
+	"  export PGUSER=$(pg-ecdsa-token --key wallet.key --address)\n"
+	"  PGPASSWORD=$(pg-ecdsa-token --key wallet.key) psql -h HOST\n";
 
 struct options {
 	const char *key_file, *key_variable, *new_file, *check_user; /* borrowed from argv; NULL: not given */

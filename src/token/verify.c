@@ -27,12 +27,13 @@ static const char *sentence(enum ecdsa_reason reason)
 	case ECDSA_FORMAT_DISABLED:
 		return "the password is in a format that is not enabled; <seconds>:0x<signature> is";
 	case ECDSA_TIMESTAMP_MALFORMED:
-		return "the timestamp is not a plain decimal number: digits only, no sign, space, point or leading zero";
+		return "the timestamp is not a plain decimal number: digits only, no sign, space, point "
+		       "or leading zero";
 	case ECDSA_TIMESTAMP_OVERFLOW:
 		return "the timestamp is larger than any time: above 2^63-1";
 	case ECDSA_SIGNATURE_LENGTH:
-		return "the signature has the wrong length: 130 hexadecimal digits are expected, or 128 in compact form, "
-		       "with nothing behind them";
+		return "the signature has the wrong length: 130 hexadecimal digits are expected, or 128 in compact "
+		       "form, with nothing behind them";
 	case ECDSA_SIGNATURE_NOT_HEX:
 		return "the signature contains something that is not a hexadecimal digit";
 	case ECDSA_V_OUT_OF_RANGE:
