@@ -5,6 +5,7 @@ librooms_lib_a_SOURCES = \
 	lib/buf.c include/lib/buf.h \
 	lib/hash.c include/lib/hash.h \
 	lib/hex.c include/lib/hex.h \
+	lib/keccak.c include/lib/keccak.h \
 	lib/log.c include/lib/log.h \
 	lib/mem.c include/lib/mem.h \
 	lib/wheel.c include/lib/wheel.h \
