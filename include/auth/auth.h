@@ -90,7 +90,7 @@ struct auth {
 	struct auth_reject reject;
 	/* results of AUTH_OK */
 	struct scram_keys keys;		 /* known after SCRAM with a stored SCRAM secret */
-	struct scram_verifier derived;	 /* known when one was derived: the owner may cache it */
+	struct scram_verifier derived;	 /* known when one was derived, also on AUTH_REJECT: the owner may cache it */
 	bool is_wallet;
 	struct wallet_address wallet;	 /* proven signer */
 	/* the audit line of a wallet login, key=value, for success and refusal; "" otherwise */
@@ -106,7 +106,7 @@ uint32_t auth_max_body(const struct auth *a);
 enum auth_verdict auth_too_long(struct auth *a);
 void auth_work(struct auth *a); /* in a helper thread */
 enum auth_verdict auth_resume(struct auth *a, struct buf *out);
-/* Frees the state and wipes keys and derived; the texts and the wallet stay. Harmless if called twice. Not while auth_work() runs. */
+/* Frees the state, wipes keys and derived; texts and wallet stay. Harmless if called twice; not while auth_work() runs. */
 void auth_end(struct auth *a);
 
 /* -1 when the word names no method that exists here. */

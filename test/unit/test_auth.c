@@ -555,7 +555,7 @@ static void derived_verifiers_can_be_kept_and_used_again(void **state)
 	assert_int_equal(auth_start(&a, &in, &out), AUTH_CONTINUE);
 	assert_int_equal(auth_message(&a, span_of(BYTES("SCRAM-SHA-256\0\0\0\0\014n,,n=,r=abcd")), &out), AUTH_CONTINUE);
 	auth_end(&a);
-	/* A login that found out nothing else may still leave one when refused; a message during the work may not pass. */
+	/* Without one there is, and a message that comes meanwhile ends the login. */
 	memset(&a, 0, sizeof(a));
 	in.verifier = NULL;
 	buf_clear(&out);
