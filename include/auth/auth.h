@@ -106,7 +106,7 @@ uint32_t auth_max_body(const struct auth *a);
 enum auth_verdict auth_too_long(struct auth *a);
 void auth_work(struct auth *a); /* in a helper thread */
 enum auth_verdict auth_resume(struct auth *a, struct buf *out);
-/* Frees the state, wipes keys and derived; texts and wallet stay. Harmless if called twice; not while auth_work() runs. */
+/* Frees the state, wipes keys and derived; texts and wallet stay. Harmless if called twice; not during auth_work(). */
 void auth_end(struct auth *a);
 
 /* -1 when the word names no method that exists here. */

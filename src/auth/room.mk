@@ -18,6 +18,7 @@ if HAVE_CMOCKA
 check_PROGRAMS += test/unit/test_auth
 test_unit_test_auth_SOURCES = test/unit/test_auth.c
 test_unit_test_auth_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_auth_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc
 test_unit_test_auth_LDADD = $(AUTH_ROOM) $(PROTO_ROOM) $(WALLET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
 endif
 

@@ -254,7 +254,10 @@ static enum auth_verdict send_final(struct auth *a, const uint8_t client_key[SCR
 	buf_init(&text);
 	buf_put_text(&text, "v=");
 	base64_put(&text, signature, sizeof(signature));
-	put_auth_request(out, SASL_FINAL, buf_data(&text), buf_len(&text));
+	if (buf_ok(&text))
+		put_auth_request(out, SASL_FINAL, buf_data(&text), buf_len(&text));
+	else
+		out->failed = true; /* the driver refuses the login for it */
 	buf_free(&text);
 	if (s->is_stored) {
 		memcpy(a->keys.client_key, client_key, SCRAM_KEY_LEN);

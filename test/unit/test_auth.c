@@ -25,6 +25,30 @@
 
 static const uint8_t mock_nonce[32] = "thirty-two bytes of this process";
 
+/* ---- an allocator that fails when told to (room.mk links with --wrap) ---- */
+
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t n, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t n, size_t bytes);
+
+static int fail_at; /* the allocation that fails, counting from 1; 0: none */
+
+static bool fails_now(void)
+{
+	return fail_at > 0 && --fail_at == 0;
+}
+
+void *__wrap_malloc(size_t bytes)
+{
+	return fails_now() ? NULL : __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t n, size_t bytes)
+{
+	return fails_now() ? NULL : __real_calloc(n, bytes);
+}
+
 /* ---- helpers ---- */
 
 /* The body of the one message in b; its type must be as said. */
@@ -609,6 +633,68 @@ static void mock_salts_stay_the_same_and_differ_by_user(void **state)
 	assert_string_equal(salts[0], salts[1]);
 	assert_string_not_equal(salts[0], salts[2]);
 	assert_string_not_equal(salts[2], salts[3]);
+}
+
+/* A login between the two halves in which the Nth allocation of this program (not of OpenSSL) fails. */
+static bool converse_short_of_memory(const struct auth_input *in, const char *password, int nth)
+{
+	static const uint8_t ok[4] = {0};
+	struct server_auth s = {.user = "bob", .secret = password};
+	struct auth a = {0};
+	struct buf down, up;
+	enum auth_verdict v, c = AUTH_CONTINUE;
+
+	buf_init(&down);
+	buf_init(&up);
+	fail_at = nth;
+	v = auth_start(&a, in, &down);
+	while (v == AUTH_CONTINUE && buf_ok(&down)) {
+		c = server_feed(&s, body_of(&down, 'R'), &up);
+		if (c != AUTH_CONTINUE || !buf_ok(&up))
+			break;
+		buf_clear(&down);
+		v = auth_message(&a, body_of(&up, 'p'), &down);
+		if (v == AUTH_PENDING) {
+			auth_work(&a);
+			v = auth_resume(&a, &down);
+		}
+	}
+	if (v == AUTH_OK && buf_len(&down))
+		c = server_feed(&s, body_of(&down, 'R'), &up);
+	if (v == AUTH_OK && c == AUTH_CONTINUE)
+		c = server_feed(&s, span_of(ok, 4), &up);
+	fail_at = 0;
+	if (v == AUTH_REJECT)
+		assert_true(a.reject.text[0] && !a.keys.known);
+	if (c == AUTH_REJECT)
+		assert_true(s.log_text[0] && s.close_text[0]);
+	auth_end(&a);
+	server_auth_end(&s);
+	buf_free(&down);
+	buf_free(&up);
+	return v == AUTH_OK && c == AUTH_OK;
+}
+
+static void any_allocation_may_fail_and_nobody_gets_in_by_it(void **state)
+{
+	static const enum auth_kind kinds[] = {AUTH_KIND_PLAIN, AUTH_KIND_MD5, AUTH_KIND_SCRAM};
+	struct buf scram;
+
+	(void)state;
+	stored_scram("secret", 1, &scram);
+	for (size_t k = 0; k < 3; k++)
+		for (int form = 0; form < 2; form++) {
+			struct auth_input in = input(kinds[k], form ? (const char *)buf_data(&scram) : "secret");
+			int refusals = 0;
+
+			in.scram_iterations = 1;
+			for (int nth = 1; nth <= 40; nth++) {
+				refusals += !converse_short_of_memory(&in, "secret", nth);
+				assert_false(converse_short_of_memory(&in, "wrong", nth));
+			}
+			assert_in_range(refusals, 1, 39); /* each login allocates, and fewer than 40 times */
+		}
+	buf_free(&scram);
 }
 
 /* ---- malformed messages to the server half ---- */
@@ -1268,6 +1354,7 @@ int main(void)
 		cmocka_unit_test(keys_of_a_client_login_open_the_server),
 		cmocka_unit_test(derived_verifiers_can_be_kept_and_used_again),
 		cmocka_unit_test(mock_salts_stay_the_same_and_differ_by_user),
+		cmocka_unit_test(any_allocation_may_fail_and_nobody_gets_in_by_it),
 		cmocka_unit_test(initial_responses_are_taken_strictly),
 		cmocka_unit_test(other_mechanisms_are_refused),
 		cmocka_unit_test(client_nonces_are_bounded),
