@@ -197,8 +197,10 @@ static void index_rows(struct auth_file *f)
 	for (size_t i = 0; i < f->count; i++) {
 		struct stored_secret *row = &f->rows[i];
 
-		if (!hash_put_str(&f->by_user, row->user, row))
+		if (!hash_put_str(&f->by_user, row->user, row)) {
+			log_fatal("out of memory");
 			abort();
+		}
 		if (wallet_address_parse(row->user, strlen(row->user), &f->wallets[f->wallet_count]))
 			f->wallet_count++;
 	}

@@ -85,9 +85,9 @@ static bool take_key(struct loading *l, const char *key, const char *value, stru
 /* How much of a connection string may be logged: nothing from its first password on. */
 static int bytes_to_show(const char *value)
 {
-	const char *secret = strstr(value, "password");
+	const char *secret = strcasestr(value, "password");
 
-	return secret ? (int)(secret - value + 8) : (int)strlen(value);
+	return secret ? (int)(secret - value) + 8 : (int)strlen(value);
 }
 
 static bool read_key(void *ctx, const char *key, const char *value, struct ini_place place)

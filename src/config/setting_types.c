@@ -189,3 +189,4 @@ WORDS(SSLMODE, "disable", "allow", "prefer", "require", "verify-ca", "verify-ful
 WORDS(AUTH_TYPE, "any", "trust", "plain", "md5", "cert", "hba", "pam", "ldap", "scram-sha-256", "ecdsa");
 WORDS(REQUIRE_TLS, "never", "remote", "always");
 WORDS(REPLAY, "off", "source", "once");
+#undef WORDS

@@ -286,6 +286,8 @@ static void passwords_of_a_bad_line_are_not_logged(void **state)
 	assert_null(load("[databases]\na = host=h password=secret foo=1", NULL));
 	assert_null(strstr(logged(), "secret"));
 	assert_non_null(strstr(log_text, "invalid value \"host=h password=...\" for parameter a"));
+	assert_null(load("[databases]\na = PassWord=secret", NULL));
+	assert_null(strstr(logged(), "secret"));
 }
 
 static void connection_strings_follow_their_grammar(void **state)
