@@ -96,6 +96,8 @@ struct worker *worker_new(struct crew *, int index);
 void worker_free(struct worker *);
 void worker_run(struct worker *); /* until worker_stop() */
 void worker_stop(struct worker *);
+/* For crew_settle(), after the thread has ended: one round of step 4 and 6. false: there was nothing. */
+bool worker_settle(struct worker *);
 
 /* Monotonic time, read once a turn. */
 usec_t worker_now(struct worker *);
