@@ -487,6 +487,7 @@ static void deliver_accepted(struct worker *w, struct message *m)
 	struct accepted *a = CONTAINER_OF(m, struct accepted, message);
 
 	room_accept(room_of(w), a->fd, &a->from, a->is_unix);
+	atomic_fetch_sub_explicit(&w->client_count, 1, memory_order_relaxed);
 	free(a);
 }
 
@@ -513,6 +514,8 @@ static void on_accepted(void *arg UNUSED, int fd, const union sock_addr *addr, b
 	a->from = from;
 	a->is_unix = is_unix;
 	a->message.deliver = deliver_accepted;
+	/* Counted from here on: the sockets of one turn should not all go to the same Worker. */
+	atomic_fetch_add_explicit(&to->client_count, 1, memory_order_relaxed);
 	worker_post(control.crew->control, to, &a->message);
 }
 

@@ -88,7 +88,7 @@ struct worker {
 	pthread_mutex_t inbox_lock;
 	struct list inbox; /* under inbox_lock */
 	pthread_t thread;
-	atomic_int client_count; /* written by this Worker, read by the control role to place sockets */
+	atomic_int client_count; /* with those on their way here; read by the control role to place sockets */
 };
 
 /* NULL: no event base with edge triggers, or out of memory; logged. Threads: the caller's only. */
