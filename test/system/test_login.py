@@ -228,6 +228,7 @@ def test_scram_final_message_broken(door, change):
     p.login("someone", secret=SECRET).close()
 
 
+@ours
 def test_pieces_of_one_byte(door):
     """Row 7: every message of a login, a byte at a time."""
     for method in ("plain", "md5", "scram-sha-256"):
@@ -535,6 +536,7 @@ def test_eof_at_every_step(door):
     p.login("someone", secret=SECRET).close()
 
 
+@ours
 def test_login_timeout(door):
     """Row 8: half a packet keeps nobody for ever."""
     p = door(auth_type="md5", users={"someone": SECRET}, client_login_timeout=1)
@@ -672,7 +674,8 @@ def test_auth_file_forms(pooler, pg):
     p.login("spaces around", secret="one").close()
     p.login('quo"te', secret='t"wo').close()
     assert "authentication failed" in refused(p, "after", "x").text
-    p.wait_log("broken auth file")
+    if not env.ORACLE:
+        p.wait_log("broken auth file")
 
 
 def test_missing_auth_file(pooler, pg):
