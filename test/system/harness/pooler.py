@@ -196,8 +196,11 @@ class Pooler:
 
     # the console
 
-    def console(self, user="admin"):
-        return self.login(user, "pgbouncer", user + "_pw")
+    def console(self, user="admin", host=None):
+        """Over the Unix socket if there is one: there no TLS is demanded."""
+        if host is None and self.settings["unix_socket_dir"] == self.dir:
+            host = self.dir
+        return self.login(user, "pgbouncer", user + "_pw", host)
 
     def console_result(self, command, user="admin"):
         with self.console(user) as c:
