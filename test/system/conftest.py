@@ -83,8 +83,10 @@ def pooler(request, workers, scratch):
         return p
 
     yield make
-    failed = getattr(getattr(request.node, "report_call", None), "failed", False)
     judged = [p.finish() for p in made]
+    if "pg" in request.fixturenames:
+        request.getfixturevalue("pg").clear()
+    failed = getattr(getattr(request.node, "report_call", None), "failed", False)
     for troubles, text in judged:
         if failed or troubles:
             request.node.add_report_section("teardown", "pooler log", text[-6000:])

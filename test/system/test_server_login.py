@@ -136,21 +136,29 @@ def test_wrong_password_for_the_server(pooler, pg, role):
 
 
 @ours
-def test_one_failed_attempt_is_told_to_all_waiting(pooler, pg):
+def test_one_failed_attempt_is_told_to_all_waiting(pooler, fake):
     """Three clients, one server attempt, four lines in the log."""
-    p = pooler(databases={"db": pg.entry("no_such_db")}, users={"u_trust": ""}, server_login_retry=100)
+    gate = threading.Event()
+
+    def script(peer):
+        peer.read_startup()
+        gate.wait(env.PATIENCE)
+        peer.send(error("no room today", "53300", "FATAL"))
+    server = fake(script)
+    p = pooler(databases={"db": server.entry()}, users={"u_trust": ""}, server_login_retry=100,
+               server_tls_sslmode="disable")
     clients = []
-    p.admin("PAUSE db")
     for _ in range(3):
         c = p.wire()
         c.send(wire.startup("u_trust", "db"))
         clients.append(c)
     p.wait_pool(cl_waiting=3)
-    p.admin("RESUME db")
+    gate.set()
     for c in clients:
-        assert c.expect_error().text == 'database "no_such_db" does not exist'
-    env.wait_for(lambda: len(p.logged('closing because: database "no_such_db" does not exist')) == 4, "four lines")
-    assert len(p.logged("new connection to server")) == 1
+        e = c.expect_error()
+        assert (e.code, e.text) == ("53300", "no room today")
+    env.wait_for(lambda: len(p.logged("closing because: no room today")) == 4, "four lines")
+    assert server.count == 1
 
 
 def test_server_down_then_up(pooler, own_pg):

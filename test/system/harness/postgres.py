@@ -126,6 +126,12 @@ class Postgres:
                         % (db, "usename = '%s'" % user if user else "true", where))
         return [r[0] for r in rows]
 
+    def clear(self):
+        """Nothing of one test, such as a query that still sleeps, is seen by the next."""
+        env.wait_for(lambda: not self.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                                          " WHERE datname IN ('db', 'db2') AND backend_type = 'client backend'"),
+                     "the backends of the last test to go")
+
     def secret(self, role):
         return self.sql("SELECT rolpassword FROM pg_authid WHERE rolname = '%s'" % role)[0][0]
 
