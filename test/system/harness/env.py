@@ -4,6 +4,7 @@ PostgreSQL and the pooler refuse to run as root, so as root every server
 process is started as the user postgres, in directories that belong to it.
 """
 import contextlib
+import ctypes
 import os
 import pwd
 import random
@@ -50,6 +51,23 @@ def run(args, **kw):
     if p.returncode:
         raise RuntimeError("%s: status %d\n%s" % (" ".join(args), p.returncode, out))
     return out
+
+
+@contextlib.contextmanager
+def as_server_user():
+    """This thread alone has the server user's identity meanwhile, so that the
+    other end of a Unix socket sees it. The C library would change all threads."""
+    if not IS_ROOT:
+        yield
+        return
+    number = {"x86_64": 117, "aarch64": 147}[os.uname().machine]  # setresuid
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(number, -1, pwd.getpwnam(SERVER_USER).pw_uid, -1):
+        raise OSError(ctypes.get_errno(), "setresuid")
+    try:
+        yield
+    finally:
+        libc.syscall(number, -1, 0, -1)
 
 
 def own(path):

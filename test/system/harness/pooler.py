@@ -196,13 +196,20 @@ class Pooler:
 
     # the console
 
-    def console(self, user="admin", host=None):
-        """Over the Unix socket if there is one: there no TLS is demanded."""
+    def console(self, user=None, host=None):
+        """As the named user with its password; else as everybody's own
+        operator: user pgbouncer over the Unix socket, known by the Unix user
+        of the process. That way works with every auth_type and needs no TLS."""
+        if user is None and host is None and self.settings["unix_socket_dir"] == self.dir:
+            with env.as_server_user():
+                wire = self.wire(self.dir)
+            return wire.login("pgbouncer", "pgbouncer")
+        user = user or "admin"
         if host is None and self.settings["unix_socket_dir"] == self.dir:
             host = self.dir
         return self.login(user, "pgbouncer", user + "_pw", host)
 
-    def console_result(self, command, user="admin"):
+    def console_result(self, command, user=None):
         with self.console(user) as c:
             return c.query(command)
 
