@@ -52,9 +52,10 @@ void wheel_file(struct wheel *w, struct wheel_node *n, usec_t due)
 
 void wheel_forget(struct wheel *w, struct wheel_node *n)
 {
+	/* A node that has just come due may still stand on the caller's list. */
+	list_del(&n->link);
 	if (n->due == 0)
 		return;
-	list_del(&n->link);
 	n->due = 0;
 	w->count--;
 }

@@ -1,0 +1,42 @@
+/*
+ * net/listener.h - the sockets that clients come in by. Control role only.
+ *
+ * Rules: configuration specification, section 18.
+ */
+#ifndef NET_LISTENER_H
+#define NET_LISTENER_H
+
+#include <stdbool.h>
+
+#include "net/sockets.h"
+#include "net/worker.h"
+
+struct listeners;
+
+struct listen_options {
+	const char *addresses; /* comma list; "" or NULL: no TCP */
+	const char *unix_dir;  /* "" or NULL: no Unix socket; @: abstract */
+	const char *unix_group;
+	int port, backlog, unix_mode;
+	bool reuseport, defer_accept;
+	struct tcp_options tcp;
+};
+
+/* fd is the called side's: non-blocking, close-on-exec, tuned. */
+typedef void listeners_accepted(void *arg, int fd, const union sock_addr *from, bool is_unix);
+
+/*
+ * Opens and binds everything. NULL when the process cannot go on; the reason
+ * has been logged, fatal ones as the specification words them.
+ * Accepting starts with listeners_start().
+ */
+struct listeners *listeners_open(const struct listen_options *);
+void listeners_start(struct listeners *, struct worker *control, listeners_accepted *, void *arg);
+void listeners_set_options(struct listeners *, bool defer_accept, const struct tcp_options *); /* RELOAD */
+void listeners_close_tcp(struct listeners *);
+/* Closes all and removes the socket file. NULL is fine. */
+void listeners_free(struct listeners *);
+/* true when a server answers on that Unix socket. */
+bool listeners_unix_in_use(const char *dir, int port);
+
+#endif

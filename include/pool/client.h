@@ -1,0 +1,101 @@
+/*
+ * pool/client.h - a client connection: its life, from accept to close.
+ *
+ * Before it is routed its log-in runs (pool/login.c); afterwards it is on a
+ * list of its share: active, waiting, or as a cancel request. Its queries are
+ * relayed by pool/relay.c.
+ *
+ * Rules: behaviour specification, sections 3 to 11, 23, 27.
+ */
+#ifndef POOL_CLIENT_H
+#define POOL_CLIENT_H
+
+#include "net/conn.h"
+#include "net/sockets.h"
+#include "pool/params.h"
+#include "pool/room.h"
+#include "wallet/address.h"
+
+struct share;
+struct server;
+struct login;
+
+enum client_state {
+	CL_LOGIN,	  /* room.logins; also while it travels */
+	CL_ACTIVE,	  /* share.active: linked or not */
+	CL_WAITING,	  /* share.waiting: for a server, or for the greeting */
+	CL_WAITING_CANCEL, /* share.cancels_waiting */
+	CL_ACTIVE_CANCEL, /* share.cancels_active */
+	CL_CONSOLE,	  /* room.consoles */
+	CL_ORPHAN_CANCEL  /* room.orphans: a cancel request that asks the Workers for its key */
+};
+
+enum pause_reason { PAUSE_WAITING = 1, PAUSE_SETTING = 2, PAUSE_PEER_FULL = 4, PAUSE_TRAVEL = 8, PAUSE_CONSOLE = 16, PAUSE_WORK = 32 };
+
+struct client {
+	struct conn conn; /* first */
+	struct list link;
+	struct share *share;   /* borrowed; NULL until routed */
+	struct server *server; /* linked with server->client */
+	struct login *login;   /* owned; NULL once logged in */
+	void *console;	       /* the admin room's; NULL for others */
+	struct database *database; /* counted entity; NULL until known */
+	struct user *user;	   /* counted entity: the login name */
+	struct server *cancel_target; /* of a cancel request */
+	struct params params;
+	uint64_t id;
+	uint64_t pass_left; /* bytes of the current message still to come */
+	usec_t connected_at;
+	usec_t active_at;   /* last message */
+	usec_t query_start, xact_start; /* 0: none running */
+	usec_t wait_start;
+	time_t connect_wall;
+	struct peer_addr addr;
+	uint8_t key[8];
+	struct wallet_address wallet;
+	uint8_t pauses; /* enum pause_reason bits */
+	enum client_state state : 8;
+	bool is_wallet : 1;
+	bool is_admin : 1;
+	bool is_tls : 1;
+	bool is_unix : 1;
+	bool in_copy : 1;
+	bool drops_message : 1;	  /* the current message goes nowhere */
+	bool needs_greeting : 1;
+	bool was_told_of_wait : 1;
+	bool counted_database : 1, counted_user : 1;
+	bool is_own_uid : 1;
+	bool was_seen : 1; /* a byte has come: its end is worth a log line */
+};
+
+struct client *client_new(struct room *, int fd, const struct peer_addr *, bool is_unix);
+/*
+ * reason goes to the log. text: FATAL to the client with this SQLSTATE (NULL: 08P01); NULL: say nothing.
+ * A linked server is released or closed by the rules.
+ */
+void client_close(struct client *, const char *sqlstate, const char *text, const char *reason);
+/* The same text for both. */
+void client_fail(struct client *, const char *text);
+void client_pause(struct client *, enum pause_reason);
+void client_unpause(struct client *, enum pause_reason);
+void client_set_state(struct client *, enum client_state); /* moves between lists of its share or room */
+
+/* Proven and routed to its pool: on the pool's Worker. Greets it, or makes it wait for the greeting. */
+void client_join(struct client *, struct pool *);
+bool client_welcome(struct client *); /* sends the greeting batch; the share has it. false: closed */
+
+/* A server for the next message: linked, or queued (paused), or closed. */
+enum acquired { ACQUIRED, QUEUED, ACQUIRE_CLOSED };
+enum acquired client_acquire(struct client *);
+void client_link(struct client *, struct server *);
+void client_activate(struct client *, struct server *); /* a waiter gets a server */
+
+const char *client_prefix(const struct client *, char *out, size_t cap);
+const char *client_user_name(const struct client *); /* "(nouser)" when not known */
+const char *client_database_name(const struct client *);
+void client_deadline(struct client *); /* files the earliest it may have */
+/* A fresh random cancel key. */
+void client_make_key(struct client *);
+extern const struct conn_ops client_conn_ops;
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * pool/entity.h - what lives on while configurations come and go: databases,
+ * users, pools. Process-wide, counted, found by name.
+ *
+ * An entity outlives its definition until the last connection has gone; the
+ * definition is looked up in the current snapshot by name and never kept.
+ * Counts and tables are under the ledger's mutex.
+ */
+#ifndef POOL_ENTITY_H
+#define POOL_ENTITY_H
+
+#include <stdatomic.h>
+
+#include "auth/auth.h"
+#include "config/config.h"
+#include "lib/hash.h"
+#include "lib/list.h"
+#include "pool/ledger.h"
+
+struct database { /* a client-facing database name */
+	char name[DATABASE_NAME_MAX + 1];
+	struct tally tally; /* ledger's mutex */
+	int refs;	    /* ledger's mutex */
+	atomic_bool is_paused, is_disabled; /* set by the console, read by every Worker; relaxed: acted upon after a gather */
+};
+
+struct user { /* a name that logs in, here or at a server */
+	char name[USER_NAME_MAX + 1];
+	struct tally tally; /* ledger's mutex */
+	int refs;
+	struct scram_verifier verifier; /* derived from a plain secret; ledger's mutex */
+	uint64_t verifier_of;		/* hash of the secret it was derived from */
+};
+
+/* A pool is whole on one Worker: its home, fixed at birth. */
+struct pool {
+	char key[sizeof(void *) * 2]; /* both pointers */
+	struct database *database; /* counted */
+	struct user *account;	   /* counted: the server-side user */
+	struct ledger_pool ledger;
+	int home; /* index of the Worker */
+	int refs;
+	struct list link; /* in registry.pools */
+};
+
+struct registry {
+	struct ledger ledger;
+	struct hash databases, users, pools; /* borrowed values */
+	struct list pool_list;
+	int workers;
+	int *pools_on; /* owned: pools a Worker is home of */
+	atomic_int clients;	     /* all client sockets; relaxed */
+	atomic_uint_least64_t next_id; /* clients and servers alike, from 1 */
+};
+
+void registry_init(struct registry *, int workers);
+void registry_destroy(struct registry *);
+
+/* Found or made; counted for the caller. NULL: out of memory. */
+struct database *database_get(struct registry *, const char *name);
+struct database *database_find(struct registry *, const char *name); /* NULL when nobody uses it */
+void database_put(struct registry *, struct database *);
+struct user *user_get(struct registry *, const char *name);
+struct user *user_find(struct registry *, const char *name);
+void user_put(struct registry *, struct user *);
+struct pool *pool_get(struct registry *, struct database *, struct user *account);
+void pool_put(struct registry *, struct pool *);
+struct pool *pool_ref(struct registry *, struct pool *);
+
+/* Adds one to a count and says whether it stays within max (<= 0: no limit). It is added either way. */
+bool tally_add_client(struct registry *, struct tally *, int max);
+void tally_remove_client(struct registry *, struct tally *);
+struct tally tally_read(struct registry *, const struct tally *);
+
+/* A copy of the verifier cached for this user and secret; false when there is none. */
+bool user_verifier(struct registry *, struct user *, const char *secret, struct scram_verifier *);
+void user_set_verifier(struct registry *, struct user *, const char *secret, const struct scram_verifier *);
+
+#endif

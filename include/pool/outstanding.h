@@ -1,0 +1,59 @@
+/*
+ * pool/outstanding.h - which answers a server still owes, in order.
+ *
+ * An entry for each request that was sent and has an answer of its own:
+ * forward it, skip it (the client never asked), or fake it (nothing was sent,
+ * the answer is made here when its turn comes). Pure: no sockets.
+ *
+ * Rules: behaviour specification, section 19.  Tests: test/unit/test_pool.c
+ */
+#ifndef POOL_OUTSTANDING_H
+#define POOL_OUTSTANDING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum request_action { REQUEST_FORWARD, REQUEST_SKIP, REQUEST_FAKE };
+
+struct request {
+	uint8_t type; /* of the client's message: Q F S P B D E C c f */
+	uint8_t action;
+	void *statement; /* of Parse and Close, for whoever keeps statements; NULL otherwise */
+};
+
+struct outstanding {
+	struct request *ring; /* owned */
+	uint32_t first, count, cap;
+	bool saw_error; /* an ErrorResponse since the last ReadyForQuery */
+};
+
+/* Told about each entry that is dropped because the batch failed. */
+typedef void outstanding_dropped(void *ctx, const struct request *);
+
+void outstanding_init(struct outstanding *);
+void outstanding_free(struct outstanding *);
+static inline bool outstanding_empty(const struct outstanding *q)
+{
+	return q->count == 0;
+}
+bool outstanding_push(struct outstanding *, uint8_t type, enum request_action, void *statement); /* false: memory */
+/*
+ * A message of this type came from the server. Pops the entry it answers, if
+ * the head is one, into *popped and says so. Types: Z C I s 1 2 3 n T.
+ */
+bool outstanding_answer(struct outstanding *, uint8_t server_type, struct request *popped);
+/* ErrorResponse: marks the batch failed. in_copy: drops entries through the next CopyDone or CopyFail. */
+void outstanding_error(struct outstanding *, bool in_copy, outstanding_dropped *, void *ctx);
+/*
+ * Before a ReadyForQuery is answered: after an error, when the head is not
+ * Sync, Query or FunctionCall, drops entries up to the next Sync (which the
+ * ReadyForQuery then answers).
+ */
+void outstanding_before_ready(struct outstanding *, outstanding_dropped *, void *ctx);
+/* CommandComplete that ends copy mode: drops entries through the next CopyDone. */
+void outstanding_copy_done(struct outstanding *, outstanding_dropped *, void *ctx);
+/* Takes a fake entry from the head; false when the head is none. */
+bool outstanding_take_fake(struct outstanding *, struct request *);
+
+#endif

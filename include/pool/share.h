@@ -1,0 +1,70 @@
+/*
+ * pool/share.h - the part of a pool that lives on one Worker (today: all of it).
+ *
+ * Lists of its clients and servers by state, its greeting, its counters. Only
+ * its Worker touches it. share_turn() decides what waiting clients get; the
+ * ledger says whether a server may be opened.
+ *
+ * Rules: behaviour specification, sections 8, 9, 11, 12, 26.
+ */
+#ifndef POOL_SHARE_H
+#define POOL_SHARE_H
+
+#include "pool/params.h"
+#include "pool/room.h"
+#include "pool/server.h"
+#include "pool/stats.h"
+
+struct share {
+	struct list link;	 /* room.shares */
+	struct list hungry_link; /* room.hungry */
+	struct room *room;	 /* borrowed */
+	struct pool *pool;	 /* counted entity */
+
+	/* Recomputed by share_adopt(). */
+	const struct database_def *def; /* into room->config; NULL: no longer defined */
+	const struct user_def *account_def; /* or NULL */
+	struct ledger_limits limits;
+	enum pool_mode mode;
+	usec_t server_lifetime;
+	usec_t query_timeout, idle_transaction_timeout, transaction_timeout; /* 0: off */
+
+	struct counted_list active, waiting;		     /* clients */
+	struct counted_list cancels_waiting, cancels_active; /* cancel requests */
+	struct counted_list servers[SERVER_STATES];
+	struct server *logging_in; /* the one attempt of the pool, or NULL; also on servers[SV_LOGIN] */
+
+	/* The greeting: what the first server said at its log-in. */
+	bool has_greeting;
+	struct buf greeting;	/* owned: ParameterStatus messages of untracked parameters */
+	struct params greeting_params;
+
+	struct scram_keys keys; /* passed through from a client's login */
+	unsigned host_index;	/* which item of a host list comes next */
+	bool last_connect_failed;
+	bool wants_retry;	/* a client was refused by fast fail: try again when the pause is over */
+	struct stats stats;
+	usec_t used_at;		/* for pool_idle_timeout */
+};
+
+struct share *share_new(struct room *, struct pool *); /* counts the pool; NULL: memory */
+void share_free(struct share *);		       /* without clients and servers */
+void share_adopt(struct share *);		       /* after the room's snapshot has changed */
+void share_hunger(struct share *);		       /* something to decide: before this turn ends */
+void share_turn(struct share *);
+void share_maintain(struct share *, usec_t now);       /* three times a second */
+bool share_is_paused(const struct share *);
+/* Forgets the greeting and marks all servers close_needed. */
+void share_dirty(struct share *);
+/* An idle, ready server, taken off nothing yet; closes those that may not be used. NULL: none. */
+struct server *share_idle_server(struct share *);
+/* A server is idle now: the first waiter gets it. */
+void share_serve_waiter(struct share *);
+void share_close_all(struct share *, const char *reason);
+int share_server_count(const struct share *); /* of every state */
+static inline const char *share_database_name(const struct share *s)
+{
+	return s->pool->database->name;
+}
+
+#endif

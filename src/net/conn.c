@@ -1,0 +1,668 @@
+#include "net/conn.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "lib/tls_filter.h"
+
+#ifdef DEVELOPER
+/* Read once by whichever thread comes first; both would read the same. */
+static bool fault(const char *word)
+{
+	static _Atomic(const char *) list;
+	const char *have = atomic_load(&list);
+
+	if (!have) {
+		have = getenv("PGECDSA_FAULTS");
+		have = have ? have : "";
+		atomic_store(&list, have);
+	}
+	return have[0] && strstr(have, word);
+}
+#else
+#define fault(word) false
+#endif
+
+static void put_on_ready_list(struct conn *c)
+{
+	if (list_empty(&c->ready_link))
+		list_add_tail(&c->worker->ready, &c->ready_link);
+}
+
+static void fail(struct conn *c, int err)
+{
+	c->is_failed = true;
+	c->error = err;
+	put_on_ready_list(c);
+}
+
+static void drop_buf(struct buf **b)
+{
+	if (!*b)
+		return;
+	buf_wipe_free(*b);
+	free(*b);
+	*b = NULL;
+}
+
+static bool keep(struct buf **b, const void *bytes, size_t n)
+{
+	if (n == 0)
+		return true;
+	if (!*b) {
+		*b = calloc(1, sizeof(**b));
+		if (!*b)
+			return false;
+	}
+	buf_put(*b, bytes, n);
+	return buf_ok(*b);
+}
+
+/* --- sending ------------------------------------------------------------ */
+
+static void on_writable(evutil_socket_t fd, short what, void *arg);
+
+static bool watch_writable(struct conn *c)
+{
+	if (c->write_event)
+		return true;
+	c->write_event = event_new(c->worker->base, c->fd, EV_WRITE | EV_ET | EV_PERSIST, on_writable, c);
+	if (!c->write_event || event_add(c->write_event, NULL) < 0) {
+		if (c->write_event)
+			event_free(c->write_event);
+		c->write_event = NULL;
+		fail(c, ENOMEM);
+		return false;
+	}
+	return true;
+}
+
+static void unwatch_writable(struct conn *c)
+{
+	if (!c->write_event)
+		return;
+	event_free(c->write_event);
+	c->write_event = NULL;
+}
+
+/* Bytes taken by the socket; -1: failed. */
+static ssize_t raw_send(struct conn *c, struct iovec *iov, int n)
+{
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
+	struct iovec one;
+	ssize_t sent;
+
+	if (fault("send1")) {
+		one = (struct iovec){iov[0].iov_base, 1};
+		msg.msg_iov = &one;
+		msg.msg_iovlen = 1;
+	}
+	do
+		sent = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (sent < 0 && errno == EINTR);
+	if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return 0;
+	if (sent < 0)
+		fail(c, errno);
+	return sent;
+}
+
+static void on_writable(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+	struct conn *c = arg;
+
+	if (c->is_connecting) {
+		int err = 0;
+		socklen_t len = sizeof(err);
+
+		if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+			err = errno;
+		c->is_connecting = false;
+		unwatch_writable(c);
+		c->ops->connected(c, err);
+		return;
+	}
+	while (c->out && !c->is_failed) {
+		struct iovec iov = {c->out->data + c->out->start, buf_len(c->out)};
+		size_t want = iov.iov_len;
+		ssize_t sent = raw_send(c, &iov, 1);
+
+		if (sent < 0)
+			return;
+		buf_take(c->out, (size_t)sent);
+		if (buf_len(c->out) == 0)
+			drop_buf(&c->out);
+		else if ((size_t)sent < want && !fault("send1"))
+			return; /* the edge will come again */
+		else if (sent == 0)
+			return;
+	}
+	unwatch_writable(c);
+	if (!c->is_failed && c->ops->drained)
+		c->ops->drained(c);
+}
+
+static bool plain_write(struct conn *c, const struct iovec *iov, int n)
+{
+	size_t skip = 0;
+
+	if (!c->out) {
+		struct iovec copy[64];
+		int m = n < (int)ARRAY_LEN(copy) ? n : (int)ARRAY_LEN(copy);
+		ssize_t sent;
+
+		memcpy(copy, iov, (size_t)m * sizeof(*copy));
+		sent = raw_send(c, copy, m);
+		if (sent < 0)
+			return false;
+		skip = (size_t)sent;
+	}
+	for (int i = 0; i < n; i++) {
+		if (skip >= iov[i].iov_len) {
+			skip -= iov[i].iov_len;
+			continue;
+		}
+		if (!keep(&c->out, (const char *)iov[i].iov_base + skip, iov[i].iov_len - skip)) {
+			fail(c, ENOMEM);
+			return false;
+		}
+		skip = 0;
+	}
+	return !c->out || watch_writable(c);
+}
+
+static bool send_cipher(struct conn *c)
+{
+	struct buf *b = &c->worker->cipher_out;
+	struct iovec iov = {b->data + b->start, buf_len(b)};
+	bool ok = buf_ok(b);
+
+	if (!ok)
+		fail(c, ENOMEM);
+	else if (iov.iov_len > 0)
+		ok = plain_write(c, &iov, 1);
+	buf_clear(b);
+	return ok;
+}
+
+bool conn_write(struct conn *c, const struct iovec *iov, int n)
+{
+	if (c->is_failed || c->is_retired)
+		return false;
+	if (!c->tls)
+		return plain_write(c, iov, n);
+	if (!tls_filter_write(c->tls, iov, n, &c->worker->cipher_out)) {
+		buf_clear(&c->worker->cipher_out);
+		fail(c, EPROTO);
+		return false;
+	}
+	return send_cipher(c);
+}
+
+bool conn_send(struct conn *c, const void *bytes, size_t n)
+{
+	struct iovec iov = {(void *)(uintptr_t)bytes, n};
+
+	return n == 0 || conn_write(c, &iov, 1);
+}
+
+bool conn_send_buf(struct conn *c, struct buf *b)
+{
+	bool ok = buf_ok(b);
+
+	if (!ok && !c->is_failed)
+		fail(c, ENOMEM);
+	if (ok)
+		ok = conn_send(c, buf_data(b), buf_len(b));
+	buf_clear(b);
+	return ok;
+}
+
+size_t conn_unsent(const struct conn *c)
+{
+	return c->out ? buf_len(c->out) : 0;
+}
+
+/* --- receiving ---------------------------------------------------------- */
+
+static void end(struct conn *c, enum conn_end why, int err)
+{
+	c->may_read = false;
+	c->ops->ended(c, why, err);
+}
+
+/* Shows n bytes at p and keeps what is left; false when reading should stop. */
+static bool show(struct conn *c, const uint8_t *p, size_t n)
+{
+	size_t used;
+
+	/* The owner must see a consistent Conn: nothing of p is in `in` now. */
+	used = c->ops->bytes(c, p, n);
+	if (c->is_retired)
+		return false;
+	if (used < n && !keep(&c->in, p + used, n - used)) {
+		end(c, CONN_NO_MEMORY, ENOMEM);
+		return false;
+	}
+	return !c->is_paused && !c->is_failed;
+}
+
+/* Shows what waits in `in`, without reading. */
+static bool show_kept(struct conn *c)
+{
+	struct buf *kept = c->in;
+	size_t used, had;
+
+	c->wants_redelivery = false;
+	if (!kept)
+		return true;
+	had = buf_len(kept);
+	c->in = NULL;
+	used = c->ops->bytes(c, buf_data(kept), had);
+	if (c->is_retired || used >= had) {
+		drop_buf(&kept);
+		return !c->is_retired && !c->is_paused && !c->is_failed;
+	}
+	buf_take(kept, used);
+	c->in = kept;
+	return !c->is_paused && !c->is_failed;
+}
+
+/* One recv. >0 bytes, 0: nothing to be had now, -1: ended and told. */
+static ssize_t raw_recv(struct conn *c, void *to, size_t cap)
+{
+	ssize_t n;
+
+	if (fault("read1"))
+		cap = 1;
+	do
+		n = recv(c->fd, to, cap, MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n > 0) {
+		/* A short read empties the socket; unless FIN shared the edge, another edge will come. */
+		if ((size_t)n < cap && !c->peer_closed)
+			c->may_read = false;
+		return n;
+	}
+	if (n == 0) {
+		end(c, CONN_EOF, 0);
+		return -1;
+	}
+	if (errno == EAGAIN || errno == EWOULDBLOCK) {
+		c->may_read = false;
+		return 0;
+	}
+	end(c, CONN_ERROR, errno);
+	return -1;
+}
+
+/* false: stop reading. */
+static bool read_plain(struct conn *c, size_t cap)
+{
+	struct worker *w = c->worker;
+	uint8_t *at = w->scratch + WORKER_HEADROOM_BYTES;
+	size_t kept = c->in ? buf_len(c->in) : 0;
+	ssize_t n;
+
+	if (kept > WORKER_HEADROOM_BYTES) {
+		/* A message that must be whole grows in place. */
+		if (!buf_reserve(c->in, cap)) {
+			end(c, CONN_NO_MEMORY, ENOMEM);
+			return false;
+		}
+		n = raw_recv(c, c->in->data + c->in->end, cap);
+		if (n <= 0)
+			return n == 0;
+		c->in->end += (size_t)n;
+		return show_kept(c);
+	}
+	n = raw_recv(c, at, cap);
+	if (n <= 0)
+		return n == 0;
+	if (kept) {
+		memcpy(at - kept, buf_data(c->in), kept);
+		drop_buf(&c->in);
+	}
+	return show(c, at - kept, kept + (size_t)n);
+}
+
+static void tls_broke(struct conn *c)
+{
+	send_cipher(c); /* the alert */
+	end(c, CONN_TLS_FAILED, 0);
+}
+
+/* Decrypts all that was fed and shows it; what a paused owner cannot take now is kept as plain bytes. */
+static bool show_decrypted(struct conn *c)
+{
+	struct worker *w = c->worker;
+	enum tls_step step;
+
+	do {
+		uint8_t *at = w->scratch + WORKER_HEADROOM_BYTES;
+		size_t n = tls_filter_read(c->tls, at, WORKER_SCRATCH_BYTES, &w->cipher_out, &step);
+		size_t kept = c->in ? buf_len(c->in) : 0;
+
+		if (n == 0)
+			break;
+		if (c->is_paused || kept > WORKER_HEADROOM_BYTES) {
+			if (!keep(&c->in, at, n)) {
+				end(c, CONN_NO_MEMORY, ENOMEM);
+				return false;
+			}
+			if (!c->is_paused)
+				show_kept(c);
+		} else {
+			if (kept) {
+				memcpy(at - kept, buf_data(c->in), kept);
+				drop_buf(&c->in);
+			}
+			show(c, at - kept, kept + n);
+		}
+		if (c->is_retired || c->is_failed)
+			return false;
+	} while (step == TLS_STEP_OK);
+	if (step == TLS_STEP_FAILED) {
+		tls_broke(c);
+		return false;
+	}
+	if (!send_cipher(c))
+		return false;
+	if (step == TLS_STEP_CLOSED) {
+		/* A paused owner has bytes to see first: the end is told when he reads on. */
+		if (c->is_paused) {
+			c->peer_closed = c->tls_closed = true;
+			return false;
+		}
+		end(c, CONN_EOF, 0);
+		return false;
+	}
+	return !c->is_paused;
+}
+
+static bool step_handshake(struct conn *c)
+{
+	struct worker *w = c->worker;
+	enum tls_step step = tls_filter_handshake(c->tls, &w->cipher_out);
+
+	if (step == TLS_STEP_FAILED) {
+		tls_broke(c);
+		return false;
+	}
+	if (!send_cipher(c))
+		return false;
+	if (step == TLS_STEP_CLOSED) {
+		end(c, CONN_EOF, 0);
+		return false;
+	}
+	if (step == TLS_STEP_MORE)
+		return true;
+	c->is_handshaking = false;
+	c->ops->tls_up(c);
+	return !c->is_retired && !c->is_failed;
+}
+
+static bool read_tls(struct conn *c, size_t cap)
+{
+	struct worker *w = c->worker;
+	ssize_t n = raw_recv(c, w->cipher_scratch, cap);
+
+	if (n <= 0)
+		return n == 0;
+	if (!tls_filter_feed(c->tls, span_of(w->cipher_scratch, (size_t)n))) {
+		end(c, CONN_NO_MEMORY, ENOMEM);
+		return false;
+	}
+	if (c->is_handshaking && (!step_handshake(c) || c->is_handshaking))
+		return !c->is_retired && !c->is_failed;
+	return show_decrypted(c);
+}
+
+/* What came before the owner knew that it is TLS. */
+static bool feed_kept_cipher(struct conn *c)
+{
+	bool ok = tls_filter_feed(c->tls, buf_span(c->in)) && tls_filter_keep(c->tls);
+
+	c->in_is_cipher = false;
+	drop_buf(&c->in);
+	if (!ok) {
+		end(c, CONN_NO_MEMORY, ENOMEM);
+		return false;
+	}
+	if (!step_handshake(c))
+		return false;
+	return c->is_handshaking || show_decrypted(c);
+}
+
+static void read_turn(struct conn *c)
+{
+	struct worker *w = c->worker;
+	int loops = 0;
+
+	if (c->in_is_cipher && c->in && !feed_kept_cipher(c))
+		return;
+	if (c->wants_redelivery && !c->is_paused && !show_kept(c))
+		return;
+	if (c->tls_closed && !c->is_paused) {
+		end(c, CONN_EOF, 0);
+		return;
+	}
+	while (c->may_read && !c->is_paused) {
+		size_t cap = c->has_big_reads ? w->read_cap : w->idle_read_cap;
+
+		/* A handshake costs a millisecond: the others get their turn in between. */
+		if (c->is_handshaking && w->handshakes_left-- <= 0) {
+			put_on_ready_list(c);
+			return;
+		}
+		if (!(c->tls ? read_tls(c, WORKER_SCRATCH_BYTES) : read_plain(c, cap)))
+			return;
+		if (w->loop_reads > 0 && ++loops >= w->loop_reads && c->may_read) {
+			put_on_ready_list(c);
+			return;
+		}
+	}
+}
+
+void conn_ready_turn(struct conn *c)
+{
+	if (c->is_retired)
+		return;
+	if (c->is_failed) {
+		end(c, CONN_ERROR, c->error);
+		return;
+	}
+	read_turn(c);
+}
+
+static void on_readable(evutil_socket_t fd UNUSED, short what, void *arg)
+{
+	struct conn *c = arg;
+
+	c->may_read = true;
+	if (what & EV_CLOSED)
+		c->peer_closed = true;
+	if (c->is_retired || c->is_connecting || !list_empty(&c->ready_link))
+		return;
+	if (c->is_handshaking) {
+		put_on_ready_list(c);
+		return;
+	}
+	read_turn(c);
+}
+
+void conn_pause(struct conn *c)
+{
+	c->is_paused = true;
+}
+
+void conn_resume(struct conn *c)
+{
+	if (!c->is_paused)
+		return;
+	c->is_paused = false;
+	c->wants_redelivery = true;
+	if (c->in || c->may_read)
+		put_on_ready_list(c);
+}
+
+void conn_poke(struct conn *c)
+{
+	c->may_read = true;
+	put_on_ready_list(c);
+}
+
+/* --- life --------------------------------------------------------------- */
+
+static int watch(struct conn *c)
+{
+	event_assign(&c->event, c->worker->base, c->fd, EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_readable, c);
+	return event_add(&c->event, NULL);
+}
+
+static void prepare(struct conn *c, struct worker *w, int fd, const struct conn_ops *ops)
+{
+	memset(c, 0, sizeof(*c));
+	c->magic = CONN_MAGIC;
+	c->ops = ops;
+	c->worker = w;
+	c->fd = fd;
+	list_init(&c->ready_link);
+	wheel_node_init(&c->deadline);
+}
+
+int conn_open(struct conn *c, struct worker *w, int fd, const struct conn_ops *ops)
+{
+	prepare(c, w, fd, ops);
+	if (watch(c) < 0) {
+		close(fd);
+		c->fd = -1;
+		return -1;
+	}
+	return 0;
+}
+
+int conn_connect(struct conn *c, struct worker *w, const struct sockaddr *sa, socklen_t len,
+		 const struct conn_ops *ops, int *err)
+{
+	int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	prepare(c, w, fd, ops);
+	if (fd < 0)
+		goto failed;
+	c->is_unix = sa->sa_family == AF_UNIX;
+	c->is_connecting = true;
+	if (connect(fd, sa, len) < 0 && errno != EINPROGRESS)
+		goto failed;
+	/* A socket that is up at once is told by its first writable edge, too. */
+	if (watch(c) < 0 || !watch_writable(c)) {
+		errno = ENOMEM;
+		goto failed;
+	}
+	return 0;
+failed:
+	*err = errno;
+	if (fd >= 0) {
+		if (event_initialized(&c->event))
+			event_del(&c->event);
+		list_del(&c->ready_link);
+		close(fd);
+	}
+	c->fd = -1;
+	return -1;
+}
+
+void conn_close(struct conn *c)
+{
+	assert(c->magic == CONN_MAGIC && !c->is_retired);
+	if (c->tls && c->worker && !c->is_failed && !c->is_handshaking) {
+		tls_filter_shutdown(c->tls, &c->worker->cipher_out);
+		send_cipher(c);
+	}
+	c->is_retired = true;
+	if (c->worker) {
+		unwatch_writable(c);
+		list_del(&c->ready_link);
+		wheel_forget(&c->worker->wheel, &c->deadline);
+		if (c->fd >= 0)
+			event_del(&c->event);
+	}
+	if (c->fd >= 0)
+		close(c->fd);
+	c->fd = -1;
+	tls_filter_free(c->tls);
+	c->tls = NULL;
+	drop_buf(&c->in);
+	drop_buf(&c->out);
+	c->magic = 0;
+}
+
+bool conn_start_tls(struct conn *c, SSL_CTX *ctx, bool accepting, const char *host, bool verify_name,
+		    bool input_is_cipher)
+{
+	c->tls = tls_filter_new(ctx, accepting, host, verify_name);
+	if (!c->tls)
+		return false;
+	c->is_handshaking = true;
+	c->in_is_cipher = input_is_cipher;
+	if (input_is_cipher)
+		put_on_ready_list(c);
+	if (!accepting) {
+		/* The connecting side speaks first. */
+		enum tls_step step = tls_filter_handshake(c->tls, &c->worker->cipher_out);
+
+		return send_cipher(c) && step == TLS_STEP_MORE;
+	}
+	return true;
+}
+
+const char *conn_tls_error(const struct conn *c)
+{
+	return c->tls ? tls_filter_error(c->tls) : "";
+}
+
+void conn_tls_describe(const struct conn *c, char *out, size_t cap)
+{
+	out[0] = 0;
+	if (c->tls)
+		tls_filter_describe(c->tls, out, cap);
+}
+
+void conn_set_deadline(struct conn *c, usec_t due)
+{
+	if (due == 0)
+		wheel_forget(&c->worker->wheel, &c->deadline);
+	else if (c->deadline.due == 0 || c->deadline.due > due)
+		wheel_file(&c->worker->wheel, &c->deadline, due);
+}
+
+void conn_deadline_due(struct wheel_node *n)
+{
+	struct conn *c = CONTAINER_OF(n, struct conn, deadline);
+
+	if (!c->is_retired)
+		c->ops->deadline(c);
+}
+
+void conn_detach(struct conn *c)
+{
+	unwatch_writable(c);
+	list_del(&c->ready_link);
+	wheel_forget(&c->worker->wheel, &c->deadline);
+	event_del(&c->event);
+	c->worker = NULL;
+}
+
+int conn_attach(struct conn *c, struct worker *w)
+{
+	c->worker = w;
+	/* Registering reports what is there by now as a first edge. */
+	c->may_read = false;
+	if (watch(c) < 0)
+		return -1;
+	return c->out && !watch_writable(c) ? -1 : 0;
+}

@@ -1,0 +1,348 @@
+#include "net/listener.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <grp.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/list.h"
+#include "lib/log.h"
+#include "lib/mem.h"
+
+#define ACCEPTS_A_TURN 64
+#define ACCEPT_PAUSE_SEC 5
+
+struct listener {
+	struct list link;
+	struct listeners *all;
+	struct event *event;
+	struct event *pause; /* runs after accept() failed */
+	int fd;
+	bool is_unix;
+};
+
+struct listeners {
+	struct list list;
+	struct tcp_options tcp;
+	int unix_port;
+	char unix_path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "" when there is no file */
+	bool defer_accept;
+	listeners_accepted *accepted;
+	void *arg;
+};
+
+static void add(struct listeners *all, int fd, bool is_unix)
+{
+	struct listener *l = xcalloc(1, sizeof(*l));
+
+	l->all = all;
+	l->fd = fd;
+	l->is_unix = is_unix;
+	list_init(&l->link);
+	list_add_tail(&all->list, &l->link);
+}
+
+static void set_defer(int fd, bool on)
+{
+	int value = on ? 1 : 0;
+
+	if (setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &value, sizeof(value)) < 0)
+		log_debug("setsockopt(TCP_DEFER_ACCEPT): %s", strerror(errno));
+}
+
+static bool open_one(struct listeners *all, const struct listen_options *o, const struct addrinfo *ai)
+{
+	char host[NI_MAXHOST], port[NI_MAXSERV], where[NI_MAXHOST + NI_MAXSERV + 4];
+	const char *call = "socket";
+	const int one = 1;
+	int fd;
+
+	getnameinfo(ai->ai_addr, ai->ai_addrlen, host, sizeof(host), port, sizeof(port),
+		    NI_NUMERICHOST | NI_NUMERICSERV);
+	snprintf(where, sizeof(where), ai->ai_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+	fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		goto failed;
+	call = "setsockopt";
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
+		goto failed;
+	if (ai->ai_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0)
+		goto failed;
+	if (o->reuseport && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
+		goto failed;
+	/* Inherited by what is accepted. */
+	socket_tune(fd, ai->ai_family, &o->tcp);
+	if (o->defer_accept)
+		set_defer(fd, true);
+	call = "bind";
+	if (bind(fd, ai->ai_addr, ai->ai_addrlen) < 0)
+		goto failed;
+	call = "listen";
+	if (listen(fd, o->backlog) < 0)
+		goto failed;
+	add(all, fd, false);
+	log_info("listening on %s", where);
+	return true;
+failed:
+	log_warning("cannot listen on %s: %s(): %s", where, call, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return false;
+}
+
+/* 0, or -1 when getaddrinfo does not know the name, which is fatal. opened counts. */
+static int open_name(struct listeners *all, const struct listen_options *o, const char *name, int *opened)
+{
+	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found;
+	char port[12];
+	int err;
+
+	snprintf(port, sizeof(port), "%d", o->port);
+	err = getaddrinfo(strcmp(name, "*") == 0 ? NULL : name, port, &hints, &found);
+	if (err) {
+		log_fatal("getaddrinfo('%s', '%s') = %s [%d]", name, port, gai_strerror(err), err);
+		return -1;
+	}
+	for (struct addrinfo *ai = found; ai; ai = ai->ai_next)
+		if (ai->ai_family == AF_INET || ai->ai_family == AF_INET6)
+			*opened += open_one(all, o, ai);
+	freeaddrinfo(found);
+	return 0;
+}
+
+static int open_tcp(struct listeners *all, const struct listen_options *o)
+{
+	char *list, *at, *save = NULL;
+	int opened = 0, wanted = 0, ret = 0;
+
+	if (!o->addresses || !o->addresses[0])
+		return 0;
+	list = xstrdup(o->addresses);
+	for (at = strtok_r(list, ", \t", &save); at && ret == 0; at = strtok_r(NULL, ", \t", &save)) {
+		wanted++;
+		ret = open_name(all, o, at, &opened);
+	}
+	free(list);
+	if (ret == 0 && wanted > 0 && opened == 0) {
+		log_fatal("failed to listen on any address in listen_addr list: %s", o->addresses);
+		ret = -1;
+	}
+	return ret;
+}
+
+bool listeners_unix_in_use(const char *dir, int port)
+{
+	union sock_addr a;
+	socklen_t len;
+	bool in_use;
+	int fd;
+
+	if (!dir || !dir[0] || !sock_addr_unix(dir, port, &a, &len))
+		return false;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	in_use = connect(fd, &a.sa, len) == 0;
+	close(fd);
+	return in_use;
+}
+
+static bool set_group(const char *path, const char *group)
+{
+	struct group *gr;
+	char *end;
+	gid_t gid = (gid_t)strtoul(group, &end, 10);
+
+	if (*end) {
+		gr = getgrnam(group);
+		if (!gr) {
+			log_error("group for unix socket '%s' not found", group);
+			return false;
+		}
+		gid = gr->gr_gid;
+	}
+	if (chown(path, (uid_t)-1, gid) < 0) {
+		log_error("chown(%s, %s): %s", path, group, strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+static int open_unix(struct listeners *all, const struct listen_options *o)
+{
+	char lock[sizeof(all->unix_path) + 8];
+	const char *call = "address";
+	union sock_addr a;
+	struct stat st;
+	socklen_t len;
+	int fd = -1;
+	bool has_file;
+
+	if (!o->unix_dir || !o->unix_dir[0])
+		return 0;
+	errno = ENAMETOOLONG;
+	if (!sock_addr_unix(o->unix_dir, o->port, &a, &len))
+		goto failed;
+	has_file = a.un.sun_path[0] != 0;
+	if (has_file) {
+		/* A PostgreSQL server keeps a lock file beside its socket. */
+		snprintf(lock, sizeof(lock), "%s.lock", a.un.sun_path);
+		if (lstat(lock, &st) == 0) {
+			log_fatal("unix port %d is in use", o->port);
+			return -1;
+		}
+		unlink(a.un.sun_path);
+	}
+	call = "socket";
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		goto failed;
+	call = "bind";
+	if (bind(fd, &a.sa, len) < 0)
+		goto failed;
+	if (has_file) {
+		snprintf(all->unix_path, sizeof(all->unix_path), "%s", a.un.sun_path);
+		call = "chmod";
+		if (chmod(all->unix_path, (mode_t)o->unix_mode) < 0)
+			goto failed;
+		call = "group";
+		if (o->unix_group && o->unix_group[0] && !set_group(all->unix_path, o->unix_group))
+			goto failed;
+	}
+	call = "listen";
+	if (listen(fd, o->backlog) < 0)
+		goto failed;
+	all->unix_port = o->port;
+	add(all, fd, true);
+	log_info("listening on unix:%s/.s.PGSQL.%d", o->unix_dir, o->port);
+	return 0;
+failed:
+	log_error("unix socket in '%s': %s: %s", o->unix_dir, call, strerror(errno));
+	log_fatal("failed to create unix socket");
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+struct listeners *listeners_open(const struct listen_options *o)
+{
+	struct listeners *all = xcalloc(1, sizeof(*all));
+
+	list_init(&all->list);
+	all->tcp = o->tcp;
+	all->defer_accept = o->defer_accept;
+	if (open_tcp(all, o) < 0 || open_unix(all, o) < 0)
+		goto failed;
+	if (list_empty(&all->list)) {
+		log_fatal("nowhere to listen on");
+		goto failed;
+	}
+	return all;
+failed:
+	listeners_free(all);
+	return NULL;
+}
+
+static void on_pause_over(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+	struct listener *l = arg;
+
+	event_add(l->event, NULL);
+}
+
+static void on_incoming(evutil_socket_t lfd, short what UNUSED, void *arg)
+{
+	struct listener *l = arg;
+
+	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+		union sock_addr from;
+		socklen_t len = sizeof(from);
+		int fd = accept4(lfd, &from.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0) {
+			const struct timeval wait = {ACCEPT_PAUSE_SEC, 0};
+
+			if (errno == EAGAIN || errno == EWOULDBLOCK)
+				return;
+			if (errno == ECONNABORTED || errno == EINTR)
+				continue;
+			/* Out of descriptors, most likely: trying at once would only spin. */
+			log_error("accept() failed: %s", strerror(errno));
+			event_del(l->event);
+			evtimer_add(l->pause, &wait);
+			return;
+		}
+		if (l->is_unix) {
+			memset(&from, 0, sizeof(from));
+			from.sa.sa_family = AF_UNIX;
+		}
+		l->all->accepted(l->all->arg, fd, &from, l->is_unix);
+	}
+}
+
+void listeners_start(struct listeners *all, struct worker *control, listeners_accepted *accepted, void *arg)
+{
+	all->accepted = accepted;
+	all->arg = arg;
+	LIST_FOR(node, &all->list) {
+		struct listener *l = LIST_ENTRY(node, struct listener, link);
+
+		l->event = event_new(control->base, l->fd, EV_READ | EV_PERSIST, on_incoming, l);
+		l->pause = evtimer_new(control->base, on_pause_over, l);
+		if (!l->event || !l->pause || event_add(l->event, NULL) < 0)
+			log_error("cannot watch a listening socket");
+	}
+}
+
+void listeners_set_options(struct listeners *all, bool defer_accept, const struct tcp_options *tcp)
+{
+	all->tcp = *tcp;
+	LIST_FOR(node, &all->list) {
+		struct listener *l = LIST_ENTRY(node, struct listener, link);
+
+		if (l->is_unix)
+			continue;
+		socket_tune(l->fd, AF_INET, tcp);
+		if (all->defer_accept != defer_accept)
+			set_defer(l->fd, defer_accept);
+	}
+	all->defer_accept = defer_accept;
+}
+
+static void close_listener(struct listener *l)
+{
+	list_del(&l->link);
+	if (l->event)
+		event_free(l->event);
+	if (l->pause)
+		event_free(l->pause);
+	close(l->fd);
+	free(l);
+}
+
+void listeners_close_tcp(struct listeners *all)
+{
+	LIST_FOR_SAFE(node, &all->list) {
+		struct listener *l = LIST_ENTRY(node, struct listener, link);
+
+		if (!l->is_unix)
+			close_listener(l);
+	}
+}
+
+void listeners_free(struct listeners *all)
+{
+	if (!all)
+		return;
+	if (all->unix_path[0])
+		unlink(all->unix_path);
+	LIST_FOR_SAFE(node, &all->list)
+		close_listener(LIST_ENTRY(node, struct listener, link));
+	free(all);
+}
