@@ -10,7 +10,6 @@ import psycopg
 import pytest
 from harness import env
 from harness.wallet import ALICE, BOB
-from harness.wire import scram_secret
 
 ours = pytest.mark.ours
 JS = os.path.join(env.TOP, "test", "clients", "js")
@@ -20,7 +19,7 @@ JS = os.path.join(env.TOP, "test", "clients", "js")
 def pool(pooler, pg):
     def make(**settings):
         return pooler(**{"databases": {"db": pg.entry(user="svc", password="svc_pw")},
-                         "users": {"someone": scram_secret("secret")}, "auth_type": "scram-sha-256",
+                         "users": {"someone": "secret"}, "auth_type": "scram-sha-256",
                          "pool_mode": "transaction", "default_pool_size": 3, **settings})
     return make
 

@@ -36,9 +36,16 @@ def test_forced_user(pooler, pg, role):
 
 
 @ours
-@pytest.mark.parametrize("role, secret", [
-    ("u_md5", "scram"), ("u_scram", "md5"),
-])
+def test_forced_user_behind_a_scram_client(pooler, pg):
+    """The keys of the client's proof are not those of the service account."""
+    p = pooler(databases={"db": pg.entry(user="svc", password="svc_pw")}, users={"someone": scram_secret("x")},
+               auth_type="scram-sha-256")
+    with p.login("someone", secret="x") as c:
+        assert c.value("SELECT current_user") == "svc"
+
+
+@ours
+@pytest.mark.parametrize("role, secret", [("u_md5", "scram"), ("u_scram", "md5")])
 def test_secret_of_the_wrong_kind(pooler, pg, role, secret):
     stored = scram_secret(role + "_pw") if secret == "scram" else md5_secret(role, role + "_pw")
     p = pooler(databases={"db": pg.entry(user=role)}, users={"someone": "", role: stored})
