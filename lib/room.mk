@@ -10,10 +10,17 @@ librooms_lib_a_SOURCES = \
 	lib/ini.c include/lib/ini.h \
 	lib/log.c include/lib/log.h \
 	lib/mem.c include/lib/mem.h \
+	lib/tls_context.c include/lib/tls_context.h \
+	lib/tls_filter.c include/lib/tls_filter.h \
 	lib/wheel.c include/lib/wheel.h \
 	include/lib/list.h include/lib/span.h include/lib/util.h
 
 if HAVE_CMOCKA
+check_PROGRAMS += test/unit/test_tls
+test_unit_test_tls_SOURCES = test/unit/test_tls.c
+test_unit_test_tls_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_tls_LDADD = $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+
 check_PROGRAMS += test/unit/test_lib
 test_unit_test_lib_SOURCES = test/unit/test_lib.c
 test_unit_test_lib_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)

@@ -1,1 +1,220 @@
-/* the pooler */
+/*
+ * pg-ecdsa-proxy: options, and the order of the start (configuration
+ * specification, sections 14 and 16). The work is control.c's.
+ */
+#include <event2/event.h>
+#include <getopt.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/console.h"
+#include "control.h"
+#include "net/dns.h"
+#include "net/listener.h"
+#include "process.h"
+
+struct options {
+	const char *config_path;
+	const char *user; /* NULL: as the configuration says */
+	int verbosity;
+	bool daemon, quiet, takeover;
+};
+
+static const char usage[] =
+	"%s is a connection pooler for PostgreSQL.\n"
+	"\n"
+	"Usage:\n"
+	"  %s [OPTION]... CONFIG_FILE\n"
+	"\n"
+	"Options:\n"
+	"  -d, --daemon             run in background (as a daemon)\n"
+	"  -q, --quiet              do not log to stderr\n"
+	"  -R, --reboot             do an online restart\n"
+	"  -u, --user=USERNAME      assume identity of USERNAME\n"
+	"  -v, --verbose            increase verbosity\n"
+	"  -V, --version            show version, then exit\n"
+	"  -h, --help               show this help, then exit\n"
+	"      --describe-settings  print every setting as markdown, then exit\n";
+
+static int show_version(void)
+{
+	printf("%s\nlibevent %s\nadns: %s\ntls: %s\n", PROGRAM_VERSION_LINE, event_get_version(), dns_backend_name(),
+	       OpenSSL_version(OPENSSL_VERSION));
+	return 0;
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+static int usage_error(const char *program)
+{
+	fprintf(stderr, "Try \"%s --help\" for more information.\n", program);
+	return 1;
+}
+
+/* -1: go on and start; else the exit status. */
+static int read_options(int argc, char **argv, struct options *o)
+{
+	enum { DESCRIBE_SETTINGS = 256 };
+	static const struct option longs[] = {
+		{"daemon", no_argument, NULL, 'd'},  {"quiet", no_argument, NULL, 'q'},
+		{"reboot", no_argument, NULL, 'R'},  {"user", required_argument, NULL, 'u'},
+		{"verbose", no_argument, NULL, 'v'}, {"version", no_argument, NULL, 'V'},
+		{"help", no_argument, NULL, 'h'},    {"describe-settings", no_argument, NULL, DESCRIBE_SETTINGS},
+		{NULL, 0, NULL, 0},
+	};
+	const char *program = base_name(argv[0]);
+	int c;
+
+	while ((c = getopt_long(argc, argv, "dqRu:vVh", longs, NULL)) != -1)
+		switch (c) {
+		case 'd':
+			o->daemon = true;
+			break;
+		case 'q':
+			o->quiet = true;
+			break;
+		case 'R':
+			o->takeover = true;
+			break;
+		case 'u':
+			o->user = optarg;
+			break;
+		case 'v':
+			o->verbosity++;
+			break;
+		case 'V':
+			return show_version();
+		case 'h':
+			printf(usage, program, program);
+			return 0;
+		case DESCRIBE_SETTINGS:
+			settings_describe(stdout);
+			return 0;
+		default:
+			return usage_error(program);
+		}
+	if (optind + 1 != argc) {
+		fprintf(stderr, "%s: no configuration file specified\n", program);
+		return usage_error(program);
+	}
+	o->config_path = argv[optind];
+	return -1;
+}
+
+static bool is_empty(const char *text)
+{
+	return !text || !*text;
+}
+
+/* Somebody who answers on our Unix socket would be robbed of it. */
+static int check_old_process(const struct options *o, const struct settings *s)
+{
+	if (o->takeover) {
+		log_warning("Online restart is deprecated, use so_reuseport instead");
+		log_warning("online restart is not available in this version, connections are not taken over");
+		if (is_empty(s->unix_socket_dir)) {
+			log_fatal("cannot reboot if unix dir not configured");
+			return -1;
+		}
+		if (s->unix_socket_dir[0] == '@') {
+			log_fatal("cannot reboot with abstract Unix socket");
+			return -1;
+		}
+	}
+	if (listeners_unix_in_use(s->unix_socket_dir, s->listen_port)) {
+		log_fatal("unix socket is in use, cannot continue");
+		return -1;
+	}
+	if (o->takeover)
+		log_info("old process not found, try to continue normally");
+	return 0;
+}
+
+static int go_to_background(const struct settings *s)
+{
+	const struct log_setup silent = control_log_setup(s, false);
+
+	if (is_empty(s->pidfile)) {
+		log_fatal("daemon needs pidfile configured");
+		return -1;
+	}
+	if (log_configure(&silent) < 0) {
+		log_fatal("Cannot open logfile: '%s'", s->logfile);
+		return -1;
+	}
+	return process_daemonize();
+}
+
+/* Steps 3 to 8: all that must come before the first thread. */
+static int prepare(const struct options *o, const struct config *config, struct tls_setup *tls)
+{
+	const struct settings *s = config_settings(config);
+	const struct log_setup log = control_log_setup(s, !o->quiet);
+	const char *user = o->user ? o->user : s->user;
+
+	if (process_open_log(&log, user) < 0)
+		return -1;
+	if (getenv("NOTIFY_SOCKET"))
+		log_warning("apparently running under systemd with notify socket, but systemd support was not built");
+	if (tls_setup_make(tls, s, control_worker_count(s)) < 0) {
+		log_fatal("TLS setup failed");
+		return -1;
+	}
+	if (process_switch_user(user) < 0)
+		return -1;
+	process_harden();
+	if (process_is_root()) {
+		log_fatal("PgBouncer should not run as root");
+		return -1;
+	}
+	if (check_old_process(o, s) < 0 || pidfile_check(s->pidfile) < 0)
+		return -1;
+	if (o->daemon && go_to_background(s) < 0)
+		return -1;
+	process_descriptor_limit(config, tls->n);
+	return 0;
+}
+
+static int run(const struct options *o)
+{
+	const struct log_setup early = {.to_stderr = !o->quiet};
+	struct tls_setup tls = {0};
+	struct config *config;
+	int status = 1;
+
+	atomic_store(&log_verbosity, o->verbosity);
+	if (log_configure(&early) < 0)
+		return 1;
+	process_harden();
+	config = config_load(o->config_path, NULL, o->verbosity);
+	if (!config) {
+		log_fatal("cannot load config file");
+		return 1;
+	}
+	atomic_store(&log_verbosity, config_settings(config)->verbose);
+	if (prepare(o, config, &tls) < 0) {
+		tls_setup_free(&tls);
+		config_unref(config);
+		return 1;
+	}
+	if (control_start(config, &tls, !o->quiet && !o->daemon) == 0 &&
+	    pidfile_write(config_settings(config)->pidfile) == 0)
+		status = control_run();
+	control_stop();
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {0};
+	int status = read_options(argc, argv, &o);
+
+	return status >= 0 ? status : run(&o);
+}

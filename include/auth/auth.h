@@ -86,10 +86,11 @@ struct auth {
 	const struct auth_method *method;
 	void *state; /* owned by the method */
 	enum auth_need need;
+	bool is_over; /* AUTH_OK or AUTH_REJECT was answered: nothing more is taken */
 	struct auth_reject reject;
 	/* results of AUTH_OK */
 	struct scram_keys keys;		 /* known after SCRAM with a stored SCRAM secret */
-	struct scram_verifier derived;	 /* known when one was derived: the owner may cache it */
+	struct scram_verifier derived;	 /* known when one was derived, also on AUTH_REJECT: the owner may cache it */
 	bool is_wallet;
 	struct wallet_address wallet;	 /* proven signer */
 	/* the audit line of a wallet login, key=value, for success and refusal; "" otherwise */
@@ -105,7 +106,8 @@ uint32_t auth_max_body(const struct auth *a);
 enum auth_verdict auth_too_long(struct auth *a);
 void auth_work(struct auth *a); /* in a helper thread */
 enum auth_verdict auth_resume(struct auth *a, struct buf *out);
-void auth_end(struct auth *a); /* harmless if called twice */
+/* Frees the state, wipes keys and derived; texts and wallet stay. Harmless if called twice; not during auth_work(). */
+void auth_end(struct auth *a);
 
 /* -1 when the word names no method that exists here. */
 int auth_kind_by_name(const char *name);

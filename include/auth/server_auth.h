@@ -25,6 +25,7 @@ struct server_auth {
 	char client_text[160]; /* for waiting clients: "server login failed: wrong password type"; "" when none */
 	char close_text[128];  /* close reason: "failed to answer authreq" ... */
 	bool was_ok;	       /* AuthenticationOk was seen */
+	bool was_asked;	       /* a proof was asked for and given: a second, weaker question is refused */
 	void *scram;	       /* owned */
 };
 

@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "lib/hash.h"
 #include "lib/util.h"
@@ -138,9 +139,12 @@ struct setting_row {
 };
 size_t setting_count(void);
 const struct setting_row *setting_at(size_t i); /* in the order of SHOW CONFIG */
-/* The value as SHOW CONFIG prints it, into buf; NULL for SQL NULL. */
+/* The value as SHOW CONFIG prints it, into buf unless it is text of the settings; NULL for SQL NULL. */
 const char *setting_print(const struct settings *, size_t i, char *buf, size_t cap);
 
-const char *pool_mode_name(enum pool_mode);
+/* One block a setting, as markdown: what --describe-settings prints. */
+void settings_describe(FILE *);
+
+const char *pool_mode_name(enum pool_mode); /* NULL for POOL_MODE_UNSET */
 
 #endif

@@ -31,7 +31,7 @@
 
 enum tls_verify {
 	TLS_NO_VERIFY,
-	TLS_VERIFY_OPTIONAL, /* clients: none is fine, a bad one is not; asked for only with a ca_file */
+	TLS_VERIFY_OPTIONAL, /* of clients only: none is fine, a bad one is not; asked for only with a ca_file */
 	TLS_VERIFY_REQUIRED
 };
 
@@ -39,7 +39,7 @@ enum tls_verify {
 struct tls_options {
 	bool for_clients; /* we are the TLS server */
 	enum tls_verify verify;
-	bool verify_name;	   /* servers: the name is checked too, see tls_filter_new() */
+	bool verify_name;	   /* servers: kept here with its kin; it takes effect in tls_filter_new() */
 	const char *protocols;	   /* list of section 4.1; not given: secure */
 	const char *ciphers;	   /* TLS 1.2 and older; default, secure, normal, fast: the library's */
 	const char *tls13_ciphers; /* not given: the library's */

@@ -78,7 +78,11 @@ bool tls_filter_write(struct tls_filter *, const struct iovec *, int n, struct b
 /* Appends a close_notify, once; does nothing before the end of the handshake or after a failure. */
 void tls_filter_shutdown(struct tls_filter *, struct buf *cipher_out);
 
-/* "TLSv1.3/TLS_AES_256_GCM_SHA384", with older protocols also "/ECDH=prime256v1" or "/DH=2048"; "" before it is up. */
+/*
+ * "TLSv1.3/TLS_AES_256_GCM_SHA384" (console specification, 8.9), with older
+ * protocols also "/ECDH=prime256v1" or, on the connecting side, "/DH=2048";
+ * OpenSSL's accepting side forgets the latter. "" before the handshake's end.
+ */
 void tls_filter_describe(const struct tls_filter *, char *out, size_t cap);
 /* Why a step failed, for the log; "" when none did. Lives as long as the filter. */
 const char *tls_filter_error(const struct tls_filter *);

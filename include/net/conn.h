@@ -111,6 +111,8 @@ void conn_poke(struct conn *);
  */
 bool conn_start_tls(struct conn *, SSL_CTX *, bool accepting, const char *host, bool verify_name, bool input_is_cipher);
 const char *conn_tls_error(const struct conn *);
+/* "TLSv1.3/SUITE", or "" without TLS. */
+void conn_tls_describe(const struct conn *, char *out, size_t cap);
 
 /* Files it at due, unless it is filed earlier already; 0 forgets it. */
 void conn_set_deadline(struct conn *, usec_t due);

@@ -25,6 +25,8 @@ struct crew *crew_new(int workers);
 int crew_start(struct crew *) MUST_CHECK;
 /* Stops and joins the threads; the control role's loop must have returned. */
 void crew_stop(struct crew *);
+/* Then: delivers, on the calling thread, the messages that were under way, so that their owners can free them. */
+void crew_settle(struct crew *);
 void crew_free(struct crew *);
 
 /* The Worker with the fewest clients. Control role only. */

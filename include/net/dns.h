@@ -53,7 +53,7 @@ struct dns_events {
 	/*
 	 * A refreshed answer for host lacks this address, which was there before:
 	 * servers connected to it through that host are to be closed. Comes
-	 * before the waiters are answered. May be NULL.
+	 * before the waiters are answered, and may not look anything up. May be NULL.
 	 */
 	void (*address_lost)(void *arg, const char *host, const struct sockaddr *);
 	void *arg; /* borrowed */

@@ -88,7 +88,7 @@ struct worker {
 	pthread_mutex_t inbox_lock;
 	struct list inbox; /* under inbox_lock */
 	pthread_t thread;
-	atomic_int client_count; /* written by this Worker, read by the control role to place sockets */
+	atomic_int client_count; /* with those on their way here; read by the control role to place sockets */
 };
 
 /* NULL: no event base with edge triggers, or out of memory; logged. Threads: the caller's only. */
@@ -96,6 +96,8 @@ struct worker *worker_new(struct crew *, int index);
 void worker_free(struct worker *);
 void worker_run(struct worker *); /* until worker_stop() */
 void worker_stop(struct worker *);
+/* For crew_settle(), after the thread has ended: one round of step 4 and 6. false: there was nothing. */
+bool worker_settle(struct worker *);
 
 /* Monotonic time, read once a turn. */
 usec_t worker_now(struct worker *);

@@ -94,6 +94,8 @@ const char *client_prefix(const struct client *, char *out, size_t cap);
 const char *client_user_name(const struct client *); /* "(nouser)" when not known */
 const char *client_database_name(const struct client *);
 void client_deadline(struct client *); /* files the earliest it may have */
+/* A fresh random cancel key. */
+void client_make_key(struct client *);
 extern const struct conn_ops client_conn_ops;
 
 #endif

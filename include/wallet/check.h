@@ -9,9 +9,11 @@
 #ifndef WALLET_CHECK_H
 #define WALLET_CHECK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/util.h"
 #include "wallet/address.h"
 
 #define WALLET_PASSWORD_MAX 4096 /* bytes of the packet body, terminating NUL included */
@@ -63,13 +65,25 @@ struct ecdsa_claim {
 	int64_t expires;		/* first second at which it is refused for age; valid when has_time */
 };
 
+/* The word of the list above; static. */
 const char *ecdsa_reason_word(enum ecdsa_reason);
-/* password without its NUL. out is filled in as far as the check got, also on refusal. */
+/*
+ * password without its NUL; now in Unix seconds. out is filled in as far as
+ * the check got, also on refusal. Never ECDSA_NOT_ALLOWED: who may enter is
+ * the caller's to decide, for a proven signer.
+ */
 enum ecdsa_reason ecdsa_check(const char *user, const void *password, size_t len, int64_t now,
 			      const struct wallet_policy *, struct ecdsa_claim *out);
-/* First 8 bytes, as 16 hex digits, of keccak256(address || digest): names a proof without revealing it (sections 18, 22). */
+/*
+ * First 8 bytes, as 16 hex digits, of keccak256(signer || digest): names a
+ * proof without revealing it (sections 18, 22). "-" when has_signer is false.
+ */
 void ecdsa_proof_fingerprint(const struct ecdsa_claim *, char out[17]);
-/* For the log only (section 9): does a common client mistake explain a wrong signer? NULL when not. */
+/*
+ * For the log only (section 9): does a common client mistake explain a wrong
+ * signer? A static text, or NULL when not. Costs up to four recoveries, so it
+ * is not for throttled sources, and it never turns a refusal into a login.
+ */
 const char *ecdsa_explain_wrong_signer(const char *user, const void *password, size_t len);
 
 #endif

@@ -625,6 +625,13 @@ const char *conn_tls_error(const struct conn *c)
 	return c->tls ? tls_filter_error(c->tls) : "";
 }
 
+void conn_tls_describe(const struct conn *c, char *out, size_t cap)
+{
+	out[0] = 0;
+	if (c->tls)
+		tls_filter_describe(c->tls, out, cap);
+}
+
 void conn_set_deadline(struct conn *c, usec_t due)
 {
 	if (due == 0)

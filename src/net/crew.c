@@ -9,6 +9,7 @@
 #include "lib/mem.h"
 
 #define HELPER_THREADS 2
+#define SETTLE_ROUNDS 16
 
 struct crew *crew_new(int workers)
 {
@@ -74,6 +75,18 @@ void crew_stop(struct crew *crew)
 	}
 	for (int i = 0; i < crew->n; i++)
 		pthread_join(crew->workers[i]->thread, NULL);
+}
+
+void crew_settle(struct crew *crew)
+{
+	bool busy = true;
+
+	/* An answer may ask again, but not for ever: nothing comes in any more. */
+	for (int round = 0; busy && round < SETTLE_ROUNDS; round++) {
+		busy = false;
+		for (int i = 0; i < crew->total; i++)
+			busy |= worker_settle(crew->workers[i]);
+	}
 }
 
 void crew_free(struct crew *crew)

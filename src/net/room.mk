@@ -1,9 +1,17 @@
-# net: an fd, maybe TLS, some bytes, a deadline; it has never heard of PostgreSQL.
+# net: an fd, maybe TLS, some bytes, a deadline, a name; it has never heard of PostgreSQL.
 noinst_LIBRARIES += librooms_net.a
 NET_ROOM = librooms_net.a
 librooms_net_a_SOURCES = \
 	src/net/conn.c include/net/conn.h \
 	src/net/crew.c include/net/crew.h \
+	src/net/dns.c include/net/dns.h \
 	src/net/listener.c include/net/listener.h \
 	src/net/sockets.c include/net/sockets.h \
 	src/net/worker.c include/net/worker.h
+
+if HAVE_CMOCKA
+check_PROGRAMS += test/unit/test_dns
+test_unit_test_dns_SOURCES = test/unit/test_dns.c
+test_unit_test_dns_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_dns_LDADD = $(NET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+endif

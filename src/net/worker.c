@@ -279,3 +279,15 @@ void worker_stop(struct worker *w)
 {
 	w->wants_stop = true;
 }
+
+bool worker_settle(struct worker *w)
+{
+	bool busy = !list_empty(&w->self_box);
+
+	pthread_mutex_lock(&w->inbox_lock);
+	busy |= !list_empty(&w->inbox);
+	pthread_mutex_unlock(&w->inbox_lock);
+	run_inbox(w);
+	flush_outboxes(w);
+	return busy;
+}

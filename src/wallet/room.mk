@@ -2,4 +2,38 @@
 noinst_LIBRARIES += librooms_wallet.a
 WALLET_ROOM = librooms_wallet.a
 librooms_wallet_a_SOURCES = \
-	src/wallet/address.c include/wallet/address.h
+	src/wallet/address.c include/wallet/address.h \
+	src/wallet/check.c include/wallet/check.h \
+	src/wallet/eip191.c include/wallet/eip191.h \
+	src/wallet/sign.c include/wallet/sign.h
+
+if HAVE_CMOCKA
+check_PROGRAMS += test/unit/test_wallet
+test_unit_test_wallet_SOURCES = test/unit/test_wallet.c
+test_unit_test_wallet_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_wallet_LDADD = $(WALLET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+
+# The vectors are JSON, so that other programs can use them; this test reads them as C.
+if HAVE_PYTHON3
+check_PROGRAMS += test/unit/test_vectors
+test_unit_test_vectors_SOURCES = test/unit/test_vectors.c
+nodist_test_unit_test_vectors_SOURCES = test/vectors/ecdsa_vectors.h
+test_unit_test_vectors_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_vectors_LDADD = $(WALLET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+$(test_unit_test_vectors_OBJECTS): test/vectors/ecdsa_vectors.h
+endif
+endif
+
+EXTRA_DIST += test/vectors/ecdsa-vectors.json test/vectors/to_c.py
+CLEANFILES += test/vectors/ecdsa_vectors.h
+test/vectors/ecdsa_vectors.h: $(top_srcdir)/test/vectors/ecdsa-vectors.json $(top_srcdir)/test/vectors/to_c.py
+	$(AM_V_GEN)$(MKDIR_P) $(@D) && \
+	$(PYTHON3) $(top_srcdir)/test/vectors/to_c.py $(top_srcdir)/test/vectors/ecdsa-vectors.json >$@.tmp && mv $@.tmp $@
+
+# Built by hand with clang: see fuzz-targets.
+EXTRA_PROGRAMS += test/fuzz/fuzz_proof
+FUZZ_TARGETS += test/fuzz/fuzz_proof$(EXEEXT)
+test_fuzz_fuzz_proof_SOURCES = test/fuzz/fuzz_proof.c
+test_fuzz_fuzz_proof_LDADD = $(WALLET_ROOM) $(LIB_ROOM) $(EXTERNAL_LIBS)
+test_fuzz_fuzz_proof_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+EXTRA_DIST += test/fuzz/corpus/proof

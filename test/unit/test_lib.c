@@ -56,7 +56,7 @@ static void buf_refuses_absurd_sizes_and_stays_failed(void **state)
 static void hash_finds_what_was_put_and_not_what_was_deleted(void **state)
 {
 	enum { N = 3000 };
-	static char keys[N][12];
+	static char keys[N][16];
 	static bool in[N];
 	struct hash h;
 	size_t at = 0, seen = 0, expected = 0;

@@ -1,0 +1,49 @@
+/*
+ * config/snapshot.h - what a struct config is made of; for the config room
+ * alone.
+ *
+ * The settings are the snapshot's own, everything else is a counted part that
+ * it shares with its neighbours as long as nothing in it changes.
+ *
+ * Tests: test/unit/test_config.c
+ */
+#ifndef CONFIG_SNAPSHOT_H
+#define CONFIG_SNAPSHOT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/auth_file.h"
+#include "config/config.h"
+#include "config/entries.h"
+#include "config/wallet_list.h"
+
+struct config {
+	atomic_uint refs;
+	uint64_t generation;
+	struct settings settings;
+	struct entries *entries;      /* counted */
+	struct auth_file *auth_file;  /* counted; NULL: none is named, needed or readable */
+	struct wallet_list *wallets;  /* counted; NULL: ecdsa_allowed_addresses is empty */
+};
+
+/* Where the file says a setting; line 0: it does not. */
+struct origin {
+	char *file; /* owned */
+	int line;
+};
+
+/* " (FILE:LINE)", or "" when the place is not known. */
+const char *origin_text(const struct origin *, char *buf, size_t cap);
+
+/* A snapshot to be filled, with the settings of prev (NULL: with the defaults) and no parts. */
+struct config *snapshot_new(const struct config *prev);
+
+/*
+ * Brings in the files that settings name, and judges the settings together.
+ * origins has an element a setting, or is NULL. false: every problem logged.
+ */
+MUST_CHECK bool snapshot_complete(struct config *, const struct config *prev, const struct origin *origins);
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * token/token.h - what the files of pg-ecdsa-token share.
+ *
+ * The program makes and checks wallet login passwords (ecdsa-login.md
+ * sections 5 and 26). It is short-lived and single-threaded.
+ *
+ * Tests: test/system/test_token.py
+ */
+#ifndef TOKEN_TOKEN_H
+#define TOKEN_TOKEN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "lib/util.h"
+
+#define EXIT_USAGE 2 /* the command line makes no sense; 1 is everything else that fails */
+
+/* One line to standard error, the program's name in front. */
+void complain(const char *fmt, ...) PRINTF_LIKE(1, 2);
+/* Reads until the end or until size bytes are there. Bytes read, or -1 with errno. Unbuffered: secrets pass through. */
+ssize_t read_all(int fd, void *out, size_t size);
+/* Writes everything. -1 with errno. */
+MUST_CHECK int write_all(int fd, const void *bytes, size_t len);
+
+/*
+ * Reads a password from standard input and says on standard output whether
+ * the pooler would take it, and if not, why. now and window in seconds.
+ * Returns the exit status: 0 it would, 1 it would not or cannot be read.
+ */
+int verify_password(const char *user, int64_t now, int64_t window);
+
+#endif

@@ -1,0 +1,167 @@
+/*
+ * Method ecdsa: the password is a proof made by a wallet (ecdsa-login.md).
+ *
+ * Nothing here is secret but the password while it is valid: it is neither
+ * logged nor kept. Addresses and digests are public to whoever sent them, so
+ * no comparison needs constant time (section 12).
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "auth/method.h"
+#include "lib/buf.h"
+#include "lib/hex.h"
+#include "proto/writer.h"
+#include "wallet/check.h"
+
+#define ECHO_MAX 128 /* bytes of a user name that a refusal repeats, and of an audit value (sections 10, 22) */
+
+static const char *const format_words[ECDSA_FORMATS] = {[ECDSA_FORMAT_TIMESTAMP] = "timestamp"};
+
+/* Asked of every user name, known or malformed, so that nothing can be learnt before a signature is shown. */
+static enum auth_verdict ecdsa_start(struct auth *a, struct buf *out)
+{
+	(void)a;
+	put_auth_request(out, 3, NULL, 0);
+	return AUTH_CONTINUE;
+}
+
+/*
+ * Control bytes, quotes, backslash and non-ASCII as \xHH. A space too: the
+ * line is split at spaces, and a name must not be able to write fields of its own.
+ */
+static void escape_value(const char *value, char out[ECHO_MAX + 1])
+{
+	size_t n = 0;
+
+	for (; *value; value++) {
+		uint8_t c = (uint8_t)*value;
+		bool is_plain = c > 0x20 && c < 0x7f && c != '"' && c != '\'' && c != '\\';
+
+		if (n + (is_plain ? 1 : 4) > ECHO_MAX)
+			break;
+		if (is_plain) {
+			out[n++] = (char)c;
+		} else {
+			memcpy(out + n, "\\x", 2);
+			hex_encode(&c, 1, out + n + 2);
+			n += 4;
+		}
+	}
+	out[n] = 0;
+}
+
+/* now - then without overflow; wall clocks may be anything. */
+static long long difference(int64_t now, int64_t then)
+{
+	int64_t d;
+
+	if (__builtin_sub_overflow(now, then, &d))
+		return now < then ? INT64_MIN : INT64_MAX;
+	return d;
+}
+
+static void put_time_and_proof(struct buf *b, const struct ecdsa_claim *claim, int64_t now, bool is_ok)
+{
+	char fingerprint[17] = "-";
+
+	if (claim->has_time) {
+		buf_printf(b, " format=%s age=%llds", format_words[claim->format], difference(now, claim->issued));
+		if (is_ok) /* counted to the last second at which it is still good */
+			buf_printf(b, " expires_in=%llds", difference(claim->expires, now) - 1);
+	} else {
+		buf_put_text(b, " format=- age=-");
+	}
+	if (claim->has_signer)
+		ecdsa_proof_fingerprint(claim, fingerprint);
+	buf_printf(b, " proof=%s", fingerprint);
+}
+
+/* The method's part of the audit line (section 22); the owner adds database, role, source and TLS. */
+static void write_audit(struct auth *a, enum ecdsa_reason reason, const struct ecdsa_claim *claim, int64_t now)
+{
+	char user[ECHO_MAX + 1], wallet[WALLET_TEXT_LEN + 1], recovered[WALLET_TEXT_LEN + 1] = "-";
+	bool is_ok = reason == ECDSA_OK;
+	struct buf b;
+
+	buf_init(&b);
+	escape_value(a->in->user, user);
+	if (claim->has_claimed)
+		wallet_address_eip55(&claim->claimed, wallet);
+	if (claim->has_signer)
+		wallet_address_eip55(&claim->signer, recovered);
+	if (is_ok)
+		buf_printf(&b, "method=ecdsa result=ok wallet=%s user=%s", recovered, user);
+	else /* of a refused login the wallet is only claimed */
+		buf_printf(&b, "method=ecdsa reason=%s wallet=%s recovered=%s", ecdsa_reason_word(reason),
+			   claim->has_claimed ? wallet : user, recovered);
+	put_time_and_proof(&b, claim, now, is_ok);
+	buf_put_u8(&b, 0);
+	snprintf(a->audit, sizeof(a->audit), "%s", buf_ok(&b) ? (const char *)buf_data(&b) : "method=ecdsa");
+	buf_free(&b);
+}
+
+/* The one refusal for every failed proof (section 10). */
+static enum auth_verdict refuse(struct auth *a, enum ecdsa_reason reason, const char *detail)
+{
+	char text[sizeof(a->reject.text)], name[ECHO_MAX + 1];
+	size_t n = strnlen(a->in->user, ECHO_MAX + 1);
+
+	if (n > ECHO_MAX) { /* not in the middle of a UTF-8 character */
+		n = ECHO_MAX;
+		while (n > 0 && ((uint8_t)a->in->user[n] & 0xc0) == 0x80)
+			n--;
+	}
+	for (size_t i = 0; i < n; i++)
+		name[i] = (uint8_t)a->in->user[i] < 0x20 || a->in->user[i] == 0x7f ? '?' : a->in->user[i];
+	name[n] = 0;
+	snprintf(text, sizeof(text), "password authentication failed for user \"%s\"", name);
+	return auth_refuse(a, SQLSTATE_INVALID_PASSWORD, text, "%s%s%s", ecdsa_reason_word(reason),
+			   detail ? ": " : "", detail ? detail : "");
+}
+
+static enum auth_verdict ecdsa_message(struct auth *a, struct span body, struct buf *out)
+{
+	const struct auth_input *in = a->in;
+	struct ecdsa_claim claim = {0};
+	int64_t now = in->wall_clock();
+	enum ecdsa_reason reason;
+	const char *detail = NULL;
+
+	(void)out;
+	if (body.len == 0 || memchr(body.ptr, 0, body.len) != body.ptr + body.len - 1) {
+		write_audit(a, ECDSA_PACKET_MALFORMED, &claim, now);
+		return auth_refuse(a, SQLSTATE_PROTOCOL, "invalid password packet", "%s",
+				   ecdsa_reason_word(ECDSA_PACKET_MALFORMED));
+	}
+	if (body.len == 1)
+		reason = ECDSA_PASSWORD_EMPTY;
+	else
+		reason = ecdsa_check(in->user, body.ptr, body.len - 1, now, in->wallet_policy, &claim);
+	/* Membership is looked up only for a proven signer, so that the list cannot be probed. */
+	if (reason == ECDSA_OK && !in->wallet_allowed(in->wallet_ctx, &claim.signer))
+		reason = ECDSA_NOT_ALLOWED;
+	if (reason == ECDSA_WRONG_SIGNER)
+		detail = ecdsa_explain_wrong_signer(in->user, body.ptr, body.len - 1);
+	write_audit(a, reason, &claim, now);
+	if (reason != ECDSA_OK)
+		return refuse(a, reason, detail);
+	a->is_wallet = true;
+	a->wallet = claim.signer;
+	return AUTH_OK;
+}
+
+static enum auth_verdict ecdsa_too_long(struct auth *a)
+{
+	struct ecdsa_claim claim = {0};
+
+	write_audit(a, ECDSA_PASSWORD_TOO_LONG, &claim, 0);
+	return refuse(a, ECDSA_PASSWORD_TOO_LONG, NULL);
+}
+
+const struct auth_method method_ecdsa = {
+	.max_body = WALLET_PASSWORD_MAX,
+	.start = ecdsa_start,
+	.message = ecdsa_message,
+	.too_long = ecdsa_too_long,
+};

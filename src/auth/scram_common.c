@@ -1,0 +1,205 @@
+#include "auth/scram.h"
+
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/sha.h>
+#include <string.h>
+
+#include "auth/saslprep.h"
+#include "lib/mem.h"
+
+static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+void base64_put(struct buf *b, const void *bytes, size_t len)
+{
+	const uint8_t *in = bytes;
+
+	for (size_t i = 0; i < len; i += 3) {
+		size_t n = len - i < 3 ? len - i : 3;
+		uint32_t bits = (uint32_t)in[i] << 16 | (n > 1 ? (uint32_t)in[i + 1] << 8 : 0) | (n > 2 ? in[i + 2] : 0);
+
+		buf_put_u8(b, (uint8_t)base64_digits[bits >> 18]);
+		buf_put_u8(b, (uint8_t)base64_digits[bits >> 12 & 63]);
+		buf_put_u8(b, n > 1 ? (uint8_t)base64_digits[bits >> 6 & 63] : '=');
+		buf_put_u8(b, n > 2 ? (uint8_t)base64_digits[bits & 63] : '=');
+	}
+}
+
+static int base64_value(uint8_t c)
+{
+	const char *at = c ? strchr(base64_digits, c) : NULL;
+
+	return at ? (int)(at - base64_digits) : -1;
+}
+
+bool base64_decode(struct span text, uint8_t *out, size_t cap, size_t *len)
+{
+	size_t pad = 0, n = 0;
+	uint32_t bits = 0;
+
+	if (text.len % 4 != 0)
+		return false;
+	while (pad < 2 && pad < text.len && text.ptr[text.len - 1 - pad] == '=')
+		pad++;
+	if (text.len / 4 * 3 - pad > cap)
+		return false;
+	for (size_t i = 0; i < text.len; i++) {
+		int value = i >= text.len - pad ? 0 : base64_value(text.ptr[i]);
+
+		if (value < 0)
+			return false;
+		bits = bits << 6 | (uint32_t)value;
+		if (i % 4 != 3)
+			continue;
+		for (int shift = 16; shift >= 0; shift -= 8)
+			if (n < text.len / 4 * 3 - pad)
+				out[n++] = (uint8_t)(bits >> shift);
+			else if (bits >> shift & 255)
+				return false; /* bits that no encoder sets: two spellings of one value */
+		bits = 0;
+	}
+	*len = n;
+	return true;
+}
+
+struct scram_attrs scram_attrs_of(struct span text)
+{
+	return (struct scram_attrs){text, true};
+}
+
+bool scram_attr_next(struct scram_attrs *a, char *name, struct span *value)
+{
+	const uint8_t *p = a->rest.ptr, *comma;
+	size_t len;
+
+	if (!a->more || a->rest.len < 2 || p[1] != '=' || !((p[0] | 32) >= 'a' && (p[0] | 32) <= 'z'))
+		return false;
+	comma = memchr(p, ',', a->rest.len);
+	len = comma ? (size_t)(comma - p) : a->rest.len;
+	if (len < 2 || memchr(p, 0, len))
+		return false;
+	*name = (char)p[0];
+	*value = span_of(p + 2, len - 2);
+	a->more = comma != NULL;
+	a->rest = comma ? span_of(comma + 1, a->rest.len - len - 1) : span_of(p + len, 0);
+	return true;
+}
+
+bool scram_attr_is(struct scram_attrs *a, char name, struct span *value)
+{
+	char found;
+
+	return scram_attr_next(a, &found, value) && found == name;
+}
+
+bool scram_nonce_ok(struct span nonce)
+{
+	if (nonce.len < 1 || nonce.len > SCRAM_NONCE_MAX)
+		return false;
+	for (size_t i = 0; i < nonce.len; i++)
+		if (nonce.ptr[i] < 0x21 || nonce.ptr[i] > 0x7e || nonce.ptr[i] == ',')
+			return false;
+	return true;
+}
+
+int scram_iterations_of(struct span text)
+{
+	int n = 0;
+
+	/* Eight digits cannot overflow and are enough for SCRAM_ITERATIONS_MAX. */
+	if (text.len < 1 || text.len > 8 || text.ptr[0] == '0')
+		return -1;
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.ptr[i] < '0' || text.ptr[i] > '9')
+			return -1;
+		n = n * 10 + (text.ptr[i] - '0');
+	}
+	return n <= SCRAM_ITERATIONS_MAX ? n : -1;
+}
+
+void scram_nonce_make(char out[SCRAM_NONCE_TEXT + 1])
+{
+	uint8_t raw[SCRAM_NONCE_TEXT / 4 * 3];
+
+	mem_random(raw, sizeof(raw));
+	for (size_t i = 0, o = 0; i < sizeof(raw); i += 3) {
+		uint32_t bits = (uint32_t)raw[i] << 16 | (uint32_t)raw[i + 1] << 8 | raw[i + 2];
+
+		for (int shift = 18; shift >= 0; shift -= 6)
+			out[o++] = base64_digits[bits >> shift & 63];
+	}
+	out[SCRAM_NONCE_TEXT] = 0;
+}
+
+/* The text up to the separator, which must be there; moves *at behind it. */
+static bool take_until(const char **at, char separator, struct span *part)
+{
+	const char *end = strchr(*at, separator);
+
+	if (!end)
+		return false;
+	*part = span_of(*at, (size_t)(end - *at));
+	*at = end + 1;
+	return true;
+}
+
+static bool decode_key(struct span text, uint8_t key[SCRAM_KEY_LEN])
+{
+	size_t len;
+
+	return base64_decode(text, key, SCRAM_KEY_LEN, &len) && len == SCRAM_KEY_LEN;
+}
+
+bool scram_secret_parse(const char *text, struct scram_secret *s)
+{
+	struct span mechanism, iterations, salt, stored;
+
+	if (!take_until(&text, '$', &mechanism) || !span_is(mechanism, SCRAM_MECHANISM) ||
+	    !take_until(&text, ':', &iterations) || !take_until(&text, '$', &salt) ||
+	    !take_until(&text, ':', &stored))
+		return false;
+	s->iterations = scram_iterations_of(iterations);
+	return s->iterations > 0 && base64_decode(salt, s->salt, sizeof(s->salt), &s->salt_len) &&
+	       s->salt_len > 0 && decode_key(stored, s->stored_key) && decode_key(span_str(text), s->server_key);
+}
+
+bool scram_salted_password(const char *password, const uint8_t *salt, size_t salt_len, int iterations,
+			   uint8_t out[SCRAM_KEY_LEN])
+{
+	struct span prepared = saslprep(password);
+
+	return PKCS5_PBKDF2_HMAC((const char *)prepared.ptr, (int)prepared.len, salt, (int)salt_len, iterations,
+				 EVP_sha256(), SCRAM_KEY_LEN, out) == 1;
+}
+
+bool scram_hash(const void *bytes, size_t len, uint8_t out[SCRAM_KEY_LEN])
+{
+	return SHA256(bytes, len, out) != NULL;
+}
+
+bool scram_hmac(const uint8_t key[SCRAM_KEY_LEN], struct span text, uint8_t out[SCRAM_KEY_LEN])
+{
+	return HMAC(EVP_sha256(), key, SCRAM_KEY_LEN, text.ptr, text.len, out, NULL) != NULL;
+}
+
+bool scram_client_key(const uint8_t salted[SCRAM_KEY_LEN], uint8_t out[SCRAM_KEY_LEN])
+{
+	return scram_hmac(salted, span_str("Client Key"), out);
+}
+
+bool scram_server_key(const uint8_t salted[SCRAM_KEY_LEN], uint8_t out[SCRAM_KEY_LEN])
+{
+	return scram_hmac(salted, span_str("Server Key"), out);
+}
+
+bool scram_cross(const uint8_t a[SCRAM_KEY_LEN], const uint8_t stored_key[SCRAM_KEY_LEN], struct span auth_message,
+		 uint8_t out[SCRAM_KEY_LEN])
+{
+	uint8_t signature[SCRAM_KEY_LEN];
+
+	if (!scram_hmac(stored_key, auth_message, signature))
+		return false;
+	for (int i = 0; i < SCRAM_KEY_LEN; i++)
+		out[i] = a[i] ^ signature[i];
+	return true;
+}

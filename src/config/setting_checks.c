@@ -1,0 +1,119 @@
+#include "config/setting_checks.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "config/config.h"
+#include "lib/log.h"
+#include "lib/mem.h"
+#include "wallet/address.h"
+
+#define LIST_DELIMITERS ", \t\r\n\f\v"
+
+const char *list_item(const char **at, size_t *len)
+{
+	const char *item = *at + strspn(*at, LIST_DELIMITERS);
+
+	*len = strcspn(item, LIST_DELIMITERS);
+	*at = item + *len;
+	return *len ? item : NULL;
+}
+
+bool check_wallet_spelling(const char *text, const char *what, const char *where)
+{
+	struct wallet_address address;
+	char right[WALLET_TEXT_LEN + 1];
+	size_t len = strlen(text);
+
+	if (wallet_address_parse_strict(text, len, &address) != ADDRESS_BAD_CHECKSUM)
+		return true;
+	wallet_address_eip55(&address, right);
+	log_error("%s: wallet address %s has a wrong checksum, the correct spelling is %s%s", what, text, right, where);
+	return false;
+}
+
+static bool check_auth_dbname(const char *name, const char *value, const char *where)
+{
+	(void)name;
+	if (strcmp(value, CONSOLE_DATABASE) != 0)
+		return true;
+	log_error("cannot use the reserved \"%s\" database as an auth_dbname%s", CONSOLE_DATABASE, where);
+	return false;
+}
+
+static bool check_auth_type(const char *name, const char *value, const char *where)
+{
+	static const char *const known[] = {"cert", "hba", "pam", "ldap"};
+
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		if (strcasecmp(value, known[i]) == 0) {
+			log_error("%s=%s is not available in this version%s", name, known[i], where);
+			return false;
+		}
+	return true;
+}
+
+static bool check_format(const char *word, const char *name, const char *where)
+{
+	static const char *const known[] = {"bound", "siwe", "typed"};
+
+	if (strcmp(word, "timestamp") == 0)
+		return true;
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		if (strcmp(word, known[i]) == 0) {
+			log_error("%s: format %s is not available in this version%s", name, word, where);
+			return false;
+		}
+	log_error("%s: unknown format %s, expected timestamp, bound, siwe or typed%s", name, word, where);
+	return false;
+}
+
+static bool check_items(const char *name, const char *list, const char *where,
+			bool (*check)(const char *item, const char *name, const char *where))
+{
+	const char *item;
+	size_t len;
+	bool ok = true;
+
+	while ((item = list_item(&list, &len))) {
+		char *word = xstrndup(item, len);
+
+		ok &= check(word, name, where);
+		free(word);
+	}
+	return ok;
+}
+
+static bool check_formats(const char *name, const char *value, const char *where)
+{
+	const char *at = value;
+	size_t len;
+
+	if (!list_item(&at, &len)) {
+		log_error("%s must name at least one format%s", name, where);
+		return false;
+	}
+	return check_items(name, value, where, check_format);
+}
+
+static bool check_users(const char *name, const char *value, const char *where)
+{
+	return check_items(name, value, where, check_wallet_spelling);
+}
+
+bool setting_check(const char *name, const char *value, const char *where)
+{
+	static const struct {
+		const char *name;
+		bool (*check)(const char *name, const char *value, const char *where);
+	} checks[] = {
+		{"admin_users", check_users},  {"auth_dbname", check_auth_dbname}, {"auth_type", check_auth_type},
+		{"ecdsa_formats", check_formats}, {"stats_users", check_users},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(checks); i++)
+		if (strcmp(name, checks[i].name) == 0)
+			return checks[i].check(name, value, where);
+	return true;
+}

@@ -1,0 +1,204 @@
+#include "config/snapshot.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "config/setting_checks.h"
+#include "lib/log.h"
+#include "lib/mem.h"
+
+struct config *snapshot_new(const struct config *prev)
+{
+	struct config *c = xcalloc(1, sizeof(*c));
+
+	atomic_init(&c->refs, 1);
+	c->generation = prev ? prev->generation + 1 : 1;
+	if (prev)
+		settings_copy(&c->settings, &prev->settings);
+	else
+		settings_init(&c->settings);
+	return c;
+}
+
+const char *origin_text(const struct origin *o, char *buf, size_t cap)
+{
+	if (o && o->line)
+		snprintf(buf, cap, " (%s:%d)", o->file, o->line);
+	else
+		buf[0] = 0;
+	return buf;
+}
+
+static const struct origin *origin_of(const struct origin *origins, const char *setting)
+{
+	return origins ? &origins[setting_find(setting)] : NULL;
+}
+
+static bool is_empty(const char *text)
+{
+	return !text || !*text;
+}
+
+static bool bring_wallets(struct config *c, const struct config *prev, const struct origin *origins)
+{
+	const char *value = c->settings.ecdsa_allowed_addresses;
+	char where[512];
+
+	if (is_empty(value))
+		return true;
+	c->wallets = wallet_list_load(value, prev ? prev->wallets : NULL,
+				      origin_text(origin_of(origins, "ecdsa_allowed_addresses"), where, sizeof(where)));
+	return c->wallets != NULL;
+}
+
+static bool bring_auth_file(struct config *c, const struct config *prev)
+{
+	struct auth_file *known = prev ? prev->auth_file : NULL;
+
+	if (is_empty(c->settings.auth_file))
+		return true;
+	if (c->settings.auth_type == AUTH_TYPE_ANY || c->settings.auth_type == AUTH_TYPE_PAM) {
+		/* Not needed for logins, but forced users may still have their passwords from it. */
+		c->auth_file = auth_file_ref(known);
+		return true;
+	}
+	return auth_file_load(c->settings.auth_file, known, &c->auth_file);
+}
+
+static bool has_wallet_source(const struct config *c)
+{
+	if (c->auth_file && c->auth_file->wallet_count > 0)
+		return true;
+	/* An @file may be empty for now; a list that names nobody is a mistake. */
+	return c->wallets && (c->wallets->count > 0 || c->wallets->value[0] == '@');
+}
+
+bool snapshot_complete(struct config *c, const struct config *prev, const struct origin *origins)
+{
+	char where[512];
+	bool ok = bring_wallets(c, prev, origins);
+
+	ok &= bring_auth_file(c, prev);
+	if (ok && c->settings.auth_type == AUTH_TYPE_ECDSA && !has_wallet_source(c)) {
+		log_error("auth_type=ecdsa lets nobody in: ecdsa_allowed_addresses is empty and auth_file names no "
+			  "wallet%s", origin_text(origin_of(origins, "auth_type"), where, sizeof(where)));
+		ok = false;
+	}
+	return ok;
+}
+
+struct config *config_ref(struct config *c)
+{
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+	return c;
+}
+
+void config_unref(struct config *c)
+{
+	/* acq_rel: whoever frees has seen everything the others did with it. */
+	if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) > 1)
+		return;
+	settings_free(&c->settings);
+	entries_unref(c->entries);
+	auth_file_unref(c->auth_file);
+	wallet_list_unref(c->wallets);
+	free(c);
+}
+
+const struct settings *config_settings(const struct config *c)
+{
+	return &c->settings;
+}
+
+uint64_t config_generation(const struct config *c)
+{
+	return c->generation;
+}
+
+const struct database_def *config_find_database(const struct config *c, const char *name)
+{
+	return hash_get_str(&c->entries->databases.by_key, name);
+}
+
+const struct database_def *config_template(const struct config *c)
+{
+	return c->entries->template;
+}
+
+size_t config_database_count(const struct config *c)
+{
+	return c->entries->databases.count;
+}
+
+const struct database_def *config_database_at(const struct config *c, size_t i)
+{
+	return c->entries->databases.rows[i];
+}
+
+const struct user_def *config_find_user(const struct config *c, const char *name)
+{
+	struct wallet_address address;
+	char lower[WALLET_TEXT_LEN + 1];
+
+	if (wallet_address_parse(name, strlen(name), &address)) {
+		wallet_address_lower(&address, lower);
+		name = lower;
+	}
+	return hash_get_str(&c->entries->users.by_key, name);
+}
+
+size_t config_user_count(const struct config *c)
+{
+	return c->entries->users.count;
+}
+
+const struct user_def *config_user_at(const struct config *c, size_t i)
+{
+	return c->entries->users.rows[i];
+}
+
+const struct stored_secret *config_find_secret(const struct config *c, const char *user)
+{
+	return auth_file_find(c->auth_file, user);
+}
+
+size_t config_secret_count(const struct config *c)
+{
+	return c->auth_file ? c->auth_file->count : 0;
+}
+
+const struct stored_secret *config_secret_at(const struct config *c, size_t i)
+{
+	return &c->auth_file->rows[i];
+}
+
+size_t config_peer_count(const struct config *c)
+{
+	return c->entries->peers.count;
+}
+
+const struct peer_def *config_peer_at(const struct config *c, size_t i)
+{
+	return c->entries->peers.rows[i];
+}
+
+bool config_wallet_allowed(const struct config *c, const struct wallet_address *a)
+{
+	return wallet_list_has(c->wallets, a) ||
+	       (c->auth_file && wallets_have(c->auth_file->wallets, c->auth_file->wallet_count, a));
+}
+
+bool config_list_has(const char *list, const char *word)
+{
+	size_t len = strlen(word), item_len;
+	struct wallet_address address;
+	bool is_wallet = wallet_address_parse(word, len, &address);
+	const char *item;
+
+	while (list && (item = list_item(&list, &item_len)))
+		if (item_len == len &&
+		    (is_wallet ? strncasecmp(item, word, len) == 0 : memcmp(item, word, len) == 0))
+			return true;
+	return false;
+}

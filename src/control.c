@@ -1,0 +1,677 @@
+#include "control.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <openssl/crypto.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "admin/console.h"
+#include "lib/list.h"
+#include "lib/mem.h"
+#include "net/crew.h"
+#include "net/dns.h"
+#include "net/listener.h"
+#include "pool/room.h"
+#include "process.h"
+#include "resolver.h"
+
+#define DRAIN_POLL_USEC 100000
+
+enum task_kind { TASK_RELOAD, TASK_SET, TASK_PAUSE, TASK_SHUTDOWN };
+
+/* One change of the process's state, from the request to its answer. */
+struct task {
+	struct list link; /* in control.tasks */
+	enum task_kind kind;
+	char *key, *value;	/* owned; SET */
+	enum pause_mode pause;	/* PAUSE */
+	enum shutdown_mode shutdown; /* SHUTDOWN */
+	struct room_adoption adoption; /* RELOAD, SET */
+	struct tls_setup tls;	/* owned: what the rooms have not taken yet */
+	bool is_good, tls_ok;	/* the answer */
+	void (*config_done)(void *ctx, bool good, bool tls_ok); /* NULL: nobody waits */
+	void (*pause_done)(void *ctx);
+	void *ctx;
+};
+
+/* One a process: the console's way in (struct control_ops) names nobody. The control role's thread only. */
+static struct {
+	struct config *config; /* counted */
+	struct pooler pooler;
+	struct crew *crew;	     /* owned */
+	struct listeners *listeners; /* owned */
+	struct dns *dns;	     /* the resolver's */
+	struct event *signal_event, *stats_timer, *drain_timer; /* owned */
+	char *server_tls; /* owned; what the server contexts in force were made from */
+	struct list tasks; /* the first one is at work when is_busy */
+	bool is_busy, is_ending;
+	bool log_to_stderr;
+	bool has_registry;
+	int signal_fd;
+	int exit_status;
+	enum pause_mode pause;
+	enum shutdown_mode shutdown;
+} control = {.signal_fd = -1};
+
+static const struct settings *settings(void)
+{
+	return config_settings(control.config);
+}
+
+int control_worker_count(const struct settings *s)
+{
+	long n = s->worker_threads == WORKERS_AUTO ? sysconf(_SC_NPROCESSORS_ONLN) : s->worker_threads;
+
+	return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (int)n;
+}
+
+struct log_setup control_log_setup(const struct settings *s, bool to_stderr)
+{
+	return (struct log_setup){
+		.to_stderr = to_stderr,
+		.file = s->logfile,
+		.to_syslog = s->syslog != 0,
+		.syslog_ident = s->syslog_ident,
+		.syslog_facility = s->syslog_facility,
+	};
+}
+
+static struct tcp_options tcp_options(const struct settings *s)
+{
+	return (struct tcp_options){
+		.keepalive = s->tcp_keepalive != 0,
+		.keepcnt = s->tcp_keepcnt,
+		.keepidle = s->tcp_keepidle,
+		.keepintvl = s->tcp_keepintvl,
+		.user_timeout_ms = s->tcp_user_timeout,
+		.buffer_bytes = s->tcp_socket_buffer,
+	};
+}
+
+/* ---- tasks ---- */
+
+static void begin_task(struct task *);
+
+static void task_free(struct task *t)
+{
+	config_unref(t->adoption.config);
+	tls_setup_free(&t->tls);
+	str_wipe_free(t->value); /* LDAP options may hold a password */
+	free(t->key);
+	free(t);
+}
+
+/* A loop, not a recursion: many failed RELOADs in a row end where they begin. */
+static void run_tasks(void)
+{
+	while (!control.is_busy && !control.is_ending && !list_empty(&control.tasks)) {
+		control.is_busy = true;
+		begin_task(LIST_ENTRY(control.tasks.next, struct task, link));
+	}
+}
+
+static void answer_task(struct task *t)
+{
+	list_del(&t->link);
+	if (t->config_done)
+		t->config_done(t->ctx, t->is_good, t->tls_ok);
+	if (t->pause_done)
+		t->pause_done(t->ctx);
+	task_free(t);
+}
+
+static void end_task(struct task *t)
+{
+	/* The answer may ask for more; it queues behind, and the loop of run_tasks() takes it up. */
+	answer_task(t);
+	control.is_busy = false;
+}
+
+static struct task *add_task(enum task_kind kind)
+{
+	struct task *t = xcalloc(1, sizeof(*t));
+
+	t->kind = kind;
+	t->is_good = t->tls_ok = true;
+	list_add_tail(&control.tasks, &t->link);
+	return t;
+}
+
+static void on_gathered(struct worker *w UNUSED, void *ctx)
+{
+	struct task *t = ctx;
+
+	if (t->kind == TASK_SHUTDOWN) {
+		const struct timeval poll = {0, DRAIN_POLL_USEC};
+
+		event_add(control.drain_timer, &poll);
+	}
+	end_task(t);
+	run_tasks();
+}
+
+/* ---- RELOAD and SET ---- */
+
+static void visit_adopt(struct worker *w, void *ctx)
+{
+	struct task *t = ctx;
+
+	room_adopt(room_of(w), &t->adoption);
+	if (t->adoption.client_tls)
+		t->tls.client[w->index] = t->tls.server[w->index] = NULL; /* it has taken them */
+}
+
+/* What the new snapshot means for the control role itself. */
+static void adopt_here(struct config *next)
+{
+	const struct settings *s = config_settings(next);
+	const struct tcp_options tcp = tcp_options(s);
+	const struct log_setup log = control_log_setup(s, control.log_to_stderr);
+	const struct dns_times times = resolver_times(s);
+
+	config_unref(control.config);
+	control.config = config_ref(next);
+	atomic_store_explicit(&log_verbosity, s->verbose, memory_order_relaxed);
+	if (log_configure(&log) < 0)
+		log_error("Cannot open logfile: '%s': %s", s->logfile, strerror(errno));
+	listeners_set_options(control.listeners, s->tcp_defer_accept != 0, &tcp);
+	dns_set_times(control.dns, &times);
+}
+
+static void prepare_tls(struct task *t)
+{
+	const struct settings *s = config_settings(t->adoption.config);
+	char *server_tls;
+
+	if (tls_setup_make(&t->tls, s, control.crew->n) < 0) {
+		t->tls_ok = false;
+		log_error("TLS configuration could not be reloaded, keeping old configuration");
+		return;
+	}
+	t->adoption.client_tls = t->tls.client;
+	t->adoption.server_tls = t->tls.server;
+	server_tls = tls_setup_server_text(s);
+	t->adoption.server_tls_changed = strcmp(server_tls, control.server_tls) != 0;
+	free(control.server_tls);
+	control.server_tls = server_tls;
+}
+
+static void begin_reload(struct task *t)
+{
+	t->adoption.config = config_load(settings()->conffile, control.config, 0);
+	if (!t->adoption.config) {
+		t->is_good = false;
+		log_reopen();
+		end_task(t);
+		return;
+	}
+	adopt_here(t->adoption.config);
+	prepare_tls(t);
+	crew_gather(control.crew, visit_adopt, on_gathered, t);
+}
+
+static void begin_set(struct task *t)
+{
+	t->adoption.config = config_set(control.config, t->key, t->value);
+	if (!t->adoption.config || t->adoption.config == control.config) {
+		/* Refused; or only for the next start, which counts as done. */
+		t->is_good = t->adoption.config != NULL;
+		end_task(t);
+		return;
+	}
+	adopt_here(t->adoption.config);
+	if (strstr(t->key, "_tls_") || strstr(t->key, "_tls13_"))
+		prepare_tls(t);
+	crew_gather(control.crew, visit_adopt, on_gathered, t);
+}
+
+/* ---- PAUSE and shutdown ---- */
+
+static void visit_pause(struct worker *w, void *ctx)
+{
+	room_set_pause(room_of(w), ((struct task *)ctx)->pause);
+}
+
+static void visit_shutdown(struct worker *w, void *ctx)
+{
+	room_set_shutdown(room_of(w), ((struct task *)ctx)->shutdown);
+}
+
+static void begin_task(struct task *t)
+{
+	switch (t->kind) {
+	case TASK_RELOAD:
+		begin_reload(t);
+		break;
+	case TASK_SET:
+		begin_set(t);
+		break;
+	case TASK_PAUSE:
+		crew_gather(control.crew, visit_pause, on_gathered, t);
+		break;
+	case TASK_SHUTDOWN:
+		crew_gather(control.crew, visit_shutdown, on_gathered, t);
+		break;
+	}
+}
+
+static void end_loop(void)
+{
+	control.shutdown = SHUTDOWN_IMMEDIATE;
+	worker_stop(control.crew->control);
+}
+
+static int servers_left(void)
+{
+	struct ledger *l = &control.pooler.registry.ledger;
+	int n;
+
+	pthread_mutex_lock(&l->lock);
+	n = l->servers;
+	pthread_mutex_unlock(&l->lock);
+	return n;
+}
+
+static void on_drain_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg UNUSED)
+{
+	/* Relaxed: the last one to leave is seen a poll later at worst. */
+	if (control.shutdown == SHUTDOWN_WAIT_CLIENTS &&
+	    atomic_load_explicit(&control.pooler.registry.clients, memory_order_relaxed) == 0) {
+		log_info("client connections dropped, exiting");
+		end_loop();
+	} else if (control.shutdown == SHUTDOWN_WAIT_SERVERS && servers_left() == 0) {
+		log_info("server connections dropped, exiting");
+		end_loop();
+	}
+}
+
+/* ---- what the console asks ---- */
+
+static void ask_reload(void (*done)(void *ctx, bool loaded, bool tls_ok), void *ctx)
+{
+	struct task *t = add_task(TASK_RELOAD);
+
+	t->config_done = done;
+	t->ctx = ctx;
+	run_tasks();
+}
+
+static void ask_set(const char *key, const char *value, void (*done)(void *ctx, bool set, bool tls_ok), void *ctx)
+{
+	struct task *t = add_task(TASK_SET);
+
+	t->key = xstrdup(key);
+	t->value = xstrdup(value);
+	t->config_done = done;
+	t->ctx = ctx;
+	run_tasks();
+}
+
+static void ask_pause(enum pause_mode mode, void (*done)(void *ctx), void *ctx)
+{
+	struct task *t = add_task(TASK_PAUSE);
+
+	control.pause = mode;
+	t->pause = mode;
+	t->pause_done = done;
+	t->ctx = ctx;
+	run_tasks();
+}
+
+static void ask_shutdown(enum shutdown_mode mode)
+{
+	struct task *t;
+
+	if (control.shutdown == SHUTDOWN_IMMEDIATE || mode == SHUTDOWN_NONE)
+		return;
+	if (mode == SHUTDOWN_IMMEDIATE) {
+		end_loop();
+		return;
+	}
+	control.shutdown = mode;
+	if (mode == SHUTDOWN_WAIT_SERVERS)
+		control.pause = PAUSED; /* the rooms do it by themselves */
+	listeners_close_tcp(control.listeners);
+	t = add_task(TASK_SHUTDOWN);
+	t->shutdown = mode;
+	run_tasks();
+}
+
+static struct config *current_config(void)
+{
+	return control.config;
+}
+
+static struct dns *current_dns(void)
+{
+	return control.dns;
+}
+
+static enum pause_mode current_pause(void)
+{
+	return control.pause;
+}
+
+static enum shutdown_mode current_shutdown(void)
+{
+	return control.shutdown;
+}
+
+static const struct control_ops control_ops = {
+	.reload = ask_reload,
+	.set = ask_set,
+	.shutdown = ask_shutdown,
+	.config = current_config,
+	.dns = current_dns,
+	.pause = current_pause,
+	.set_pause = ask_pause,
+	.shutdown_mode = current_shutdown,
+};
+
+/* ---- signals ---- */
+
+static void on_stop_signal(const char *name, enum shutdown_mode mode)
+{
+	if (control.shutdown != SHUTDOWN_NONE) {
+		log_info("got %s while shutting down, fast exit", name);
+		end_loop();
+	} else if (control.pause == SUSPENDED) {
+		log_fatal("suspend was in progress, going down immediately");
+		control.exit_status = 1;
+		end_loop();
+	} else {
+		log_info("got %s, shutting down, waiting for all %s", name,
+			 mode == SHUTDOWN_WAIT_CLIENTS ? "clients disconnect" : "servers connections to be released");
+		ask_shutdown(mode);
+	}
+}
+
+static void on_usr1(void)
+{
+	if (control.pause != RUNNING) {
+		log_info("got SIGUSR1, but already paused/suspended");
+		return;
+	}
+	log_info("got SIGUSR1, pausing all activity");
+	ask_pause(PAUSED, NULL, NULL);
+}
+
+static void on_usr2(void)
+{
+	if (control.shutdown != SHUTDOWN_NONE) {
+		log_info("got SIGUSR2 while shutting down, ignoring");
+		return;
+	}
+	if (control.pause == RUNNING) {
+		log_info("got SIGUSR2, but not paused/suspended");
+		return;
+	}
+	log_info("got SIGUSR2, continuing from %s", control.pause == SUSPENDED ? "SUSPEND" : "PAUSE");
+	ask_pause(RUNNING, NULL, NULL);
+}
+
+static void take_signal(uint32_t signo)
+{
+	switch (signo) {
+	case SIGHUP:
+		log_info("got SIGHUP, re-reading config");
+		ask_reload(NULL, NULL);
+		break;
+	case SIGTERM:
+		on_stop_signal("SIGTERM", SHUTDOWN_WAIT_CLIENTS);
+		break;
+	case SIGINT:
+		on_stop_signal("SIGINT", SHUTDOWN_WAIT_SERVERS);
+		break;
+	case SIGQUIT:
+		log_info("got SIGQUIT, fast exit");
+		end_loop();
+		break;
+	case SIGUSR1:
+		on_usr1();
+		break;
+	case SIGUSR2:
+		on_usr2();
+		break;
+	}
+}
+
+static void on_signal(evutil_socket_t fd, short what UNUSED, void *arg UNUSED)
+{
+	struct signalfd_siginfo info;
+
+	while (read(fd, &info, sizeof(info)) == sizeof(info))
+		take_signal(info.ssi_signo);
+}
+
+static int start_signals(void)
+{
+	static const int ours[] = {SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2};
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
+		sigaddset(&set, ours[i]);
+	/* Threads inherit the mask, so that nobody but the signalfd gets to see one. */
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	control.signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (control.signal_fd < 0) {
+		log_fatal("signalfd: %s", strerror(errno));
+		return -1;
+	}
+	control.signal_event =
+		event_new(control.crew->control->base, control.signal_fd, EV_READ | EV_PERSIST, on_signal, NULL);
+	if (!control.signal_event || event_add(control.signal_event, NULL) < 0) {
+		log_fatal("cannot watch for signals");
+		return -1;
+	}
+	return 0;
+}
+
+/* ---- sockets that come in ---- */
+
+struct accepted {
+	struct message message; /* first */
+	int fd;
+	struct peer_addr from;
+	bool is_unix;
+};
+
+static void deliver_accepted(struct worker *w, struct message *m)
+{
+	struct accepted *a = CONTAINER_OF(m, struct accepted, message);
+
+	room_accept(room_of(w), a->fd, &a->from, a->is_unix);
+	atomic_fetch_sub_explicit(&w->client_count, 1, memory_order_relaxed);
+	free(a);
+}
+
+static void on_accepted(void *arg UNUSED, int fd, const union sock_addr *addr, bool is_unix)
+{
+	struct worker *to = crew_least_loaded(control.crew);
+	struct accepted *a;
+	struct peer_addr from;
+
+	peer_addr_from(&from, addr);
+	if (is_unix)
+		from.port = (uint16_t)settings()->listen_port;
+	if (to == control.crew->control) {
+		room_accept(room_of(to), fd, &from, is_unix);
+		return;
+	}
+	a = calloc(1, sizeof(*a));
+	if (!a) {
+		log_warning("out of memory: connection refused");
+		close(fd);
+		return;
+	}
+	a->fd = fd;
+	a->from = from;
+	a->is_unix = is_unix;
+	a->message.deliver = deliver_accepted;
+	/* Counted from here on: the sockets of one turn should not all go to the same Worker. */
+	atomic_fetch_add_explicit(&to->client_count, 1, memory_order_relaxed);
+	worker_post(control.crew->control, to, &a->message);
+}
+
+/* ---- start and end ---- */
+
+static void on_stats_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg UNUSED)
+{
+	console_stats_tick();
+}
+
+/* Armed once: a later stats_period counts from the next start. */
+static int start_timers(void)
+{
+	struct event_base *base = control.crew->control->base;
+	const struct timeval period = {settings()->stats_period, 0};
+
+	control.drain_timer = event_new(base, -1, EV_PERSIST, on_drain_timer, NULL);
+	control.stats_timer = event_new(base, -1, EV_PERSIST, on_stats_timer, NULL);
+	if (!control.drain_timer || !control.stats_timer ||
+	    (period.tv_sec > 0 && event_add(control.stats_timer, &period) < 0)) {
+		log_fatal("cannot start timers");
+		return -1;
+	}
+	return 0;
+}
+
+static int make_rooms(struct tls_setup *tls)
+{
+	struct room_adoption first = {.config = control.config, .client_tls = tls->client, .server_tls = tls->server};
+
+	for (int i = 0; i < control.crew->n; i++) {
+		struct room *r = room_new(&control.pooler, control.crew->workers[i], control.config);
+
+		if (!r) {
+			log_fatal("out of memory");
+			return -1;
+		}
+		room_adopt(r, &first);
+		tls->client[i] = tls->server[i] = NULL;
+	}
+	return 0;
+}
+
+static int start_pooler(struct tls_setup *tls)
+{
+	struct pooler *p = &control.pooler;
+
+	p->crew = control.crew;
+	p->console = &console_ops;
+	p->resolver = &resolver_ops;
+	p->started_at = clock_monotonic();
+	mem_random(p->mock_nonce, sizeof(p->mock_nonce));
+	registry_init(&p->registry, control.crew->n);
+	control.has_registry = true;
+	control.dns = resolver_start(p, settings());
+	if (!control.dns) {
+		log_fatal("dns setup failed");
+		return -1;
+	}
+	console_init(p, &control_ops);
+	return make_rooms(tls);
+}
+
+static int start_listening(void)
+{
+	const struct settings *s = settings();
+	const struct listen_options options = {
+		.addresses = s->listen_addr,
+		.unix_dir = s->unix_socket_dir,
+		.unix_group = s->unix_socket_group,
+		.port = s->listen_port,
+		.backlog = s->listen_backlog,
+		.unix_mode = s->unix_socket_mode,
+		.reuseport = s->so_reuseport != 0,
+		.defer_accept = s->tcp_defer_accept != 0,
+		.tcp = tcp_options(s),
+	};
+
+	control.listeners = listeners_open(&options);
+	if (!control.listeners)
+		return -1;
+	listeners_start(control.listeners, control.crew->control, on_accepted, NULL);
+	return 0;
+}
+
+int control_start(struct config *config, struct tls_setup *tls, bool log_to_stderr)
+{
+	int ret = -1;
+
+	control.config = config;
+	control.log_to_stderr = log_to_stderr;
+	control.server_tls = tls_setup_server_text(config_settings(config));
+	list_init(&control.tasks);
+	control.crew = crew_new(tls->n);
+	if (!control.crew)
+		log_fatal("cannot set the event loops up");
+	else if (start_pooler(tls) == 0 && start_signals() == 0 && start_timers() == 0 && start_listening() == 0)
+		ret = 0;
+	tls_setup_free(tls);
+	return ret;
+}
+
+int control_run(void)
+{
+	if (crew_start(control.crew) < 0) {
+		log_fatal("cannot start worker threads");
+		return 1;
+	}
+	log_info("process up: %s, libevent %s (%s), adns: %s, tls: %s", PROGRAM_VERSION_LINE, event_get_version(),
+		 event_base_get_method(control.crew->control->base), dns_backend_name(),
+		 OpenSSL_version(OPENSSL_VERSION));
+	worker_run(control.crew->control);
+	return control.exit_status;
+}
+
+static void event_drop(struct event *e)
+{
+	if (e)
+		event_free(e);
+}
+
+/* Threads have ended: whatever is under way is brought to its owner, who frees it. */
+static void stop_workers(void)
+{
+	crew_stop(control.crew);
+	crew_helpers_stop();
+	crew_settle(control.crew);
+	while (!list_empty(&control.tasks)) {
+		struct task *t = LIST_ENTRY(control.tasks.next, struct task, link);
+
+		t->is_good = t->tls_ok = false;
+		answer_task(t);
+		crew_settle(control.crew);
+	}
+}
+
+void control_stop(void)
+{
+	control.is_ending = true;
+	/* The files go first: nobody should find a door that leads nowhere. */
+	listeners_free(control.listeners);
+	pidfile_remove();
+	if (control.crew) {
+		stop_workers();
+		event_drop(control.signal_event);
+		event_drop(control.stats_timer);
+		event_drop(control.drain_timer);
+		resolver_stop();
+		for (int i = 0; i < control.crew->n; i++)
+			room_free(room_of(control.crew->workers[i]));
+		crew_free(control.crew);
+	}
+	if (control.signal_fd >= 0)
+		close(control.signal_fd);
+	if (control.has_registry)
+		registry_destroy(&control.pooler.registry);
+	free(control.server_tls);
+	config_unref(control.config);
+}

@@ -1,0 +1,631 @@
+#include "pool/client.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "lib/mem.h"
+#include "pool/cancel.h"
+#include "pool/login.h"
+#include "pool/relay.h"
+#include "pool/server.h"
+#include "pool/share.h"
+#include "proto/writer.h"
+
+static struct client *of(struct conn *c)
+{
+	return CONTAINER_OF(c, struct client, conn);
+}
+
+static struct room *room_at(const struct client *c)
+{
+	return conn_room(&c->conn);
+}
+
+static usec_t now_of(const struct client *c)
+{
+	return worker_now(c->conn.worker);
+}
+
+const char *client_user_name(const struct client *c)
+{
+	return c->user ? c->user->name : login_user_name(c);
+}
+
+const char *client_database_name(const struct client *c)
+{
+	return c->database ? c->database->name : login_database_name(c);
+}
+
+const char *client_prefix(const struct client *c, char *out, size_t cap)
+{
+	char where[80];
+
+	snprintf(out, cap, "C-%p: %s/%s@%s ", (const void *)c, client_database_name(c), client_user_name(c),
+		 peer_addr_text(&c->addr, where, sizeof(where)));
+	return out;
+}
+
+/* --- lists and pauses ------------------------------------------------------ */
+
+static struct counted_list *list_of(struct client *c)
+{
+	switch (c->state) {
+	case CL_LOGIN:
+		return &room_at(c)->logins;
+	case CL_CONSOLE:
+		return &room_at(c)->consoles;
+	case CL_ACTIVE:
+		return &c->share->active;
+	case CL_WAITING:
+		return &c->share->waiting;
+	case CL_WAITING_CANCEL:
+		return &c->share->cancels_waiting;
+	case CL_ACTIVE_CANCEL:
+		return &c->share->cancels_active;
+	case CL_ORPHAN_CANCEL:
+		break;
+	}
+	return NULL;
+}
+
+static void leave_list(struct client *c)
+{
+	/* A traveller has left its list already, though not its state. */
+	struct counted_list *from = c->pauses & PAUSE_TRAVEL ? NULL : list_of(c);
+
+	if (from && !list_empty(&c->link))
+		clist_del(from, &c->link);
+	else
+		list_del(&c->link);
+}
+
+void client_set_state(struct client *c, enum client_state next)
+{
+	struct counted_list *to;
+
+	leave_list(c);
+	c->state = next;
+	to = list_of(c);
+	if (to)
+		clist_add_tail(to, &c->link);
+	else
+		list_add_tail(&room_at(c)->orphans, &c->link);
+}
+
+void client_pause(struct client *c, enum pause_reason why)
+{
+	c->pauses |= (uint8_t)why;
+	conn_pause(&c->conn);
+}
+
+void client_unpause(struct client *c, enum pause_reason why)
+{
+	if (!(c->pauses & why))
+		return;
+	c->pauses &= (uint8_t)~why;
+	if (c->pauses == 0)
+		conn_resume(&c->conn);
+}
+
+/* --- birth ----------------------------------------------------------------- */
+
+struct client *client_new(struct room *r, int fd, const struct peer_addr *addr, bool is_unix)
+{
+	struct client *c = calloc(1, sizeof(*c));
+	pid_t pid;
+	uid_t uid;
+
+	if (!c) {
+		close(fd);
+		return NULL;
+	}
+	if (conn_open(&c->conn, r->worker, fd, &client_conn_ops) < 0) {
+		free(c);
+		return NULL;
+	}
+	c->addr = *addr;
+	c->is_unix = is_unix;
+	c->conn.is_unix = is_unix;
+	if (is_unix && socket_peer_cred(fd, &pid, &uid)) {
+		c->addr.pid = (int32_t)pid;
+		c->is_own_uid = uid == geteuid();
+	}
+	c->id = room_next_id(r);
+	c->connected_at = c->active_at = worker_now(r->worker);
+	c->connect_wall = time(NULL);
+	list_init(&c->link);
+	c->state = CL_LOGIN;
+	clist_add_tail(&r->logins, &c->link);
+	atomic_fetch_add_explicit(&r->pooler->registry.clients, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&r->worker->client_count, 1, memory_order_relaxed);
+	if (!login_begin(c)) {
+		client_close(c, NULL, NULL, "out of memory");
+		return NULL;
+	}
+	client_deadline(c);
+	return c;
+}
+
+/* --- death ----------------------------------------------------------------- */
+
+static void release_memory(struct retiree *r)
+{
+	struct client *c = CONTAINER_OF(CONTAINER_OF(r, struct conn, retiree), struct client, conn);
+
+	free(c);
+}
+
+/* What becomes of a server whose client leaves: behaviour specification, section 16. */
+static void leave_server(struct client *c)
+{
+	struct server *sv = c->server;
+
+	if (!sv || c->state == CL_ACTIVE_CANCEL)
+		return;
+	c->server = NULL;
+	sv->client = NULL;
+	sv->wants_release = false;
+	if (!sv->is_ready || sv->is_setting_params)
+		server_close(sv, "client disconnect while server was not ready", false);
+	else if (!outstanding_empty(&sv->requests))
+		server_close(sv, "client disconnected with query in progress", false);
+	else if (conn_unsent(&sv->conn) > 0)
+		server_close(sv, "client disconnect before everything was sent to the server", false);
+	else
+		server_release(sv);
+}
+
+static void leave_cancel(struct client *c)
+{
+	struct server *target = c->cancel_target, *sv = c->server;
+
+	if (c->state == CL_WAITING_CANCEL && target) {
+		target->cancels_queued--;
+		c->cancel_target = NULL;
+	}
+	if (c->state == CL_ACTIVE_CANCEL && sv) {
+		c->server = NULL;
+		sv->client = NULL;
+		server_close(sv, "client gave up on cancel request, so we also give up forwarding to server", false);
+	}
+}
+
+void client_close(struct client *c, const char *sqlstate, const char *text, const char *reason)
+{
+	struct room *r = room_at(c);
+	struct registry *reg = &r->pooler->registry;
+	char prefix[400];
+	struct buf b;
+
+	if (c->conn.is_retired)
+		return;
+	client_prefix(c, prefix, sizeof(prefix));
+	if (text) {
+		if (r->settings->log_pooler_errors)
+			log_warning("%spooler error: %s", prefix, text);
+		buf_init(&b);
+		put_error(&b, "FATAL", sqlstate ? sqlstate : "08P01", text);
+		if (!c->conn.is_failed)
+			conn_send_buf(&c->conn, &b);
+		buf_free(&b);
+	}
+	if (reason && r->settings->log_disconnections)
+		log_info("%sclosing because: %s (age=%llds)", prefix, reason,
+			 (long long)((now_of(c) - c->connected_at) / USEC_PER_SEC));
+	if (c->state == CL_CONSOLE)
+		r->pooler->console->closed(c);
+	leave_cancel(c);
+	leave_list(c);
+	/* The Conn goes first, so that nothing that happens to the server can come back here. */
+	conn_close(&c->conn);
+	leave_server(c);
+	login_free(c);
+	if (c->counted_database)
+		tally_remove_client(reg, &c->database->tally);
+	if (c->counted_user)
+		tally_remove_client(reg, &c->user->tally);
+	if (c->share)
+		c->share->used_at = worker_now(r->worker);
+	database_put(reg, c->database);
+	user_put(reg, c->user);
+	params_free(&c->params);
+	mem_wipe(c->key, sizeof(c->key));
+	atomic_fetch_sub_explicit(&reg->clients, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&r->worker->client_count, 1, memory_order_relaxed);
+	worker_retire(r->worker, &c->conn.retiree, release_memory);
+}
+
+void client_fail(struct client *c, const char *text)
+{
+	client_close(c, NULL, text, text);
+}
+
+/* --- greeting --------------------------------------------------------------- */
+
+void client_make_key(struct client *c)
+{
+	mem_random(c->key, sizeof(c->key));
+	/* The first half is shown as a process id, which clients take for positive. */
+	c->key[0] &= 0x7f;
+}
+
+bool client_welcome(struct client *c)
+{
+	struct share *sh = c->share;
+	const struct settings *s = sh->room->settings;
+	struct buf b;
+	bool ok;
+
+	client_make_key(c);
+	if (!params_fill(&c->params, &sh->greeting_params)) {
+		client_fail(c, "failed to prepare welcome message");
+		return false;
+	}
+	buf_init(&b);
+	put_auth_request(&b, 0, NULL, 0);
+	buf_put(&b, buf_span(&sh->greeting).ptr, buf_len(&sh->greeting));
+	for (int i = 0; i < params_count(); i++) {
+		const char *value = params_get(&c->params, i);
+
+		if (value)
+			put_parameter_status(&b, params_name(i), value);
+	}
+	put_backend_key(&b, c->key);
+	if (s->login_notify_message && s->login_notify_message[0])
+		put_notice(&b, "00000", s->login_notify_message, NULL);
+	put_ready(&b, 'I');
+	c->needs_greeting = false;
+	c->active_at = now_of(c);
+	if (c->state != CL_ACTIVE)
+		client_set_state(c, CL_ACTIVE);
+	ok = buf_ok(&b);
+	if (!ok)
+		client_fail(c, "failed to prepare welcome message");
+	else
+		conn_send_buf(&c->conn, &b);
+	buf_free(&b);
+	if (ok) {
+		conn_set_deadline(&c->conn, 0);
+		client_deadline(c);
+		client_unpause(c, PAUSE_WAITING);
+	}
+	return ok;
+}
+
+void client_join(struct client *c, struct pool *pool)
+{
+	struct room *r = room_at(c);
+	struct share *sh = room_share(r, pool);
+	const struct scram_keys *keys = login_keys(c);
+
+	if (!sh || !sh->def) {
+		client_fail(c, sh ? "database removed" : "no memory for pool");
+		return;
+	}
+	leave_list(c);
+	c->share = sh;
+	c->state = CL_ACTIVE;
+	clist_add_tail(&sh->active, &c->link);
+	sh->stats.client_logins++;
+	/* Keys belong to the account only when the client logged in as that account. */
+	if (keys && keys->known && strcmp(c->user->name, pool->account->name) == 0)
+		sh->keys = *keys;
+	login_free(c);
+	c->conn.has_big_reads = false;
+	if (sh->has_greeting) {
+		client_welcome(c);
+		return;
+	}
+	c->needs_greeting = true;
+	c->wait_start = now_of(c);
+	client_pause(c, PAUSE_WAITING);
+	client_set_state(c, CL_WAITING);
+	client_deadline(c);
+	share_hunger(sh);
+}
+
+/* --- getting a server --------------------------------------------------------- */
+
+static enum acquired queue_up(struct client *c)
+{
+	struct share *sh = c->share;
+
+	if (sh->room->shutdown == SHUTDOWN_WAIT_SERVERS) {
+		client_fail(c, "server shutting down");
+		return ACQUIRE_CLOSED;
+	}
+	c->wait_start = now_of(c);
+	c->was_told_of_wait = false;
+	client_pause(c, PAUSE_WAITING);
+	client_set_state(c, CL_WAITING);
+	client_deadline(c);
+	share_hunger(sh);
+	return QUEUED;
+}
+
+void client_link(struct client *c, struct server *sv)
+{
+	struct share *sh = c->share;
+	struct buf sql;
+
+	assert(!c->server && !sv->client);
+	server_enter(sv, SV_ACTIVE);
+	sv->client = c;
+	c->server = sv;
+	c->conn.has_big_reads = true;
+	sv->conn.has_big_reads = true;
+	sh->stats.server_assignments++;
+	if (params_same(&c->params, &sv->params))
+		return;
+	buf_init(&sql);
+	if (params_diff_sql(&c->params, &sv->params, &sql)) {
+		struct buf b;
+		char prefix[400];
+
+		buf_put_u8(&sql, 0);
+		buf_init(&b);
+		if (buf_ok(&sql))
+			put_query(&b, (const char *)buf_data(&sql));
+		if (!buf_ok(&sql) || !outstanding_push(&sv->requests, 'Q', REQUEST_SKIP, NULL)) {
+			server_close(sv, "var change failed", true);
+		} else {
+			log_debug("%svarcache_apply: %s", server_prefix(sv, prefix, sizeof(prefix)),
+				  (const char *)buf_data(&sql));
+			sv->is_ready = false;
+			sv->is_setting_params = true;
+			client_pause(c, PAUSE_SETTING);
+			conn_send_buf(&sv->conn, &b);
+		}
+		buf_free(&b);
+	} else
+		/* They differ in spelling only: from now on they are the same pointers. */
+		params_copy(&c->params, &sv->params);
+	buf_free(&sql);
+}
+
+void client_activate(struct client *c, struct server *sv)
+{
+	struct share *sh = c->share;
+
+	sh->stats.wait_usec += (uint64_t)(now_of(c) - c->wait_start);
+	client_set_state(c, CL_ACTIVE);
+	conn_set_deadline(&c->conn, 0);
+	client_link(c, sv);
+	if (!c->conn.is_retired) {
+		client_deadline(c);
+		client_unpause(c, PAUSE_WAITING);
+	}
+}
+
+enum acquired client_acquire(struct client *c)
+{
+	struct share *sh = c->share;
+	struct server *sv;
+	char error[100], text[192];
+
+	if (c->server)
+		return ACQUIRED;
+	if (share_is_paused(sh))
+		return queue_up(c);
+	sv = share_idle_server(sh);
+	/* Who waits already goes first. */
+	if (sv && sh->waiting.count == 0) {
+		client_link(c, sv);
+		if (c->conn.is_retired)
+			return ACQUIRE_CLOSED;
+		return c->pauses ? QUEUED : ACQUIRED;
+	}
+	if (!sv && sh->servers[SV_USED].count + sh->servers[SV_TESTED].count == 0 &&
+	    ledger_failing(&sh->room->pooler->registry.ledger, &sh->pool->ledger, error, sizeof(error))) {
+		/* A new attempt is made all the same, for the others, when its time has come. */
+		share_hunger(sh);
+		sh->wants_retry = true;
+		snprintf(text, sizeof(text), "server login has been failing, cached error: %s (server_login_retry)",
+			 error);
+		client_fail(c, text);
+		return ACQUIRE_CLOSED;
+	}
+	return queue_up(c);
+}
+
+/* --- events --------------------------------------------------------------------- */
+
+static size_t on_bytes(struct conn *conn, const uint8_t *p, size_t n)
+{
+	struct client *c = of(conn);
+
+	switch (c->state) {
+	case CL_LOGIN:
+		return login_bytes(c, p, n);
+	case CL_CONSOLE:
+		return room_at(c)->pooler->console->bytes(c, p, n);
+	case CL_ACTIVE:
+		return relay_client_bytes(c, p, n);
+	case CL_WAITING:
+		return 0;
+	case CL_WAITING_CANCEL:
+	case CL_ACTIVE_CANCEL:
+	case CL_ORPHAN_CANCEL:
+		return n; /* whatever a cancel request says after its key means nothing */
+	}
+	return n;
+}
+
+static void on_drained(struct conn *conn)
+{
+	struct client *c = of(conn);
+
+	if (c->state == CL_CONSOLE)
+		room_at(c)->pooler->console->drained(c);
+	else
+		relay_client_drained(c);
+}
+
+static void on_ended(struct conn *conn, enum conn_end why, int err)
+{
+	struct client *c = of(conn);
+	char prefix[400];
+
+	(void)err;
+	switch (why) {
+	case CONN_TLS_FAILED:
+		log_warning("%sTLS handshake error: %s", client_prefix(c, prefix, sizeof(prefix)),
+			    conn_tls_error(conn));
+		client_close(c, NULL, NULL, "client unexpected eof");
+		return;
+	case CONN_NO_MEMORY:
+		client_close(c, NULL, "out of memory", "out of memory");
+		return;
+	case CONN_EOF:
+	case CONN_ERROR:
+		break;
+	}
+	if (c->state == CL_WAITING_CANCEL || c->state == CL_ACTIVE_CANCEL)
+		client_close(c, NULL, NULL, "client gave up on cancel request, so we also give up forwarding to server");
+	else
+		/* A port scanner or a health check that says nothing is not worth a line. */
+		client_close(c, NULL, NULL, c->was_seen ? "client unexpected eof" : NULL);
+}
+
+static void consider(usec_t *earliest, usec_t start, usec_t timeout)
+{
+	if (timeout > 0 && (*earliest == 0 || start + timeout < *earliest))
+		*earliest = start + timeout;
+}
+
+static usec_t wait_timeout_of(const struct client *c)
+{
+	const struct room *r = room_at(c);
+	const struct user_def *u = config_find_user(r->config, client_user_name(c));
+
+	if (u && u->query_wait_timeout >= 0)
+		return u->query_wait_timeout;
+	if (c->share->def && c->share->def->query_wait_timeout >= 0)
+		return c->share->def->query_wait_timeout;
+	return r->settings->query_wait_timeout;
+}
+
+static usec_t idle_timeout_of(const struct client *c)
+{
+	const struct room *r = room_at(c);
+	const struct user_def *u = config_find_user(r->config, client_user_name(c));
+
+	return u && u->client_idle_timeout > 0 ? u->client_idle_timeout : r->settings->client_idle_timeout;
+}
+
+static usec_t notify_after(const struct client *c)
+{
+	/* "more than" that many whole seconds */
+	return (usec_t)room_at(c)->settings->query_wait_notify * USEC_PER_SEC + USEC_PER_SEC;
+}
+
+void client_deadline(struct client *c)
+{
+	const struct settings *s = room_at(c)->settings;
+	usec_t now = now_of(c), due = 0, since = c->query_start ? c->query_start : c->active_at;
+
+	switch (c->state) {
+	case CL_LOGIN:
+		consider(&due, c->connected_at, s->client_login_timeout);
+		break;
+	case CL_WAITING:
+		if (c->needs_greeting)
+			consider(&due, c->connected_at, s->client_login_timeout);
+		consider(&due, since, wait_timeout_of(c));
+		consider(&due, since, s->query_timeout);
+		if (s->query_wait_notify > 0 && !c->needs_greeting && !c->was_told_of_wait)
+			consider(&due, c->wait_start, notify_after(c));
+		break;
+	case CL_ACTIVE:
+		consider(&due, c->active_at, idle_timeout_of(c));
+		break;
+	case CL_WAITING_CANCEL:
+		consider(&due, c->wait_start, s->cancel_wait_timeout);
+		break;
+	case CL_ACTIVE_CANCEL:
+	case CL_CONSOLE:
+	case CL_ORPHAN_CANCEL:
+		break;
+	}
+	if (due && due <= now)
+		due = now + USEC_PER_SEC / 3;
+	if (due)
+		conn_set_deadline(&c->conn, due);
+}
+
+static bool over(usec_t now, usec_t start, usec_t timeout)
+{
+	return timeout > 0 && now - start >= timeout;
+}
+
+static void waiting_deadline(struct client *c)
+{
+	const struct settings *s = room_at(c)->settings;
+	usec_t now = now_of(c), since = c->query_start ? c->query_start : c->active_at;
+
+	if (c->needs_greeting && over(now, c->connected_at, s->client_login_timeout))
+		client_fail(c, "client_login_timeout (server down)");
+	else if (over(now, since, wait_timeout_of(c)))
+		client_fail(c, "query_wait_timeout");
+	else if (over(now, since, s->query_timeout))
+		client_fail(c, "query_timeout");
+	else if (s->query_wait_notify > 0 && !c->needs_greeting && !c->was_told_of_wait &&
+		 over(now, c->wait_start, notify_after(c))) {
+		struct buf b;
+
+		c->was_told_of_wait = true;
+		buf_init(&b);
+		put_notice(&b, "00000", "No server connection available in postgres backend, client being queued",
+			   NULL);
+		conn_send_buf(&c->conn, &b);
+		buf_free(&b);
+	}
+}
+
+static void on_deadline(struct conn *conn)
+{
+	struct client *c = of(conn);
+	usec_t now = now_of(c);
+
+	switch (c->state) {
+	case CL_LOGIN:
+		if (over(now, c->connected_at, room_at(c)->settings->client_login_timeout))
+			client_fail(c, "client_login_timeout");
+		break;
+	case CL_WAITING:
+		waiting_deadline(c);
+		break;
+	case CL_ACTIVE:
+		if (!c->server && over(now, c->active_at, idle_timeout_of(c)))
+			client_fail(c, "client_idle_timeout");
+		break;
+	case CL_WAITING_CANCEL:
+		if (over(now, c->wait_start, room_at(c)->settings->cancel_wait_timeout))
+			client_close(c, NULL, NULL, "cancel_wait_timeout");
+		break;
+	case CL_ACTIVE_CANCEL:
+	case CL_CONSOLE:
+	case CL_ORPHAN_CANCEL:
+		break;
+	}
+	if (!c->conn.is_retired)
+		client_deadline(c);
+}
+
+static void on_tls_up(struct conn *conn)
+{
+	of(conn)->is_tls = true;
+}
+
+const struct conn_ops client_conn_ops = {
+	.bytes = on_bytes,
+	.drained = on_drained,
+	.ended = on_ended,
+	.deadline = on_deadline,
+	.tls_up = on_tls_up,
+};

@@ -1,0 +1,241 @@
+#include "pool/entity.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/log.h"
+#include "lib/mem.h"
+
+void registry_init(struct registry *r, int workers)
+{
+	memset(r, 0, sizeof(*r));
+	ledger_init(&r->ledger);
+	list_init(&r->pool_list);
+	r->workers = workers;
+	r->pools_on = xcalloc((size_t)workers, sizeof(*r->pools_on));
+	atomic_store(&r->next_id, 1);
+}
+
+void registry_destroy(struct registry *r)
+{
+	size_t at = 0;
+	void *value;
+
+	/* What is left was kept alive by a paused or disabled mark. */
+	while ((value = hash_next(&r->databases, &at)))
+		free(value);
+	at = 0;
+	while ((value = hash_next(&r->users, &at))) {
+		struct user *u = value;
+
+		mem_wipe(&u->verifier, sizeof(u->verifier));
+		free(u);
+	}
+	hash_free(&r->databases);
+	hash_free(&r->users);
+	hash_free(&r->pools);
+	free(r->pools_on);
+	ledger_destroy(&r->ledger);
+}
+
+struct database *database_find(struct registry *r, const char *name)
+{
+	struct database *db;
+
+	pthread_mutex_lock(&r->ledger.lock);
+	db = hash_get_str(&r->databases, name);
+	if (db)
+		db->refs++;
+	pthread_mutex_unlock(&r->ledger.lock);
+	return db;
+}
+
+struct database *database_get(struct registry *r, const char *name)
+{
+	struct database *db;
+
+	pthread_mutex_lock(&r->ledger.lock);
+	db = hash_get_str(&r->databases, name);
+	if (!db && (db = calloc(1, sizeof(*db)))) {
+		strncpy(db->name, name, sizeof(db->name) - 1);
+		if (!hash_put_str(&r->databases, db->name, db)) {
+			free(db);
+			db = NULL;
+		}
+	}
+	if (db)
+		db->refs++;
+	pthread_mutex_unlock(&r->ledger.lock);
+	return db;
+}
+
+void database_put(struct registry *r, struct database *db)
+{
+	if (!db)
+		return;
+	pthread_mutex_lock(&r->ledger.lock);
+	/* A mark of the console must outlive the last connection. */
+	if (--db->refs == 0 && !atomic_load(&db->is_paused) && !atomic_load(&db->is_disabled)) {
+		hash_del_str(&r->databases, db->name);
+		free(db);
+	}
+	pthread_mutex_unlock(&r->ledger.lock);
+}
+
+struct user *user_find(struct registry *r, const char *name)
+{
+	struct user *u;
+
+	pthread_mutex_lock(&r->ledger.lock);
+	u = hash_get_str(&r->users, name);
+	if (u)
+		u->refs++;
+	pthread_mutex_unlock(&r->ledger.lock);
+	return u;
+}
+
+struct user *user_get(struct registry *r, const char *name)
+{
+	struct user *u;
+
+	pthread_mutex_lock(&r->ledger.lock);
+	u = hash_get_str(&r->users, name);
+	if (!u && (u = calloc(1, sizeof(*u)))) {
+		strncpy(u->name, name, sizeof(u->name) - 1);
+		if (!hash_put_str(&r->users, u->name, u)) {
+			free(u);
+			u = NULL;
+		}
+	}
+	if (u)
+		u->refs++;
+	pthread_mutex_unlock(&r->ledger.lock);
+	return u;
+}
+
+void user_put(struct registry *r, struct user *u)
+{
+	if (!u)
+		return;
+	pthread_mutex_lock(&r->ledger.lock);
+	/* With a derived secret it stays: PBKDF2 at every log-in would be dear. Wallets never have one. */
+	if (--u->refs == 0 && !u->verifier.known) {
+		hash_del_str(&r->users, u->name);
+		free(u);
+	}
+	pthread_mutex_unlock(&r->ledger.lock);
+}
+
+struct pool *pool_get(struct registry *r, struct database *db, struct user *account)
+{
+	const void *key[2] = {db, account};
+	struct pool *p;
+
+	pthread_mutex_lock(&r->ledger.lock);
+	p = hash_get(&r->pools, key, sizeof(key));
+	if (!p && (p = calloc(1, sizeof(*p)))) {
+		memcpy(p->key, key, sizeof(key));
+		if (!hash_put(&r->pools, p->key, sizeof(p->key), p)) {
+			free(p);
+			pthread_mutex_unlock(&r->ledger.lock);
+			return NULL;
+		}
+		p->database = db;
+		p->account = account;
+		db->refs++;
+		account->refs++;
+		p->ledger.database = &db->tally;
+		p->ledger.user = &account->tally;
+		for (int i = 1; i < r->workers; i++)
+			if (r->pools_on[i] < r->pools_on[p->home])
+				p->home = i;
+		r->pools_on[p->home]++;
+		list_init(&p->link);
+		list_add_tail(&r->pool_list, &p->link);
+	}
+	if (p)
+		p->refs++;
+	pthread_mutex_unlock(&r->ledger.lock);
+	return p;
+}
+
+struct pool *pool_ref(struct registry *r, struct pool *p)
+{
+	pthread_mutex_lock(&r->ledger.lock);
+	p->refs++;
+	pthread_mutex_unlock(&r->ledger.lock);
+	return p;
+}
+
+void pool_put(struct registry *r, struct pool *p)
+{
+	struct database *db;
+	struct user *account;
+
+	if (!p)
+		return;
+	pthread_mutex_lock(&r->ledger.lock);
+	if (--p->refs > 0) {
+		pthread_mutex_unlock(&r->ledger.lock);
+		return;
+	}
+	hash_del(&r->pools, p->key, sizeof(p->key));
+	list_del(&p->link);
+	r->pools_on[p->home]--;
+	pthread_mutex_unlock(&r->ledger.lock);
+	db = p->database;
+	account = p->account;
+	free(p);
+	database_put(r, db);
+	user_put(r, account);
+}
+
+bool tally_add_client(struct registry *r, struct tally *t, int max)
+{
+	bool within;
+
+	pthread_mutex_lock(&r->ledger.lock);
+	within = ++t->clients <= max || max <= 0;
+	pthread_mutex_unlock(&r->ledger.lock);
+	return within;
+}
+
+void tally_remove_client(struct registry *r, struct tally *t)
+{
+	pthread_mutex_lock(&r->ledger.lock);
+	t->clients--;
+	pthread_mutex_unlock(&r->ledger.lock);
+}
+
+struct tally tally_read(struct registry *r, const struct tally *t)
+{
+	struct tally copy;
+
+	pthread_mutex_lock(&r->ledger.lock);
+	copy = *t;
+	pthread_mutex_unlock(&r->ledger.lock);
+	return copy;
+}
+
+bool user_verifier(struct registry *r, struct user *u, const char *secret, struct scram_verifier *out)
+{
+	uint64_t of = hash_bytes(secret, strlen(secret));
+	bool known;
+
+	pthread_mutex_lock(&r->ledger.lock);
+	known = u->verifier.known && u->verifier_of == of;
+	if (known)
+		*out = u->verifier;
+	pthread_mutex_unlock(&r->ledger.lock);
+	return known;
+}
+
+void user_set_verifier(struct registry *r, struct user *u, const char *secret, const struct scram_verifier *v)
+{
+	uint64_t of = hash_bytes(secret, strlen(secret));
+
+	pthread_mutex_lock(&r->ledger.lock);
+	u->verifier = *v;
+	u->verifier_of = of;
+	pthread_mutex_unlock(&r->ledger.lock);
+}

@@ -1,0 +1,131 @@
+#include "pool/outstanding.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define FIRST_CAP 8
+
+void outstanding_init(struct outstanding *q)
+{
+	memset(q, 0, sizeof(*q));
+}
+
+void outstanding_free(struct outstanding *q)
+{
+	free(q->ring);
+	outstanding_init(q);
+}
+
+bool outstanding_push(struct outstanding *q, uint8_t type, enum request_action action, void *statement)
+{
+	if (q->count == q->cap) {
+		uint32_t cap = q->cap ? q->cap * 2 : FIRST_CAP;
+		struct request *ring;
+
+		if (cap < q->cap)
+			return false;
+		ring = malloc(cap * sizeof(*ring));
+		if (!ring)
+			return false;
+		for (uint32_t i = 0; i < q->count; i++)
+			ring[i] = q->ring[(q->first + i) & (q->cap - 1)];
+		free(q->ring);
+		q->ring = ring;
+		q->first = 0;
+		q->cap = cap;
+	}
+	q->ring[(q->first + q->count++) & (q->cap - 1)] = (struct request){type, (uint8_t)action, statement};
+	return true;
+}
+
+static void pop(struct outstanding *q, struct request *out)
+{
+	*out = q->ring[q->first];
+	q->first = (q->first + 1) & (q->cap - 1);
+	q->count--;
+}
+
+static bool answers(uint8_t request, uint8_t server_type)
+{
+	switch (server_type) {
+	case 'Z':
+		return request == 'S' || request == 'Q' || request == 'F';
+	case 'C':
+	case 'I':
+	case 's':
+		return request == 'E';
+	case '1':
+		return request == 'P';
+	case '2':
+		return request == 'B';
+	case '3':
+		return request == 'C';
+	case 'n':
+	case 'T':
+		return request == 'D';
+	}
+	return false;
+}
+
+bool outstanding_answer(struct outstanding *q, uint8_t server_type, struct request *popped)
+{
+	/* A fake entry was never sent, so nothing the server says can answer it. */
+	if (q->count == 0 || q->ring[q->first].action == REQUEST_FAKE ||
+	    !answers(q->ring[q->first].type, server_type))
+		return false;
+	pop(q, popped);
+	return true;
+}
+
+static void drop_until(struct outstanding *q, const char *last, bool keep_last, outstanding_dropped *dropped, void *ctx)
+{
+	while (q->count > 0) {
+		bool is_last = strchr(last, q->ring[q->first].type) != NULL;
+		struct request r;
+
+		if (is_last && keep_last)
+			return;
+		pop(q, &r);
+		if (dropped)
+			dropped(ctx, &r);
+		if (is_last)
+			return;
+	}
+}
+
+/* Only when one is there: else the whole queue would be emptied. */
+static bool has(const struct outstanding *q, const char *types)
+{
+	for (uint32_t i = 0; i < q->count; i++)
+		if (strchr(types, q->ring[(q->first + i) & (q->cap - 1)].type))
+			return true;
+	return false;
+}
+
+void outstanding_error(struct outstanding *q, bool in_copy, outstanding_dropped *dropped, void *ctx)
+{
+	q->saw_error = true;
+	if (in_copy && has(q, "cf"))
+		drop_until(q, "cf", false, dropped, ctx);
+}
+
+void outstanding_before_ready(struct outstanding *q, outstanding_dropped *dropped, void *ctx)
+{
+	if (q->saw_error && q->count > 0 && !answers(q->ring[q->first].type, 'Z'))
+		drop_until(q, "S", true, dropped, ctx);
+	q->saw_error = false;
+}
+
+void outstanding_copy_done(struct outstanding *q, outstanding_dropped *dropped, void *ctx)
+{
+	if (has(q, "c"))
+		drop_until(q, "c", false, dropped, ctx);
+}
+
+bool outstanding_take_fake(struct outstanding *q, struct request *out)
+{
+	if (q->count == 0 || q->ring[q->first].action != REQUEST_FAKE)
+		return false;
+	pop(q, out);
+	return true;
+}

@@ -1,0 +1,605 @@
+#include "pool/relay.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/log.h"
+#include "pool/server_login.h"
+#include "pool/share.h"
+#include "proto/fields.h"
+#include "proto/frame.h"
+#include "proto/reader.h"
+#include "proto/writer.h"
+
+/* A ParameterStatus longer than this is forwarded, but nobody remembers it. */
+#define PARAMETER_MAX (64 * 1024)
+
+static usec_t now_of(const struct share *sh)
+{
+	return worker_now(sh->room->worker);
+}
+
+/* --- client to server --------------------------------------------------------- */
+
+static void hex_of(const uint8_t *p, size_t n, char *out)
+{
+	for (size_t i = 0; i < n; i++)
+		sprintf(out + 2 * i, "%02x", p[i]);
+}
+
+static void bad_header(struct client *c, const uint8_t *p, size_t n)
+{
+	char hex[17] = "", text[64];
+
+	hex_of(p, n < 8 ? n : 8, hex);
+	snprintf(text, sizeof(text), "bad packet header: '%s'", hex);
+	client_fail(c, text);
+}
+
+/* Sends bytes [from, to) of a read to the linked server; false: that is gone, and the client with it. */
+static bool to_server(struct client *c, const uint8_t *p, size_t from, size_t to)
+{
+	struct server *sv = c->server;
+
+	if (to == from)
+		return true;
+	c->share->stats.client_bytes += to - from;
+	if (!conn_send(&sv->conn, p + from, to - from))
+		return true; /* its end is told from the ready list */
+	if (conn_unsent(&sv->conn) > CONN_HIGH_MARK)
+		client_pause(c, PAUSE_PEER_FULL);
+	return true;
+}
+
+static void start_work(struct client *c)
+{
+	struct stats *st = &c->share->stats;
+
+	if (!c->query_start) {
+		c->query_start = c->active_at;
+		st->queries++;
+	}
+	if (!c->xact_start) {
+		c->xact_start = c->active_at;
+		st->xacts++;
+	}
+}
+
+enum step { STEP_FORWARD, STEP_DROP, STEP_LATER, STEP_GONE };
+
+/* A message that makes the server work: notes the request, with a server linked. */
+static enum step request(struct client *c, uint8_t type, bool has_answer)
+{
+	struct server *sv;
+
+	start_work(c);
+	if (!c->server)
+		switch (client_acquire(c)) {
+		case ACQUIRED:
+			break;
+		case QUEUED:
+			return STEP_LATER;
+		case ACQUIRE_CLOSED:
+			return STEP_GONE;
+		}
+	sv = c->server;
+	if (has_answer && !outstanding_push(&sv->requests, type, REQUEST_FORWARD, NULL)) {
+		client_fail(c, "out of memory");
+		return STEP_GONE;
+	}
+	sv->is_ready = false;
+	sv->is_idle_tx = false;
+	return STEP_FORWARD;
+}
+
+static enum step copy_end(struct client *c, uint8_t type)
+{
+	struct server *sv = c->server;
+
+	c->in_copy = false;
+	if (!sv)
+		return STEP_DROP;
+	/* After the server gave up on the COPY a late CopyDone gets no reply, so none is expected. */
+	if (sv->copy_state) {
+		if (!outstanding_push(&sv->requests, type, REQUEST_FORWARD, NULL)) {
+			client_fail(c, "out of memory");
+			return STEP_GONE;
+		}
+		sv->is_ready = false;
+		sv->is_idle_tx = false;
+	} else if (sv->is_ready && outstanding_empty(&sv->requests))
+		sv->wants_release = true; /* it was kept only for the late end of this COPY */
+	return STEP_FORWARD;
+}
+
+static enum step classify(struct client *c, uint8_t type)
+{
+	char prefix[400];
+
+	switch (type) {
+	case 'Q':
+		if (c->share->room->settings->disable_pqexec) {
+			log_error("%sclient used \"Query\" packet type", client_prefix(c, prefix, sizeof(prefix)));
+			client_fail(c, "PQexec disallowed");
+			return STEP_GONE;
+		}
+		return request(c, type, true);
+	case 'F':
+	case 'S':
+	case 'P':
+	case 'B':
+	case 'D':
+	case 'E':
+	case 'C':
+		return request(c, type, true);
+	case 'H':
+		/* Without a server nothing was sent that could be flushed. */
+		return c->server ? STEP_FORWARD : STEP_DROP;
+	case 'd':
+		return c->server ? STEP_FORWARD : STEP_DROP;
+	case 'c':
+	case 'f':
+		return copy_end(c, type);
+	case 'X':
+		client_close(c, NULL, NULL, "client close request");
+		return STEP_GONE;
+	}
+	log_error("%sunknown pkt from client: %d/0x%x", client_prefix(c, prefix, sizeof(prefix)), type, type);
+	client_fail(c, "unknown pkt");
+	return STEP_GONE;
+}
+
+static void release_if_done(struct server *sv);
+
+size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
+{
+	size_t at = 0, run = 0; /* [run, at) is for the server and not sent yet */
+
+	c->active_at = now_of(c->share);
+	while (at < n) {
+		struct frame f;
+		enum step step;
+
+		if (c->pass_left > 0) {
+			size_t take = c->pass_left < n - at ? (size_t)c->pass_left : n - at;
+
+			at += take;
+			c->pass_left -= take;
+			if (c->drops_message)
+				run = at;
+			continue;
+		}
+		switch (frame_parse(p + at, n - at, c->share->room->settings->max_packet_size, 0, &f)) {
+		case PROTO_MORE:
+			goto out;
+		case PROTO_BAD:
+			if (c->server)
+				to_server(c, p, run, at);
+			bad_header(c, p + at, n - at);
+			return n;
+		case PROTO_OK:
+			break;
+		}
+		/* A message that ends the link must come after what was sent through it. */
+		if (f.type == 'X' && c->server) {
+			to_server(c, p, run, at);
+			run = at;
+		}
+		step = classify(c, f.type);
+		if (step == STEP_GONE)
+			return n;
+		if (step == STEP_LATER)
+			goto out;
+		c->pass_left = f.len;
+		c->drops_message = step == STEP_DROP;
+		if (step == STEP_DROP && c->server) {
+			to_server(c, p, run, at);
+			run = at;
+		} else if (step == STEP_DROP)
+			run = at;
+	}
+out:
+	if (c->server && run < at) {
+		struct server *sv = c->server;
+
+		to_server(c, p, run, at);
+		if (sv->wants_release && c->pass_left == 0)
+			release_if_done(sv);
+	}
+	return at;
+}
+
+/* --- server to client --------------------------------------------------------- */
+
+static void dirty(struct server *sv)
+{
+	server_close(sv, sv->state == SV_USED ? "SV_USED server got dirty" : "SV_IDLE server got dirty", false);
+}
+
+static void end_of_query(struct server *sv, char status)
+{
+	struct client *c = sv->client;
+	struct stats *st = &sv->share->stats;
+	usec_t now = now_of(sv->share);
+
+	if (c->query_start) {
+		st->query_usec += (uint64_t)(now - c->query_start);
+		c->query_start = 0;
+	}
+	if (status == 'I' && c->xact_start) {
+		st->xact_usec += (uint64_t)(now - c->xact_start);
+		c->xact_start = 0;
+	}
+}
+
+/* The parameters that were to be set are set: the client takes the server's spelling and goes on. */
+static void params_are_set(struct server *sv)
+{
+	struct client *c = sv->client;
+
+	sv->is_setting_params = false;
+	if (log_enabled(LEVEL_DEBUG))
+		for (int i = 0; i < params_count(); i++) {
+			const char *mine = params_get(&c->params, i), *its = params_get(&sv->params, i);
+			char prefix[400];
+
+			if (mine && its && strcmp(mine, its) != 0)
+				log_debug("%svarcache_set_canonical: setting %s to its canonical version %s -> %s",
+					  client_prefix(c, prefix, sizeof(prefix)), params_name(i), mine, its);
+		}
+	params_fill(&c->params, &sv->params);
+	params_copy(&c->params, &sv->params);
+	client_unpause(c, PAUSE_SETTING);
+}
+
+/* false: the server is gone. */
+static bool on_ready(struct server *sv, char status)
+{
+	struct client *c = sv->client;
+	struct share *sh = sv->share;
+	struct request popped;
+
+	outstanding_before_ready(&sv->requests, NULL, NULL);
+	sv->skips_message = outstanding_answer(&sv->requests, 'Z', &popped) && popped.action == REQUEST_SKIP;
+	sv->is_ready = status == 'I';
+	sv->is_idle_tx = status != 'I';
+	if (status != 'I' && sh->mode == POOL_STATEMENT) {
+		server_close(sv, "transaction blocks not allowed in statement pooling mode", true);
+		return false;
+	}
+	if (!c)
+		return true;
+	if (sv->is_setting_params) {
+		if (sv->set_failed) {
+			server_close(sv, "invalid server parameter", true);
+			return false;
+		}
+		params_are_set(sv);
+		return true;
+	}
+	if (outstanding_empty(&sv->requests))
+		end_of_query(sv, status);
+	if (sv->is_ready && (sh->mode != POOL_SESSION || (sv->wants_close && sh->room->settings->server_fast_close)))
+		sv->wants_release = true;
+	return true;
+}
+
+static bool on_parameter(struct server *sv, struct span body)
+{
+	struct reader r = reader_over_span(body);
+	const char *name = reader_str(&r), *value = reader_str(&r);
+	int index;
+
+	if (!reader_done(&r)) {
+		server_close(sv, "broken ParameterStatus packet", true);
+		return false;
+	}
+	index = params_index(name);
+	if (index < 0)
+		return true;
+	if (!params_set(&sv->params, index, value))
+		return true;
+	/* Of the answers to our own SET the client hears nothing, and keeps its wish until all are in. */
+	if (sv->client && !sv->is_setting_params)
+		params_set(&sv->client->params, index, value);
+	return true;
+}
+
+static void on_set_error(struct server *sv, struct span body)
+{
+	struct error_fields e;
+	char prefix[400];
+
+	error_fields_parse(body, &e);
+	log_error("%svarcache_apply failed: %s", server_prefix(sv, prefix, sizeof(prefix)),
+		  e.message ? e.message : "");
+	sv->set_failed = true;
+}
+
+static bool answer(struct server *sv, uint8_t type)
+{
+	struct request popped;
+
+	return outstanding_answer(&sv->requests, type, &popped) && popped.action == REQUEST_SKIP;
+}
+
+/*
+ * Looks at one message of a server that serves a client. Sets skips_message.
+ * whole: its body is there. false: the server is gone.
+ */
+static bool inspect(struct server *sv, const struct frame *f, const uint8_t *p, bool whole)
+{
+	struct span body = span_of(p + f->header_len, whole ? f->len - f->header_len : 0);
+	struct client *c = sv->client;
+	char prefix[400];
+
+	sv->skips_message = sv->is_setting_params;
+	switch (f->type) {
+	case 'Z':
+		return on_ready(sv, f->len == 6 ? (char)body.ptr[0] : 'I');
+	case 'S':
+		return !whole || on_parameter(sv, body);
+	case 'E':
+		sv->is_ready = false;
+		if (sv->is_setting_params)
+			on_set_error(sv, body);
+		outstanding_error(&sv->requests, sv->copy_state != 0, NULL, NULL);
+		sv->copy_state = 0;
+		return true;
+	case 'N':
+		sv->is_ready = false;
+		return true;
+	case 'C':
+		if (sv->copy_state) {
+			sv->copy_state = 0;
+			outstanding_copy_done(&sv->requests, NULL, NULL);
+		}
+		sv->skips_message |= answer(sv, f->type);
+		return true;
+	case 'G':
+	case 'W':
+		sv->copy_state = (char)f->type;
+		if (c)
+			c->in_copy = true;
+		return true;
+	case '1':
+	case '2':
+	case '3':
+	case 'n':
+	case 'T':
+	case 'I':
+	case 's':
+		sv->skips_message |= answer(sv, f->type);
+		return true;
+	case 'A':
+	case 't':
+	case 'D':
+	case 'd':
+	case 'c':
+	case 'f':
+	case 'H':
+	case 'V':
+		return true;
+	}
+	log_error("%sunknown pkt: '%c'", server_prefix(sv, prefix, sizeof(prefix)),
+		  f->type >= 32 && f->type < 127 ? f->type : '?');
+	server_close(sv, "unknown pkt", true);
+	return false;
+}
+
+/* Fake answers whose turn has come. */
+static void send_fakes(struct server *sv)
+{
+	struct request r;
+
+	while (outstanding_take_fake(&sv->requests, &r)) {
+		uint8_t message[5] = {r.type == 'P' ? '1' : '3', 0, 0, 0, 4};
+
+		if (sv->client)
+			conn_send(&sv->client->conn, message, sizeof(message));
+	}
+}
+
+/* A server that serves nobody may only say what it says unasked, or answer our own query. false: it is gone. */
+static bool unlinked_message(struct server *sv, const struct frame *f, const uint8_t *p, bool whole)
+{
+	struct span body = span_of(p + f->header_len, whole ? f->len - f->header_len : 0);
+	char prefix[400];
+
+	sv->skips_message = true;
+	if (f->type == 'S')
+		return !whole || on_parameter(sv, body);
+	if (sv->state == SV_TESTED) {
+		struct request popped;
+
+		if (f->type == 'E') {
+			struct error_fields e;
+
+			error_fields_parse(body, &e);
+			server_prefix(sv, prefix, sizeof(prefix));
+			log_warning("%s%s query failed: %s", prefix, sv->is_resetting ? "reset" : "test",
+				    e.message ? e.message : "");
+			server_close(sv, sv->is_resetting ? "reset query failed" : "test query failed", false);
+			return false;
+		}
+		if (f->type == 'Z') {
+			outstanding_answer(&sv->requests, 'Z', &popped);
+			sv->is_ready = f->len == 6 && body.ptr[0] == 'I';
+			if (!sv->is_ready) {
+				server_close(sv, sv->is_resetting ? "reset query failed" : "test query failed", false);
+				return false;
+			}
+			sv->wants_release = true;
+		}
+		return true;
+	}
+	if (f->type == 'A')
+		return true;
+	if (f->type != 'E' && f->type != 'N')
+		log_warning("%sgot packet '%c' from server when not linked", server_prefix(sv, prefix, sizeof(prefix)),
+			    f->type >= 32 && f->type < 127 ? f->type : '?');
+	else if (f->type == 'E' && whole) {
+		struct error_fields e;
+
+		error_fields_parse(body, &e);
+		log_info("%sserver said while idle: %s", server_prefix(sv, prefix, sizeof(prefix)),
+			 e.message ? e.message : "");
+	}
+	dirty(sv);
+	return false;
+}
+
+/*
+ * A released server that still had bytes of this read to say belongs to its
+ * client until they are looked at, so that nothing of one client's batch can
+ * reach the next owner.
+ */
+static void release_if_done(struct server *sv)
+{
+	struct client *c = sv->client;
+
+	if (!sv->wants_release)
+		return;
+	if (!c) {
+		if (sv->state == SV_TESTED && outstanding_empty(&sv->requests)) {
+			/* The check or reset is over; BEING_CANCELED waits for its cancels by itself. */
+			sv->wants_release = false;
+			if (sv->wants_close)
+				server_close(sv, "close_needed", false);
+			else {
+				server_enter(sv, SV_IDLE);
+				sv->used_at = now_of(sv->share);
+				share_serve_waiter(sv->share);
+			}
+		}
+		return;
+	}
+	/* A new request, or a notice that makes it unclean: the next ReadyForQuery decides. */
+	if (!sv->is_ready || sv->is_setting_params || !outstanding_empty(&sv->requests)) {
+		sv->wants_release = false;
+		return;
+	}
+	/* Late CopyData must go to the server that failed the COPY, and be swallowed there. */
+	if (c->in_copy || c->pass_left > 0)
+		return;
+	if (conn_unsent(&c->conn) > 0 || conn_unsent(&sv->conn) > 0)
+		return; /* relay_client_drained() asks again */
+	if (sv->share->mode == POOL_SESSION) {
+		server_close(sv, "database configuration changed", true);
+		return;
+	}
+	server_release(sv);
+}
+
+void relay_client_drained(struct client *c)
+{
+	struct server *sv = c->server;
+
+	if (!sv)
+		return;
+	if (sv->client_paused_me) {
+		sv->client_paused_me = false;
+		conn_resume(&sv->conn);
+	}
+	release_if_done(sv);
+}
+
+/* Sends bytes [from, to) of a read to the linked client. */
+static void to_client(struct server *sv, const uint8_t *p, size_t from, size_t to)
+{
+	struct client *c = sv->client;
+
+	if (!c || to == from)
+		return;
+	if (conn_send(&c->conn, p + from, to - from) && conn_unsent(&c->conn) > CONN_HIGH_MARK) {
+		sv->client_paused_me = true;
+		conn_pause(&sv->conn);
+	}
+}
+
+/* These are looked into, so they must be whole; a ParameterStatus of absurd size passes by unread. */
+static bool wants_body(const struct server *sv, const struct frame *f)
+{
+	switch (f->type) {
+	case 'Z':
+		return f->len == 6;
+	case 'S':
+		return f->len <= PARAMETER_MAX;
+	case 'E':
+		return (sv->is_setting_params || !sv->client) && f->len <= PARAMETER_MAX;
+	}
+	return false;
+}
+
+size_t relay_server_bytes(struct conn *conn, const uint8_t *p, size_t n)
+{
+	struct server *sv = CONTAINER_OF(conn, struct server, conn);
+	size_t at = 0, run = 0; /* [run, at) is for the client and not sent yet */
+
+	if (sv->state == SV_LOGIN)
+		return server_login_bytes(sv, p, n);
+	if (sv->state == SV_ACTIVE_CANCEL)
+		return n;
+	sv->used_at = now_of(sv->share);
+	sv->share->stats.server_bytes += n;
+	while (at < n) {
+		struct frame f;
+		bool whole;
+
+		if (sv->pass_left > 0) {
+			size_t take = sv->pass_left < n - at ? (size_t)sv->pass_left : n - at;
+
+			at += take;
+			sv->pass_left -= take;
+			if (sv->skips_message)
+				run = at;
+			continue;
+		}
+		switch (frame_parse(p + at, n - at, sv->share->room->settings->max_packet_size, 0, &f)) {
+		case PROTO_MORE:
+			goto out;
+		case PROTO_BAD:
+			to_client(sv, p, run, at);
+			server_close(sv, "bad pkt header", true);
+			return n;
+		case PROTO_OK:
+			break;
+		}
+		whole = f.len <= n - at;
+		if (!whole && wants_body(sv, &f))
+			goto out;
+		if (!sv->client) {
+			if (!unlinked_message(sv, &f, p + at, whole))
+				return n;
+		} else {
+			/* What closes the pair must come after what was said before. */
+			if (f.type == 'Z' && sv->share->mode == POOL_STATEMENT) {
+				to_client(sv, p, run, at);
+				run = at;
+			}
+			if (!inspect(sv, &f, p + at, whole))
+				return n;
+		}
+		if (sv->skips_message) {
+			to_client(sv, p, run, at);
+			run = at;
+		}
+		sv->pass_left = f.len;
+		if (sv->requests.count > 0 && sv->requests.ring[sv->requests.first].action == REQUEST_FAKE && whole) {
+			/* The answer made here comes right behind the current message. */
+			at += f.len;
+			sv->pass_left = 0;
+			if (sv->skips_message)
+				run = at;
+			to_client(sv, p, run, at);
+			run = at;
+			send_fakes(sv);
+		}
+	}
+out:
+	to_client(sv, p, run, at);
+	/* With a piece of a message left over it is not between messages. */
+	if (sv->wants_release && at == n && sv->pass_left == 0)
+		release_if_done(sv);
+	return at;
+}

@@ -1,0 +1,285 @@
+#include "pool/room.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "lib/mem.h"
+#include "pool/cancel.h"
+#include "pool/client.h"
+#include "pool/login.h"
+#include "pool/share.h"
+
+#define TICK_USEC (USEC_PER_SEC / 3)
+
+static void on_turn(struct worker *w);
+static void on_tick(evutil_socket_t fd, short what, void *arg);
+
+static void apply_worker_settings(struct room *r)
+{
+	const struct settings *s = r->settings;
+
+	/* A pkt_buf below its default caps reads, so that tests can make every message arrive in pieces. */
+	r->worker->read_cap = s->pkt_buf < 4096 ? (size_t)s->pkt_buf : WORKER_SCRATCH_BYTES;
+	r->worker->idle_read_cap = s->pkt_buf < 4096 ? (size_t)s->pkt_buf : 4096;
+	r->worker->loop_reads = s->sbuf_loopcnt;
+}
+
+struct room *room_new(struct pooler *pooler, struct worker *w, struct config *config)
+{
+	struct room *r = xcalloc(1, sizeof(*r));
+
+	r->worker = w;
+	r->pooler = pooler;
+	r->config = config_ref(config);
+	r->settings = config_settings(config);
+	list_init(&r->shares);
+	list_init(&r->hungry);
+	list_init(&r->travellers);
+	list_init(&r->orphans);
+	clist_init(&r->logins);
+	clist_init(&r->consoles);
+	hash_init(&r->share_by_pool);
+	r->tick_timer = event_new(w->base, -1, EV_PERSIST, on_tick, r);
+	if (!r->tick_timer) {
+		config_unref(r->config);
+		free(r);
+		return NULL;
+	}
+	w->room = r;
+	w->on_turn = on_turn;
+	apply_worker_settings(r);
+	return r;
+}
+
+void room_free(struct room *r)
+{
+	if (!r)
+		return;
+	room_close_all(r, "shutdown");
+	LIST_FOR_SAFE(node, &r->shares)
+		share_free(LIST_ENTRY(node, struct share, link));
+	hash_free(&r->share_by_pool);
+	event_free(r->tick_timer);
+	SSL_CTX_free(r->client_tls);
+	SSL_CTX_free(r->server_tls);
+	config_unref(r->config);
+	r->worker->room = NULL;
+	r->worker->on_turn = NULL;
+	free(r);
+}
+
+void room_accept(struct room *r, int fd, const struct peer_addr *from, bool is_unix)
+{
+	struct client *c = client_new(r, fd, from, is_unix);
+
+	if (!c)
+		log_warning("out of memory: connection refused");
+}
+
+uint64_t room_next_id(struct room *r)
+{
+	/* Relaxed: only uniqueness and growth matter. */
+	return atomic_fetch_add_explicit(&r->pooler->registry.next_id, 1, memory_order_relaxed);
+}
+
+const struct database_def *room_database_def(const struct room *r, const char *name)
+{
+	const struct database_def *def = config_find_database(r->config, name);
+
+	return def ? def : config_template(r->config);
+}
+
+struct share *room_share(struct room *r, struct pool *pool)
+{
+	struct share *sh = hash_get(&r->share_by_pool, &pool, sizeof(pool));
+	const struct timeval third = {0, TICK_USEC};
+
+	if (sh)
+		return sh;
+	sh = share_new(r, pool);
+	if (!sh)
+		return NULL;
+	if (!hash_put(&r->share_by_pool, &sh->pool, sizeof(sh->pool), sh)) {
+		share_free(sh);
+		return NULL;
+	}
+	list_add_tail(&r->shares, &sh->link);
+	if (!event_pending(r->tick_timer, EV_TIMEOUT, NULL))
+		event_add(r->tick_timer, &third);
+	return sh;
+}
+
+static void drop_share(struct room *r, struct share *sh)
+{
+	hash_del(&r->share_by_pool, &sh->pool, sizeof(sh->pool));
+	share_free(sh);
+}
+
+static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+	struct room *r = arg;
+	usec_t now = worker_now(r->worker);
+
+	if (r->pause == SUSPENDED)
+		return;
+	LIST_FOR_SAFE(node, &r->shares) {
+		struct share *sh = LIST_ENTRY(node, struct share, link);
+		usec_t age = now - sh->used_at;
+
+		share_maintain(sh, now);
+		if (sh->active.count + sh->waiting.count + share_server_count(sh) + sh->cancels_active.count +
+			    sh->cancels_waiting.count >
+		    0) {
+			sh->used_at = now;
+			continue;
+		}
+		if (sh->def && (r->settings->pool_idle_timeout == 0 || age < r->settings->pool_idle_timeout ||
+				(sh->def->user && sh->limits.min_pool_size > 0)))
+			continue;
+		if (sh->def)
+			log_info("cleaning up idle pool for user %s on db %s because: pool idle timeout (age= %llds)",
+				 sh->pool->account->name, share_database_name(sh), (long long)(age / USEC_PER_SEC));
+		drop_share(r, sh);
+	}
+	if (list_empty(&r->shares))
+		event_del(r->tick_timer);
+}
+
+static void on_turn(struct worker *w)
+{
+	struct room *r = w->room;
+	struct list now;
+
+	/* Shares that get hungry meanwhile wait for the next turn: a failing launch must not spin here. */
+	list_init(&now);
+	list_splice_tail(&now, &r->hungry);
+	while (!list_empty(&now)) {
+		struct share *sh = LIST_ENTRY(now.next, struct share, hungry_link);
+
+		list_del(&sh->hungry_link);
+		share_turn(sh);
+	}
+	login_send_travellers(r);
+}
+
+void room_adopt(struct room *r, const struct room_adoption *a)
+{
+	struct config *old = r->config;
+	int i = r->worker->index;
+
+	r->config = config_ref(a->config);
+	r->settings = config_settings(r->config);
+	if (a->client_tls) {
+		SSL_CTX_free(r->client_tls);
+		r->client_tls = a->client_tls[i];
+	}
+	if (a->server_tls) {
+		SSL_CTX_free(r->server_tls);
+		r->server_tls = a->server_tls[i];
+	}
+	apply_worker_settings(r);
+	LIST_FOR_SAFE(node, &r->shares) {
+		struct share *sh = LIST_ENTRY(node, struct share, link);
+		const struct database_def *was = sh->def;
+
+		share_adopt(sh);
+		if (!sh->def) {
+			log_info("dropping database '%s' as it does not exist anymore or inactive auto-database",
+				 share_database_name(sh));
+			share_close_all(sh, "database removed");
+			continue;
+		}
+		if (a->server_tls_changed || !was || database_def_needs_reconnect(was, sh->def))
+			share_dirty(sh);
+		share_hunger(sh);
+	}
+	login_adopt(r);
+	config_unref(old);
+}
+
+void room_set_pause(struct room *r, enum pause_mode mode)
+{
+	r->pause = mode;
+	LIST_FOR(node, &r->shares)
+		share_hunger(LIST_ENTRY(node, struct share, link));
+}
+
+void room_reconnect(struct room *r, const struct database *db)
+{
+	LIST_FOR(node, &r->shares) {
+		struct share *sh = LIST_ENTRY(node, struct share, link);
+
+		if (!db || sh->pool->database == db)
+			share_dirty(sh);
+	}
+}
+
+void room_set_shutdown(struct room *r, enum shutdown_mode mode)
+{
+	r->shutdown = mode;
+	if (mode == SHUTDOWN_WAIT_SERVERS)
+		r->pause = PAUSED;
+	LIST_FOR(node, &r->shares) {
+		struct share *sh = LIST_ENTRY(node, struct share, link);
+
+		if (mode == SHUTDOWN_WAIT_SERVERS)
+			LIST_FOR_SAFE(cnode, &sh->waiting.head)
+				client_fail(LIST_ENTRY(cnode, struct client, link), "server shutting down");
+		share_hunger(sh);
+	}
+}
+
+static void close_list(struct list *head, const char *reason)
+{
+	LIST_FOR_SAFE(node, head)
+		client_close(LIST_ENTRY(node, struct client, link), NULL, NULL, reason);
+}
+
+void room_close_all(struct room *r, const char *reason)
+{
+	close_list(&r->logins.head, reason);
+	close_list(&r->consoles.head, reason);
+	close_list(&r->travellers, reason);
+	close_list(&r->orphans, reason);
+	LIST_FOR_SAFE(node, &r->shares)
+		share_close_all(LIST_ENTRY(node, struct share, link), reason);
+}
+
+void room_resolved(struct room *r, struct pool *pool, uint64_t server_id, const union sock_addr *addr)
+{
+	struct share *sh = hash_get(&r->share_by_pool, &pool, sizeof(pool));
+
+	/* The attempt may have timed out meanwhile. */
+	if (!sh)
+		return;
+	LIST_FOR(node, &sh->servers[SV_LOGIN].head) {
+		struct server *sv = LIST_ENTRY(node, struct server, link);
+
+		if (sv->id == server_id) {
+			server_resolved(sv, addr);
+			return;
+		}
+	}
+}
+
+void room_address_lost(struct room *r, const char *host, const union sock_addr *addr)
+{
+	LIST_FOR(node, &r->shares) {
+		struct share *sh = LIST_ENTRY(node, struct share, link);
+
+		for (int state = 0; state < SERVER_STATES; state++)
+			LIST_FOR(snode, &sh->servers[state].head) {
+				struct server *sv = LIST_ENTRY(snode, struct server, link);
+				struct peer_addr have, lost;
+
+				peer_addr_from(&have, &sv->addr);
+				peer_addr_from(&lost, addr);
+				if (strcasecmp(sv->host, host) == 0 && have.family == lost.family &&
+				    memcmp(have.bytes, lost.bytes, sizeof(have.bytes)) == 0)
+					sv->wants_close = true;
+			}
+	}
+}

@@ -1,0 +1,337 @@
+#include "pool/share.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/log.h"
+#include "lib/mem.h"
+#include "pool/cancel.h"
+#include "pool/client.h"
+
+struct share *share_new(struct room *r, struct pool *pool)
+{
+	struct share *sh = calloc(1, sizeof(*sh));
+
+	if (!sh)
+		return NULL;
+	sh->room = r;
+	sh->pool = pool_ref(&r->pooler->registry, pool);
+	list_init(&sh->link);
+	list_init(&sh->hungry_link);
+	clist_init(&sh->active);
+	clist_init(&sh->waiting);
+	clist_init(&sh->cancels_active);
+	clist_init(&sh->cancels_waiting);
+	for (int i = 0; i < SERVER_STATES; i++)
+		clist_init(&sh->servers[i]);
+	buf_init(&sh->greeting);
+	sh->used_at = worker_now(r->worker);
+	share_adopt(sh);
+	return sh;
+}
+
+void share_free(struct share *sh)
+{
+	struct registry *reg = &sh->room->pooler->registry;
+
+	list_del(&sh->link);
+	list_del(&sh->hungry_link);
+	buf_free(&sh->greeting);
+	params_free(&sh->greeting_params);
+	mem_wipe(&sh->keys, sizeof(sh->keys));
+	ledger_set_greeting(&reg->ledger, &sh->pool->ledger, false);
+	pool_put(reg, sh->pool);
+	free(sh);
+}
+
+static usec_t first_set(usec_t own, usec_t global)
+{
+	return own > 0 ? own : global;
+}
+
+void share_adopt(struct share *sh)
+{
+	const struct settings *s = sh->room->settings;
+	const struct database_def *d = room_database_def(sh->room, share_database_name(sh));
+	const struct user_def *u = config_find_user(sh->room->config, sh->pool->account->name);
+
+	sh->def = d;
+	sh->account_def = u;
+	if (!d)
+		return;
+	sh->mode = u && u->pool_mode != POOL_MODE_UNSET ? u->pool_mode
+		   : d->pool_mode != POOL_MODE_UNSET	? d->pool_mode
+							: (enum pool_mode)s->pool_mode;
+	sh->limits.pool_size = u && u->pool_size >= 0 ? u->pool_size
+			       : d->pool_size >= 0    ? d->pool_size
+						      : s->default_pool_size;
+	sh->limits.reserve_size = u && u->reserve_pool_size >= 0 ? u->reserve_pool_size
+				  : d->reserve_pool_size >= 0	 ? d->reserve_pool_size
+								 : s->reserve_pool_size;
+	sh->limits.min_pool_size = d->min_pool_size >= 0 ? d->min_pool_size : s->min_pool_size;
+	sh->limits.max_db_connections = d->max_db_connections > 0 ? d->max_db_connections : s->max_db_connections;
+	sh->limits.max_user_connections =
+		u && u->max_user_connections > 0 ? u->max_user_connections : s->max_user_connections;
+	sh->limits.login_retry = s->server_login_retry;
+	sh->limits.reserve_timeout = s->reserve_pool_timeout;
+	sh->server_lifetime = first_set(d->server_lifetime, s->server_lifetime);
+	sh->query_timeout = first_set(u ? u->query_timeout : 0, s->query_timeout);
+	sh->idle_transaction_timeout = first_set(u ? u->idle_transaction_timeout : 0, s->idle_transaction_timeout);
+	sh->transaction_timeout = first_set(u ? u->transaction_timeout : 0, s->transaction_timeout);
+	for (int i = 0; i < SERVER_STATES; i++)
+		LIST_FOR(node, &sh->servers[i].head)
+			server_deadline(LIST_ENTRY(node, struct server, link));
+	LIST_FOR(node, &sh->active.head)
+		client_deadline(LIST_ENTRY(node, struct client, link));
+	LIST_FOR(node, &sh->waiting.head)
+		client_deadline(LIST_ENTRY(node, struct client, link));
+}
+
+void share_hunger(struct share *sh)
+{
+	if (list_empty(&sh->hungry_link))
+		list_add_tail(&sh->room->hungry, &sh->hungry_link);
+}
+
+bool share_is_paused(const struct share *sh)
+{
+	return sh->room->pause != RUNNING ||
+	       atomic_load_explicit(&sh->pool->database->is_paused, memory_order_relaxed);
+}
+
+int share_server_count(const struct share *sh)
+{
+	int n = 0;
+
+	for (int i = 0; i < SERVER_STATES; i++)
+		n += sh->servers[i].count;
+	return n;
+}
+
+void share_dirty(struct share *sh)
+{
+	sh->has_greeting = false;
+	buf_free(&sh->greeting);
+	params_free(&sh->greeting_params);
+	ledger_set_greeting(&sh->room->pooler->registry.ledger, &sh->pool->ledger, false);
+	for (int i = 0; i < SERVER_STATES; i++) {
+		if (i == SV_ACTIVE_CANCEL)
+			continue;
+		LIST_FOR_SAFE(node, &sh->servers[i].head) {
+			struct server *sv = LIST_ENTRY(node, struct server, link);
+
+			if (i == SV_LOGIN)
+				server_close(sv, "connect string changed", false);
+			else
+				sv->wants_close = true;
+		}
+	}
+	share_hunger(sh);
+}
+
+void share_close_all(struct share *sh, const char *reason)
+{
+	struct counted_list *clients[] = {&sh->active, &sh->waiting, &sh->cancels_waiting, &sh->cancels_active};
+
+	for (size_t i = 0; i < ARRAY_LEN(clients); i++)
+		while (clients[i]->count > 0) {
+			struct client *c = LIST_ENTRY(clients[i]->head.next, struct client, link);
+
+			client_close(c, NULL, i < 2 ? reason : NULL, reason);
+		}
+	for (int i = 0; i < SERVER_STATES; i++)
+		while (sh->servers[i].count > 0)
+			server_close(LIST_ENTRY(sh->servers[i].head.next, struct server, link), reason, false);
+}
+
+struct server *share_idle_server(struct share *sh)
+{
+	while (sh->servers[SV_IDLE].count > 0) {
+		struct server *sv = LIST_ENTRY(sh->servers[SV_IDLE].head.next, struct server, link);
+
+		if (sv->wants_close)
+			server_close(sv, "obsolete connection", false);
+		else if (!sv->is_ready || !outstanding_empty(&sv->requests) || conn_unsent(&sv->conn))
+			server_close(sv, "idle server got dirty", false);
+		else
+			return sv;
+	}
+	return NULL;
+}
+
+void share_serve_waiter(struct share *sh)
+{
+	if (share_is_paused(sh)) {
+		share_hunger(sh);
+		return;
+	}
+	LIST_FOR_SAFE(node, &sh->waiting.head) {
+		struct client *c = LIST_ENTRY(node, struct client, link);
+		struct server *sv;
+
+		if (c->needs_greeting) {
+			/* It needs no server any more, only what the server said. */
+			if (sh->has_greeting)
+				client_welcome(c);
+			continue;
+		}
+		sv = share_idle_server(sh);
+		if (!sv)
+			return;
+		client_activate(c, sv);
+		return;
+	}
+}
+
+/* Closes the idle server of this Worker that was unused longest; of the database, or of the account. */
+static bool evict(struct share *asker, bool by_user)
+{
+	struct server *oldest = NULL;
+
+	LIST_FOR(node, &asker->room->shares) {
+		struct share *sh = LIST_ENTRY(node, struct share, link);
+		static const enum server_state states[] = {SV_IDLE, SV_USED};
+
+		if (by_user ? sh->pool->account != asker->pool->account : sh->pool->database != asker->pool->database)
+			continue;
+		for (size_t i = 0; i < ARRAY_LEN(states); i++)
+			LIST_FOR(snode, &sh->servers[states[i]].head) {
+				struct server *sv = LIST_ENTRY(snode, struct server, link);
+
+				if (sh->waiting.count == 0 && (!oldest || sv->used_at < oldest->used_at))
+					oldest = sv;
+			}
+	}
+	if (!oldest)
+		return false;
+	server_close(oldest, "evicted", false);
+	return true;
+}
+
+/* true: an attempt has been started. */
+static bool want_server(struct share *sh, enum ledger_purpose purpose, usec_t waiting_since, struct server *target)
+{
+	struct ledger *ledger = &sh->room->pooler->registry.ledger;
+	usec_t now = worker_now(sh->room->worker), until;
+
+	for (;;) {
+		switch (ledger_want(ledger, &sh->pool->ledger, &sh->limits, purpose, waiting_since, now, &until)) {
+		case LEDGER_LAUNCH_RESERVE:
+			log_warning("%s/%s: taking connection from reserve_pool", share_database_name(sh),
+				    sh->pool->account->name);
+			server_launch(sh, target);
+			return true;
+		case LEDGER_LAUNCH:
+			server_launch(sh, target);
+			return true;
+		case LEDGER_EVICT_DATABASE:
+			if (!evict(sh, false))
+				return false;
+			break;
+		case LEDGER_EVICT_USER:
+			if (!evict(sh, true))
+				return false;
+			break;
+		case LEDGER_WAIT:
+			return false;
+		}
+	}
+}
+
+static void close_unused_while_paused(struct share *sh)
+{
+	static const enum server_state states[] = {SV_IDLE, SV_USED, SV_LOGIN};
+
+	if (sh->room->pause == SUSPENDED)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(states); i++)
+		while (sh->servers[states[i]].count > 0)
+			server_close(LIST_ENTRY(sh->servers[states[i]].head.next, struct server, link), "pause mode",
+				     false);
+}
+
+void share_turn(struct share *sh)
+{
+	struct server *target;
+	int testing = sh->servers[SV_TESTED].count;
+
+	if (!sh->def)
+		return;
+	if (share_is_paused(sh)) {
+		close_unused_while_paused(sh);
+		return;
+	}
+	target = cancel_next_target(sh);
+	if (target) {
+		want_server(sh, FOR_CANCEL, 0, target);
+		return;
+	}
+	LIST_FOR_SAFE(node, &sh->waiting.head) {
+		struct client *c = LIST_ENTRY(node, struct client, link);
+		struct server *sv;
+
+		if (c->needs_greeting && sh->has_greeting) {
+			client_welcome(c);
+			continue;
+		}
+		if (!c->needs_greeting && (sv = share_idle_server(sh))) {
+			client_activate(c, sv);
+			continue;
+		}
+		/* Servers under test may come back and serve as many waiters. */
+		if (!c->needs_greeting && testing-- > 0)
+			continue;
+		if (!c->needs_greeting && sh->servers[SV_USED].count > 0) {
+			server_check(LIST_ENTRY(sh->servers[SV_USED].head.next, struct server, link));
+			share_hunger(sh);
+			return;
+		}
+		want_server(sh, FOR_CLIENT, c->active_at, NULL);
+		return;
+	}
+	if (sh->wants_retry) {
+		sh->wants_retry = false;
+		want_server(sh, FOR_CLIENT, worker_now(sh->room->worker), NULL);
+	}
+}
+
+void share_maintain(struct share *sh, usec_t now)
+{
+	struct ledger *ledger = &sh->room->pooler->registry.ledger;
+	int surplus;
+
+	(void)now;
+	if (!sh->def)
+		return;
+	if (sh->waiting.count > 0 || sh->cancels_waiting.count > 0 || share_is_paused(sh))
+		share_hunger(sh);
+	for (surplus = ledger_surplus(ledger, &sh->pool->ledger, &sh->limits); surplus > 0; surplus--) {
+		enum server_state from = sh->servers[SV_USED].count > 0 ? SV_USED : SV_IDLE;
+
+		if (sh->servers[from].count == 0)
+			break;
+		server_close(LIST_ENTRY(sh->servers[from].head.prev, struct server, link),
+			     "too many servers in the pool", false);
+	}
+	/* close_needed servers that nobody holds. */
+	for (int i = 0; i < SERVER_STATES; i++) {
+		if (i != SV_IDLE && i != SV_USED && i != SV_TESTED)
+			continue;
+		LIST_FOR_SAFE(node, &sh->servers[i].head) {
+			struct server *sv = LIST_ENTRY(node, struct server, link);
+
+			if (sv->wants_close)
+				server_close(sv, "database configuration changed", false);
+		}
+	}
+	LIST_FOR_SAFE(node, &sh->servers[SV_ACTIVE].head) {
+		struct server *sv = LIST_ENTRY(node, struct server, link);
+
+		if (sv->wants_close && sv->is_ready && sh->mode == POOL_SESSION && sh->room->settings->server_fast_close)
+			server_close(sv, "database configuration changed", true);
+	}
+	if (sh->limits.min_pool_size > 0 && !share_is_paused(sh) && sh->room->shutdown == SHUTDOWN_NONE &&
+	    (sh->def->user || sh->active.count + sh->waiting.count > 0) &&
+	    ledger_below_min(ledger, &sh->pool->ledger, &sh->limits))
+		want_server(sh, FOR_MIN_SIZE, 0, NULL);
+}

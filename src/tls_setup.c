@@ -1,0 +1,127 @@
+#include "tls_setup.h"
+
+#include <stdlib.h>
+
+#include "lib/log.h"
+#include "lib/mem.h"
+#include "lib/tls_context.h"
+
+#define REASON_MAX 1024
+
+static bool given(const char *text)
+{
+	return text && *text;
+}
+
+/* The settings judged together; the order is the specification's. */
+static bool client_settings_agree(const struct settings *s)
+{
+	bool is_on = s->client_tls_sslmode != TLS_DISABLE;
+
+	if (is_on && (!given(s->client_tls_key_file) || !given(s->client_tls_cert_file))) {
+		log_error("To allow TLS connections from clients, client_tls_key_file and client_tls_cert_file must be "
+			  "set.");
+		return false;
+	}
+	if (s->auth_type == AUTH_TYPE_CERT && s->client_tls_sslmode != TLS_VERIFY_FULL) {
+		log_error("auth_type=cert requires client_tls_sslmode=SSLMODE_VERIFY_FULL");
+		return false;
+	}
+	if (s->auth_type == AUTH_TYPE_CERT && !given(s->client_tls_ca_file)) {
+		log_error("auth_type=cert requires client_tls_ca_file");
+		return false;
+	}
+	if (s->client_tls_sslmode == TLS_VERIFY_FULL && !given(s->client_tls_ca_file)) {
+		log_error("client_tls_sslmode requires client_tls_ca_file");
+		return false;
+	}
+	return true;
+}
+
+static struct tls_options client_options(const struct settings *s)
+{
+	return (struct tls_options){
+		.for_clients = true,
+		.verify = s->client_tls_sslmode >= TLS_VERIFY_CA ? TLS_VERIFY_REQUIRED : TLS_VERIFY_OPTIONAL,
+		.protocols = s->client_tls_protocols,
+		.ciphers = s->client_tls_ciphers,
+		.tls13_ciphers = s->client_tls13_ciphers,
+		.ca_file = s->client_tls_ca_file,
+		.cert_file = s->client_tls_cert_file,
+		.key_file = s->client_tls_key_file,
+		.dheparams = s->client_tls_dheparams,
+		.ecdhcurve = s->client_tls_ecdhcurve,
+	};
+}
+
+static struct tls_options server_options(const struct settings *s)
+{
+	return (struct tls_options){
+		.verify = s->server_tls_sslmode >= TLS_VERIFY_CA ? TLS_VERIFY_REQUIRED : TLS_NO_VERIFY,
+		.verify_name = s->server_tls_sslmode == TLS_VERIFY_FULL,
+		.protocols = s->server_tls_protocols,
+		.ciphers = s->server_tls_ciphers,
+		.tls13_ciphers = s->server_tls13_ciphers,
+		.ca_file = s->server_tls_ca_file,
+		.cert_file = s->server_tls_cert_file,
+		.key_file = s->server_tls_key_file,
+	};
+}
+
+static int fill(SSL_CTX **contexts, int n, const struct tls_options *options, const char *prefix)
+{
+	char reason[REASON_MAX];
+
+	for (int i = 0; i < n; i++) {
+		contexts[i] = tls_context_new(options, prefix, reason, sizeof(reason));
+		if (!contexts[i]) {
+			log_error("%s", reason);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+int tls_setup_make(struct tls_setup *t, const struct settings *s, int workers)
+{
+	const struct tls_options for_clients = client_options(s), for_servers = server_options(s);
+
+	*t = (struct tls_setup){.n = workers};
+	t->client = xcalloc((size_t)workers, sizeof(SSL_CTX *));
+	t->server = xcalloc((size_t)workers, sizeof(SSL_CTX *));
+	if (!client_settings_agree(s))
+		goto failed;
+	if (s->client_tls_sslmode != TLS_DISABLE && fill(t->client, workers, &for_clients, "client") < 0)
+		goto failed;
+	if (s->server_tls_sslmode != TLS_DISABLE && fill(t->server, workers, &for_servers, "server") < 0)
+		goto failed;
+	return 0;
+failed:
+	tls_setup_free(t);
+	return -1;
+}
+
+void tls_setup_free(struct tls_setup *t)
+{
+	for (int i = 0; i < t->n; i++) {
+		SSL_CTX_free(t->client[i]);
+		SSL_CTX_free(t->server[i]);
+	}
+	free(t->client);
+	free(t->server);
+	*t = (struct tls_setup){0};
+}
+
+static const char *text_of(const char *value)
+{
+	return value ? value : "";
+}
+
+char *tls_setup_server_text(const struct settings *s)
+{
+	/* Values are single lines, so a newline keeps them apart. */
+	return xasprintf("%d\n%s\n%s\n%s\n%s\n%s\n%s", s->server_tls_sslmode, text_of(s->server_tls_protocols),
+			 text_of(s->server_tls_ciphers), text_of(s->server_tls13_ciphers),
+			 text_of(s->server_tls_ca_file), text_of(s->server_tls_cert_file),
+			 text_of(s->server_tls_key_file));
+}
