@@ -8,24 +8,21 @@
 #ifndef ADMIN_SESSION_H
 #define ADMIN_SESSION_H
 
-#include "admin/command.h"
-#include "lib/list.h"
+#include <stdbool.h>
+
 #include "lib/span.h"
 #include "lib/util.h"
 
 struct client;
+struct session;
 
 #define SESSION_NAMES_MAX 256 /* statements, and as many portals */
 #define SESSION_TEXT_MAX 1024 /* no command that works is longer, but for white space */
 
-struct session {
-	struct list statements, portals;
-	int statement_count, portal_count;
-	bool skips_to_sync; /* an error happened: everything up to Sync is dropped */
-};
-
 struct session *session_new(void); /* NULL: out of memory */
 void session_free(struct session *);
+/* An error happened: everything up to Sync is dropped. */
+bool session_skips(const struct session *);
 
 /*
  * One message of the extended protocol. false: it is one that the console

@@ -115,9 +115,8 @@ static void query(struct client *c, struct span body)
 {
 	struct reader r = reader_over_span(body);
 	const char *text = reader_str(&r);
-	struct session *s = c->console;
 
-	if (s->skips_to_sync)
+	if (session_skips(c->console))
 		return;
 	if (settings_of(c)->disable_pqexec) {
 		char prefix[512];

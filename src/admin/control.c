@@ -34,6 +34,27 @@ void console_init(struct pooler *pooler, const struct control_ops *ops)
 	stats_book_open(clock_monotonic());
 }
 
+static void forget_all(struct list *asks)
+{
+	while (!list_empty(asks)) {
+		struct ask *a = LIST_ENTRY(asks->next, struct ask, link);
+
+		list_del(&a->link);
+		database_put(&console_host.pooler->registry, a->database);
+		ask_free(a);
+	}
+}
+
+void console_stop(void)
+{
+	forget_all(&control.queue);
+	forget_all(&control.waiting);
+	if (control.poll_timer)
+		event_free(control.poll_timer);
+	control.poll_timer = NULL;
+	stats_book_open(0);
+}
+
 static struct crew *crew(void)
 {
 	return console_host.pooler->crew;
@@ -98,8 +119,7 @@ void ask_send(struct worker *w, struct ask *a)
 
 static void send_back(struct ask *a)
 {
-	if (a->database)
-		database_put(&console_host.pooler->registry, a->database);
+	database_put(&console_host.pooler->registry, a->database);
 	a->database = NULL;
 	list_del(&a->link);
 	a->message.deliver = console_answer;

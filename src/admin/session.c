@@ -10,6 +10,12 @@
 #include "proto/reader.h"
 #include "proto/writer.h"
 
+struct session {
+	struct list statements, portals;
+	int statement_count, portal_count;
+	bool skips_to_sync;
+};
+
 /* A statement or a portal. */
 struct named {
 	struct list link;
@@ -51,6 +57,11 @@ void session_free(struct session *s)
 	drop_all(&s->statements, &s->statement_count);
 	drop_all(&s->portals, &s->portal_count);
 	free(s);
+}
+
+bool session_skips(const struct session *s)
+{
+	return s->skips_to_sync;
 }
 
 static struct named *find(const struct list *l, const char *name)

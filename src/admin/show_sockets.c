@@ -4,7 +4,6 @@
 #include <time.h>
 
 #include "admin/show.h"
-#include "lib/tls_filter.h"
 #include "pool/client.h"
 #include "pool/share.h"
 #include "proto/writer.h"
@@ -116,8 +115,7 @@ static void fill_conn(struct socket_row *r, const struct conn *c)
 	r->local_addr = "";
 	if (c->fd >= 0 && getsockname(c->fd, &local.sa, &len) == 0)
 		r->local_addr = addr_of(&local, r->local_text, sizeof(r->local_text), &r->local_port);
-	if (c->tls)
-		tls_filter_describe(c->tls, r->tls, sizeof(r->tls));
+	conn_tls_describe(c, r->tls, sizeof(r->tls));
 }
 
 static const char *app_name(const struct params *p)

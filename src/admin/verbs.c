@@ -1,9 +1,9 @@
 /* What each console command does; on the control role, one at a time. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "admin/flags.h"
 #include "admin/show.h"
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -106,9 +106,11 @@ static void run_shutdown(struct ask *a)
 static bool is_known(const char *name, bool template_counts)
 {
 	const struct config *c = ops()->config();
+	struct database *db = database_find(registry(), name);
+	bool in_use = db;
 
-	return config_find_database(c, name) || database_find(registry(), name) ||
-	       (template_counts && config_template(c));
+	database_put(registry(), db);
+	return in_use || config_find_database(c, name) || (template_counts && config_template(c));
 }
 
 /*
@@ -130,6 +132,12 @@ static bool take_database(struct ask *a, const char *verb, bool template_counts)
 	}
 	a->database = database_get(registry(), name);
 	return a->database || fail(a, "out of memory");
+}
+
+/* Read by every Worker at its next look; an entity with a flag outlives its last connection. */
+static void set_flag(atomic_bool *flag, bool on)
+{
+	atomic_store_explicit(flag, on, memory_order_relaxed);
 }
 
 static void log_issued(const struct ask *a, const char *word)
@@ -168,6 +176,11 @@ static void pause_set(void *ctx)
 	ask_wait(ctx, WAITS_PAUSE);
 }
 
+static void database_paused(struct worker *control UNUSED, void *ctx)
+{
+	ask_wait(ctx, WAITS_DATABASE_PAUSE);
+}
+
 static void run_pause(struct ask *a)
 {
 	if (ops()->pause() != RUNNING) {
@@ -182,8 +195,8 @@ static void run_pause(struct ask *a)
 	if (!take_database(a, "pause", true))
 		return;
 	log_issued(a, "PAUSE");
-	flags_set(registry(), a->database, FLAG_PAUSED, true);
-	ask_wait(a, WAITS_DATABASE_PAUSE);
+	set_flag(&a->database->is_paused, true);
+	on_workers(a, wake_shares, database_paused);
 }
 
 static void resume_set(void *ctx)
@@ -191,7 +204,7 @@ static void resume_set(void *ctx)
 	ask_done(ctx, "RESUME");
 }
 
-static void resume_woken(struct worker *control UNUSED, void *ctx)
+static void database_resumed(struct worker *control UNUSED, void *ctx)
 {
 	ask_done(ctx, "RESUME");
 }
@@ -216,8 +229,8 @@ static void run_resume(struct ask *a)
 		return;
 	}
 	log_issued(a, "RESUME");
-	flags_set(registry(), a->database, FLAG_PAUSED, false);
-	on_workers(a, wake_shares, resume_woken);
+	set_flag(&a->database->is_paused, false);
+	on_workers(a, wake_shares, database_resumed);
 }
 
 static void run_suspend(struct ask *a)
@@ -236,7 +249,7 @@ static void run_disable(struct ask *a)
 	if (!take_database(a, "disable", true))
 		return;
 	log_issued(a, "DISABLE");
-	flags_set(registry(), a->database, FLAG_DISABLED, true);
+	set_flag(&a->database->is_disabled, true);
 	ask_done(a, "DISABLE");
 }
 
@@ -249,7 +262,7 @@ static void run_enable(struct ask *a)
 	if (!take_database(a, "enable", false))
 		return;
 	log_issued(a, "ENABLE");
-	flags_set(registry(), a->database, FLAG_DISABLED, false);
+	set_flag(&a->database->is_disabled, false);
 	ask_done(a, "ENABLE");
 }
 
@@ -283,37 +296,14 @@ static void run_wait_close(struct ask *a)
 
 /* ---- KILL, KILL_CLIENT ---- */
 
-struct killing {
-	struct ask *ask;
-	struct killed {
-		struct database **databases; /* owned; each counted: its flag must outlive its pools */
-		size_t n, cap;
-	} workers[WORKERS_MAX];
-};
-
-static void note_killed(struct killed *k, struct database *db)
-{
-	if (k->n == k->cap) {
-		k->cap = k->cap ? k->cap * 2 : 16;
-		k->databases = xrealloc(k->databases, k->cap * sizeof(struct database *));
-	}
-	/* Counted while the share still holds it, so this finds the same one. */
-	db = database_get(registry(), db->name);
-	if (db)
-		k->databases[k->n++] = db;
-}
-
 static void kill_room(struct worker *w, void *ctx)
 {
-	struct killing *k = ctx;
-
-	LIST_FOR_SAFE(node, &room_of(w)->shares) {
+	LIST_FOR(node, &room_of(w)->shares) {
 		struct share *s = LIST_ENTRY(node, struct share, link);
 
-		if (!concerns(k->ask, s))
+		if (!concerns(ctx, s))
 			continue;
-		atomic_store_explicit(&s->pool->database->is_paused, true, memory_order_relaxed);
-		note_killed(&k->workers[w->index], s->pool->database);
+		set_flag(&s->pool->database->is_paused, true);
 		share_close_all(s, "database removed");
 		/* What is left of the pool is as good as new. */
 		share_dirty(s);
@@ -323,25 +313,11 @@ static void kill_room(struct worker *w, void *ctx)
 
 static void killed(struct worker *control UNUSED, void *ctx)
 {
-	struct killing *k = ctx;
-
-	for (int i = 0; i < console_host.pooler->crew->n; i++) {
-		struct killed *part = &k->workers[i];
-
-		for (size_t j = 0; j < part->n; j++) {
-			flags_set(registry(), part->databases[j], FLAG_PAUSED, true);
-			database_put(registry(), part->databases[j]);
-		}
-		free(part->databases);
-	}
-	ask_done(k->ask, "KILL");
-	free(k);
+	ask_done(ctx, "KILL");
 }
 
 static void run_kill(struct ask *a)
 {
-	struct killing *k;
-
 	if (ops()->pause() != RUNNING) {
 		fail(a, "already suspended/paused");
 		return;
@@ -350,10 +326,8 @@ static void run_kill(struct ask *a)
 		return;
 	log_issued(a, "KILL");
 	if (a->database)
-		flags_set(registry(), a->database, FLAG_PAUSED, true);
-	k = xcalloc(1, sizeof(*k));
-	k->ask = a;
-	crew_gather(console_host.pooler->crew, kill_room, killed, k);
+		set_flag(&a->database->is_paused, true);
+	on_workers(a, kill_room, killed);
 }
 
 struct client_killing {
