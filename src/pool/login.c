@@ -103,7 +103,7 @@ void login_free(struct client *c)
 void login_adopt(struct room *r)
 {
 	LIST_FOR(node, &r->logins.head)
-		client_deadline(LIST_ENTRY(node, struct client, link));
+		client_deadline(LIST_ITEM(node, struct client, link));
 }
 
 /* --- before the protocol proper --------------------------------------------- */
@@ -682,7 +682,7 @@ static void deliver_client(struct worker *w, struct message *m)
 void login_send_travellers(struct room *r)
 {
 	while (!list_empty(&r->travellers)) {
-		struct client *c = LIST_ENTRY(r->travellers.next, struct client, link);
+		struct client *c = LIST_ITEM(r->travellers.next, struct client, link);
 		struct parcel *p = calloc(1, sizeof(*p));
 
 		if (!p) {
