@@ -103,7 +103,7 @@ void login_free(struct client *c)
 void login_adopt(struct room *r)
 {
 	LIST_FOR(node, &r->logins.head)
-		client_deadline(LIST_ENTRY(node, struct client, link));
+		client_deadline(LIST_ITEM(node, struct client, link));
 }
 
 /* --- before the protocol proper --------------------------------------------- */
@@ -333,7 +333,7 @@ static void start_auth(struct client *c)
 		.wallet_allowed = wallet_allowed,
 		.wallet_ctx = l->config,
 	};
-	if (l->secret && l->secret->kind == SECRET_PLAIN &&
+	if (l->secret && c->user &&
 	    user_verifier(registry_at(c), c->user, l->secret->text, &l->verifier))
 		l->input.verifier = &l->verifier;
 	l->state = LOGIN_AUTH;
@@ -421,7 +421,7 @@ static void cache_verifier(struct client *c)
 {
 	struct login *l = c->login;
 
-	if (l->auth.derived.known && l->secret && l->secret->kind == SECRET_PLAIN && c->user)
+	if (l->auth.derived.known && l->secret && c->user && c->user)
 		user_set_verifier(registry_at(c), c->user, l->secret->text, &l->auth.derived);
 }
 
@@ -682,7 +682,7 @@ static void deliver_client(struct worker *w, struct message *m)
 void login_send_travellers(struct room *r)
 {
 	while (!list_empty(&r->travellers)) {
-		struct client *c = LIST_ENTRY(r->travellers.next, struct client, link);
+		struct client *c = LIST_ITEM(r->travellers.next, struct client, link);
 		struct parcel *p = calloc(1, sizeof(*p));
 
 		if (!p) {
