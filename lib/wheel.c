@@ -78,7 +78,7 @@ void wheel_advance(struct wheel *w, usec_t now, struct list *out)
 						 &w->slots[l][(w->tick >> (LEVEL_BITS * l)) & SLOT_MASK]);
 		list_splice_tail(&moving, &w->slots[0][w->tick & SLOT_MASK]);
 		LIST_FOR_SAFE(node, &moving) {
-			struct wheel_node *n = LIST_ENTRY(node, struct wheel_node, link);
+			struct wheel_node *n = LIST_ITEM(node, struct wheel_node, link);
 
 			list_del(node);
 			if (tick_of(n->due) <= w->tick) {

@@ -107,7 +107,7 @@ static void run_tasks(void)
 {
 	while (!control.is_busy && !control.is_ending && !list_empty(&control.tasks)) {
 		control.is_busy = true;
-		begin_task(LIST_ENTRY(control.tasks.next, struct task, link));
+		begin_task(LIST_ITEM(control.tasks.next, struct task, link));
 	}
 }
 
@@ -541,7 +541,7 @@ static void stop_workers(void)
 	crew_helpers_stop();
 	crew_settle(control.crew);
 	while (!list_empty(&control.tasks)) {
-		struct task *t = LIST_ENTRY(control.tasks.next, struct task, link);
+		struct task *t = LIST_ITEM(control.tasks.next, struct task, link);
 
 		t->is_good = t->tls_ok = false;
 		answer_task(t);

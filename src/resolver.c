@@ -145,6 +145,6 @@ void resolver_stop(void)
 	the_resolver.dns = NULL;
 	LIST_FOR_SAFE(node, &the_resolver.open) {
 		list_del(node);
-		question_free(LIST_ENTRY(node, struct question, link));
+		question_free(LIST_ITEM(node, struct question, link));
 	}
 }

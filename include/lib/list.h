@@ -63,7 +63,7 @@ static inline void list_splice_tail(struct list *head, struct list *from)
 	list_init(from);
 }
 
-#define LIST_ENTRY(node, type, member) CONTAINER_OF(node, type, member)
+#define LIST_ITEM(node, type, member) CONTAINER_OF(node, type, member)
 #define LIST_FOR(node, head) for (struct list *node = (head)->next; node != (head); node = node->next)
 /* The body may remove the node it stands on. */
 #define LIST_FOR_SAFE(node, head)                                                                  \

@@ -182,7 +182,7 @@ static void *helper_thread(void *arg UNUSED)
 			pthread_cond_wait(&helpers.more, &helpers.lock);
 			continue;
 		}
-		j = LIST_ENTRY(helpers.jobs.next, struct job, reply.link);
+		j = LIST_ITEM(helpers.jobs.next, struct job, reply.link);
 		list_del(&j->reply.link);
 		pthread_mutex_unlock(&helpers.lock);
 		j->run(j);

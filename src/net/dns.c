@@ -129,7 +129,7 @@ static struct watch *watch_of(struct dns *d, ares_socket_t fd)
 	struct watch *w;
 
 	LIST_FOR(at, &d->watches) {
-		w = LIST_ENTRY(at, struct watch, link);
+		w = LIST_ITEM(at, struct watch, link);
 		if (w->fd == fd)
 			return w;
 	}
@@ -294,7 +294,7 @@ static void answer_waiters(struct host *h)
 	list_init(&due);
 	list_splice_tail(&due, &h->waiters);
 	while (!list_empty(&due)) {
-		struct dns_request *r = LIST_ENTRY(due.next, struct dns_request, link);
+		struct dns_request *r = LIST_ITEM(due.next, struct dns_request, link);
 		dns_done_cb done = r->done;
 		void *arg = r->arg;
 
@@ -367,7 +367,7 @@ static bool host_ask(struct host *h)
 static void host_free(struct host *h)
 {
 	LIST_FOR_SAFE(at, &h->waiters)
-		dns_cancel(LIST_ENTRY(at, struct dns_request, link));
+		dns_cancel(LIST_ITEM(at, struct dns_request, link));
 	list_del(&h->link);
 	free(h->addrs);
 	free(h->name);
@@ -444,7 +444,7 @@ static void join_zone(struct host *h)
 	if (h->zone || !dot || !dot[1])
 		return;
 	LIST_FOR(at, &d->zones) {
-		z = LIST_ENTRY(at, struct zone, link);
+		z = LIST_ITEM(at, struct zone, link);
 		if (strcasecmp(z->name, dot + 1) == 0)
 			goto found;
 	}
@@ -466,7 +466,7 @@ found:
 static void refresh_hosts_of(struct dns *d, const struct zone *z)
 {
 	LIST_FOR(at, &d->hosts) {
-		struct host *h = LIST_ENTRY(at, struct host, link);
+		struct host *h = LIST_ITEM(at, struct host, link);
 
 		if (h->zone == z && !h->is_asked)
 			host_ask(h);
@@ -515,7 +515,7 @@ static void ask_zone(struct dns *d, struct list *at)
 			event_add(d->zone_timer, &period);
 		return;
 	}
-	d->checked = LIST_ENTRY(at, struct zone, link);
+	d->checked = LIST_ITEM(at, struct zone, link);
 	d->asked++;
 	ares_query(d->channel, d->checked->name, ns_c_in, ns_t_soa, on_soa, d);
 	rearm_timer(d);
@@ -597,11 +597,11 @@ void dns_free(struct dns *d)
 	if (d->channel)
 		ares_destroy(d->channel); /* closes its sockets, so the watches go */
 	LIST_FOR_SAFE(at, &d->watches)
-		watch_free(LIST_ENTRY(at, struct watch, link));
+		watch_free(LIST_ITEM(at, struct watch, link));
 	LIST_FOR_SAFE(at, &d->hosts)
-		host_free(LIST_ENTRY(at, struct host, link));
+		host_free(LIST_ITEM(at, struct host, link));
 	LIST_FOR_SAFE(at, &d->zones) {
-		struct zone *z = LIST_ENTRY(at, struct zone, link);
+		struct zone *z = LIST_ITEM(at, struct zone, link);
 
 		free(z->name);
 		free(z);
@@ -622,7 +622,7 @@ void dns_set_times(struct dns *d, const struct dns_times *times)
 
 	d->times = *times;
 	LIST_FOR(at, &d->hosts) {
-		struct host *h = LIST_ENTRY(at, struct host, link);
+		struct host *h = LIST_ITEM(at, struct host, link);
 		usec_t latest = now + (h->result == ARES_SUCCESS ? times->max_ttl : times->nxdomain_ttl);
 
 		if (h->expires > latest)
@@ -656,7 +656,7 @@ void dns_each_host(const struct dns *d, void (*row)(void *arg, const struct dns_
 	usec_t now = now_usec();
 
 	LIST_FOR(at, &d->hosts) {
-		const struct host *h = LIST_ENTRY(at, const struct host, link);
+		const struct host *h = LIST_ITEM(at, const struct host, link);
 		usec_t left = h->expires > now ? h->expires - now : 0;
 		struct dns_host_row r = {h->name, left / USEC_PER_SEC, h->result == ARES_SUCCESS ? h->addrs : NULL};
 
@@ -667,7 +667,7 @@ void dns_each_host(const struct dns *d, void (*row)(void *arg, const struct dns_
 void dns_each_zone(const struct dns *d, void (*row)(void *arg, const struct dns_zone_row *), void *arg)
 {
 	LIST_FOR(at, &d->zones) {
-		const struct zone *z = LIST_ENTRY(at, const struct zone, link);
+		const struct zone *z = LIST_ITEM(at, const struct zone, link);
 		struct dns_zone_row r = {z->name, z->serial, z->hosts};
 
 		row(arg, &r);

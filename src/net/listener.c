@@ -291,7 +291,7 @@ void listeners_start(struct listeners *all, struct worker *control, listeners_ac
 	all->accepted = accepted;
 	all->arg = arg;
 	LIST_FOR(node, &all->list) {
-		struct listener *l = LIST_ENTRY(node, struct listener, link);
+		struct listener *l = LIST_ITEM(node, struct listener, link);
 
 		l->event = event_new(control->base, l->fd, EV_READ | EV_PERSIST, on_incoming, l);
 		l->pause = evtimer_new(control->base, on_pause_over, l);
@@ -304,7 +304,7 @@ void listeners_set_options(struct listeners *all, bool defer_accept, const struc
 {
 	all->tcp = *tcp;
 	LIST_FOR(node, &all->list) {
-		struct listener *l = LIST_ENTRY(node, struct listener, link);
+		struct listener *l = LIST_ITEM(node, struct listener, link);
 
 		if (l->is_unix)
 			continue;
@@ -329,7 +329,7 @@ static void close_listener(struct listener *l)
 void listeners_close_tcp(struct listeners *all)
 {
 	LIST_FOR_SAFE(node, &all->list) {
-		struct listener *l = LIST_ENTRY(node, struct listener, link);
+		struct listener *l = LIST_ITEM(node, struct listener, link);
 
 		if (!l->is_unix)
 			close_listener(l);
@@ -343,6 +343,6 @@ void listeners_free(struct listeners *all)
 	if (all->unix_path[0])
 		unlink(all->unix_path);
 	LIST_FOR_SAFE(node, &all->list)
-		close_listener(LIST_ENTRY(node, struct listener, link));
+		close_listener(LIST_ITEM(node, struct listener, link));
 	free(all);
 }

@@ -111,7 +111,7 @@ static void release_retired(struct worker *w)
 		list_init(&moving);
 		list_splice_tail(&moving, &w->retired);
 		LIST_FOR_SAFE(node, &moving) {
-			struct retiree *r = LIST_ENTRY(node, struct retiree, link);
+			struct retiree *r = LIST_ITEM(node, struct retiree, link);
 
 			list_del(node);
 			r->release(r);
@@ -192,7 +192,7 @@ static void run_deadlines(struct worker *w)
 	list_init(&due);
 	wheel_advance(&w->wheel, worker_now(w), &due);
 	while (!list_empty(&due)) {
-		struct wheel_node *n = LIST_ENTRY(due.next, struct wheel_node, link);
+		struct wheel_node *n = LIST_ITEM(due.next, struct wheel_node, link);
 
 		/* Taken off one by one: a handler may forget a later node of this very list. */
 		list_del(&n->link);
@@ -209,7 +209,7 @@ static void run_ready(struct worker *w)
 	list_splice_tail(&now, &w->ready);
 	w->handshakes_left = WORKER_HANDSHAKES_A_TURN;
 	while (!list_empty(&now)) {
-		struct conn *c = LIST_ENTRY(now.next, struct conn, ready_link);
+		struct conn *c = LIST_ITEM(now.next, struct conn, ready_link);
 
 		list_del(&c->ready_link);
 		conn_ready_turn(c);
@@ -226,7 +226,7 @@ static void run_inbox(struct worker *w)
 	list_splice_tail(&moving, &w->inbox);
 	pthread_mutex_unlock(&w->inbox_lock);
 	while (!list_empty(&moving)) {
-		struct message *m = LIST_ENTRY(moving.next, struct message, link);
+		struct message *m = LIST_ITEM(moving.next, struct message, link);
 
 		list_del(&m->link);
 		m->deliver(w, m);

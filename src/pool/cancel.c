@@ -30,7 +30,7 @@ struct parcel {
 static struct client *find_in(struct list *head, const uint8_t key[8])
 {
 	LIST_FOR(node, head) {
-		struct client *c = LIST_ENTRY(node, struct client, link);
+		struct client *c = LIST_ITEM(node, struct client, link);
 
 		if (memcmp(c->key, key, 8) == 0)
 			return c;
@@ -48,7 +48,7 @@ static struct client *find_key(struct room *r, const uint8_t key[8])
 		return NULL;
 	c = find_in(&r->consoles.head, key);
 	LIST_FOR(node, &r->shares) {
-		struct share *sh = LIST_ENTRY(node, struct share, link);
+		struct share *sh = LIST_ITEM(node, struct share, link);
 
 		if (!c)
 			c = find_in(&sh->active.head, key);
@@ -61,7 +61,7 @@ static struct client *find_key(struct room *r, const uint8_t key[8])
 static struct client *find_orphan(struct room *r, uint64_t id)
 {
 	LIST_FOR(node, &r->orphans) {
-		struct client *c = LIST_ENTRY(node, struct client, link);
+		struct client *c = LIST_ITEM(node, struct client, link);
 
 		if (c->id == id)
 			return c;
@@ -200,7 +200,7 @@ void cancel_begin(struct client *c, const uint8_t key[8])
 static struct client *first_waiting(struct share *sh)
 {
 	while (sh->cancels_waiting.count > 0) {
-		struct client *c = LIST_ENTRY(sh->cancels_waiting.head.next, struct client, link);
+		struct client *c = LIST_ITEM(sh->cancels_waiting.head.next, struct client, link);
 
 		if (c->cancel_target)
 			return c;
@@ -263,7 +263,7 @@ void cancel_detach_target(struct server *target)
 	if (target->cancels_queued == 0)
 		return;
 	LIST_FOR(node, &sh->cancels_waiting.head) {
-		struct client *c = LIST_ENTRY(node, struct client, link);
+		struct client *c = LIST_ITEM(node, struct client, link);
 
 		if (c->cancel_target == target)
 			c->cancel_target = NULL;
@@ -276,7 +276,7 @@ void cancel_target_gone(struct server *target)
 {
 	cancel_detach_target(target);
 	LIST_FOR(node, &target->share->servers[SV_ACTIVE_CANCEL].head) {
-		struct server *sv = LIST_ENTRY(node, struct server, link);
+		struct server *sv = LIST_ITEM(node, struct server, link);
 
 		if (sv->cancel_target == target)
 			sv->cancel_target = NULL;

@@ -75,7 +75,8 @@ static struct counted_list *list_of(struct client *c)
 
 static void leave_list(struct client *c)
 {
-	struct counted_list *from = list_of(c);
+	/* A traveller has left its list already, though not its state. */
+	struct counted_list *from = c->pauses & PAUSE_TRAVEL ? NULL : list_of(c);
 
 	if (from && !list_empty(&c->link))
 		clist_del(from, &c->link);

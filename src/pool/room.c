@@ -60,7 +60,7 @@ void room_free(struct room *r)
 		return;
 	room_close_all(r, "shutdown");
 	LIST_FOR_SAFE(node, &r->shares)
-		share_free(LIST_ENTRY(node, struct share, link));
+		share_free(LIST_ITEM(node, struct share, link));
 	hash_free(&r->share_by_pool);
 	event_free(r->tick_timer);
 	SSL_CTX_free(r->client_tls);
@@ -126,7 +126,7 @@ static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 	if (r->pause == SUSPENDED)
 		return;
 	LIST_FOR_SAFE(node, &r->shares) {
-		struct share *sh = LIST_ENTRY(node, struct share, link);
+		struct share *sh = LIST_ITEM(node, struct share, link);
 		usec_t age = now - sh->used_at;
 
 		share_maintain(sh, now);
@@ -157,7 +157,7 @@ static void on_turn(struct worker *w)
 	list_init(&now);
 	list_splice_tail(&now, &r->hungry);
 	while (!list_empty(&now)) {
-		struct share *sh = LIST_ENTRY(now.next, struct share, hungry_link);
+		struct share *sh = LIST_ITEM(now.next, struct share, hungry_link);
 
 		list_del(&sh->hungry_link);
 		share_turn(sh);
@@ -182,7 +182,7 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 	}
 	apply_worker_settings(r);
 	LIST_FOR_SAFE(node, &r->shares) {
-		struct share *sh = LIST_ENTRY(node, struct share, link);
+		struct share *sh = LIST_ITEM(node, struct share, link);
 		const struct database_def *was = sh->def;
 
 		share_adopt(sh);
@@ -204,13 +204,13 @@ void room_set_pause(struct room *r, enum pause_mode mode)
 {
 	r->pause = mode;
 	LIST_FOR(node, &r->shares)
-		share_hunger(LIST_ENTRY(node, struct share, link));
+		share_hunger(LIST_ITEM(node, struct share, link));
 }
 
 void room_reconnect(struct room *r, const struct database *db)
 {
 	LIST_FOR(node, &r->shares) {
-		struct share *sh = LIST_ENTRY(node, struct share, link);
+		struct share *sh = LIST_ITEM(node, struct share, link);
 
 		if (!db || sh->pool->database == db)
 			share_dirty(sh);
@@ -223,11 +223,11 @@ void room_set_shutdown(struct room *r, enum shutdown_mode mode)
 	if (mode == SHUTDOWN_WAIT_SERVERS)
 		r->pause = PAUSED;
 	LIST_FOR(node, &r->shares) {
-		struct share *sh = LIST_ENTRY(node, struct share, link);
+		struct share *sh = LIST_ITEM(node, struct share, link);
 
 		if (mode == SHUTDOWN_WAIT_SERVERS)
 			LIST_FOR_SAFE(cnode, &sh->waiting.head)
-				client_fail(LIST_ENTRY(cnode, struct client, link), "server shutting down");
+				client_fail(LIST_ITEM(cnode, struct client, link), "server shutting down");
 		share_hunger(sh);
 	}
 }
@@ -235,7 +235,7 @@ void room_set_shutdown(struct room *r, enum shutdown_mode mode)
 static void close_list(struct list *head, const char *reason)
 {
 	LIST_FOR_SAFE(node, head)
-		client_close(LIST_ENTRY(node, struct client, link), NULL, NULL, reason);
+		client_close(LIST_ITEM(node, struct client, link), NULL, NULL, reason);
 }
 
 void room_close_all(struct room *r, const char *reason)
@@ -245,7 +245,7 @@ void room_close_all(struct room *r, const char *reason)
 	close_list(&r->travellers, reason);
 	close_list(&r->orphans, reason);
 	LIST_FOR_SAFE(node, &r->shares)
-		share_close_all(LIST_ENTRY(node, struct share, link), reason);
+		share_close_all(LIST_ITEM(node, struct share, link), reason);
 }
 
 void room_resolved(struct room *r, struct pool *pool, uint64_t server_id, const union sock_addr *addr)
@@ -256,7 +256,7 @@ void room_resolved(struct room *r, struct pool *pool, uint64_t server_id, const 
 	if (!sh)
 		return;
 	LIST_FOR(node, &sh->servers[SV_LOGIN].head) {
-		struct server *sv = LIST_ENTRY(node, struct server, link);
+		struct server *sv = LIST_ITEM(node, struct server, link);
 
 		if (sv->id == server_id) {
 			server_resolved(sv, addr);
@@ -268,11 +268,11 @@ void room_resolved(struct room *r, struct pool *pool, uint64_t server_id, const 
 void room_address_lost(struct room *r, const char *host, const union sock_addr *addr)
 {
 	LIST_FOR(node, &r->shares) {
-		struct share *sh = LIST_ENTRY(node, struct share, link);
+		struct share *sh = LIST_ITEM(node, struct share, link);
 
 		for (int state = 0; state < SERVER_STATES; state++)
 			LIST_FOR(snode, &sh->servers[state].head) {
-				struct server *sv = LIST_ENTRY(snode, struct server, link);
+				struct server *sv = LIST_ITEM(snode, struct server, link);
 				struct peer_addr have, lost;
 
 				peer_addr_from(&have, &sv->addr);

@@ -1,1 +1,18 @@
-# pool: filled in below as the room grows.
+# pool: deciding (ledger, share) apart from doing (client, server, relay).
+noinst_LIBRARIES += librooms_pool.a
+POOL_ROOM = librooms_pool.a
+librooms_pool_a_SOURCES = \
+	src/pool/cancel.c include/pool/cancel.h \
+	src/pool/client.c include/pool/client.h \
+	src/pool/entity.c include/pool/entity.h \
+	src/pool/ledger.c include/pool/ledger.h \
+	src/pool/login.c include/pool/login.h \
+	src/pool/outstanding.c include/pool/outstanding.h \
+	src/pool/params.c include/pool/params.h \
+	src/pool/relay.c include/pool/relay.h \
+	src/pool/room.c include/pool/room.h \
+	src/pool/server.c include/pool/server.h \
+	src/pool/server_login.c include/pool/server_login.h \
+	src/pool/share.c include/pool/share.h \
+	src/pool/startup.c include/pool/startup.h \
+	include/pool/stats.h

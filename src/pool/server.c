@@ -58,7 +58,7 @@ const char *server_state_word(const struct server *sv)
 const char *server_prefix(const struct server *sv, char *out, size_t cap)
 {
 	struct peer_addr peer;
-	char where[80];
+	char where[sizeof(sv->host)];
 
 	if (sv->addr.sa.sa_family) {
 		peer_addr_from(&peer, &sv->addr);

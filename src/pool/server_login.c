@@ -32,7 +32,7 @@ void server_login_tune(struct server *sv)
 static void fail_waiters(struct share *sh, const char *sqlstate, const char *text)
 {
 	LIST_FOR_SAFE(node, &sh->waiting.head)
-		client_close(LIST_ENTRY(node, struct client, link), sqlstate, text, text);
+		client_close(LIST_ITEM(node, struct client, link), sqlstate, text, text);
 }
 
 static const char *or_null(const char *s)

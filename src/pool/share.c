@@ -80,11 +80,11 @@ void share_adopt(struct share *sh)
 	sh->transaction_timeout = first_set(u ? u->transaction_timeout : 0, s->transaction_timeout);
 	for (int i = 0; i < SERVER_STATES; i++)
 		LIST_FOR(node, &sh->servers[i].head)
-			server_deadline(LIST_ENTRY(node, struct server, link));
+			server_deadline(LIST_ITEM(node, struct server, link));
 	LIST_FOR(node, &sh->active.head)
-		client_deadline(LIST_ENTRY(node, struct client, link));
+		client_deadline(LIST_ITEM(node, struct client, link));
 	LIST_FOR(node, &sh->waiting.head)
-		client_deadline(LIST_ENTRY(node, struct client, link));
+		client_deadline(LIST_ITEM(node, struct client, link));
 }
 
 void share_hunger(struct share *sh)
@@ -118,7 +118,7 @@ void share_dirty(struct share *sh)
 		if (i == SV_ACTIVE_CANCEL)
 			continue;
 		LIST_FOR_SAFE(node, &sh->servers[i].head) {
-			struct server *sv = LIST_ENTRY(node, struct server, link);
+			struct server *sv = LIST_ITEM(node, struct server, link);
 
 			if (i == SV_LOGIN)
 				server_close(sv, "connect string changed", false);
@@ -135,19 +135,19 @@ void share_close_all(struct share *sh, const char *reason)
 
 	for (size_t i = 0; i < ARRAY_LEN(clients); i++)
 		while (clients[i]->count > 0) {
-			struct client *c = LIST_ENTRY(clients[i]->head.next, struct client, link);
+			struct client *c = LIST_ITEM(clients[i]->head.next, struct client, link);
 
 			client_close(c, NULL, i < 2 ? reason : NULL, reason);
 		}
 	for (int i = 0; i < SERVER_STATES; i++)
 		while (sh->servers[i].count > 0)
-			server_close(LIST_ENTRY(sh->servers[i].head.next, struct server, link), reason, false);
+			server_close(LIST_ITEM(sh->servers[i].head.next, struct server, link), reason, false);
 }
 
 struct server *share_idle_server(struct share *sh)
 {
 	while (sh->servers[SV_IDLE].count > 0) {
-		struct server *sv = LIST_ENTRY(sh->servers[SV_IDLE].head.next, struct server, link);
+		struct server *sv = LIST_ITEM(sh->servers[SV_IDLE].head.next, struct server, link);
 
 		if (sv->wants_close)
 			server_close(sv, "obsolete connection", false);
@@ -166,7 +166,7 @@ void share_serve_waiter(struct share *sh)
 		return;
 	}
 	LIST_FOR_SAFE(node, &sh->waiting.head) {
-		struct client *c = LIST_ENTRY(node, struct client, link);
+		struct client *c = LIST_ITEM(node, struct client, link);
 		struct server *sv;
 
 		if (c->needs_greeting) {
@@ -189,14 +189,14 @@ static bool evict(struct share *asker, bool by_user)
 	struct server *oldest = NULL;
 
 	LIST_FOR(node, &asker->room->shares) {
-		struct share *sh = LIST_ENTRY(node, struct share, link);
+		struct share *sh = LIST_ITEM(node, struct share, link);
 		static const enum server_state states[] = {SV_IDLE, SV_USED};
 
 		if (by_user ? sh->pool->account != asker->pool->account : sh->pool->database != asker->pool->database)
 			continue;
 		for (size_t i = 0; i < ARRAY_LEN(states); i++)
 			LIST_FOR(snode, &sh->servers[states[i]].head) {
-				struct server *sv = LIST_ENTRY(snode, struct server, link);
+				struct server *sv = LIST_ITEM(snode, struct server, link);
 
 				if (sh->waiting.count == 0 && (!oldest || sv->used_at < oldest->used_at))
 					oldest = sv;
@@ -246,7 +246,7 @@ static void close_unused_while_paused(struct share *sh)
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(states); i++)
 		while (sh->servers[states[i]].count > 0)
-			server_close(LIST_ENTRY(sh->servers[states[i]].head.next, struct server, link), "pause mode",
+			server_close(LIST_ITEM(sh->servers[states[i]].head.next, struct server, link), "pause mode",
 				     false);
 }
 
@@ -267,7 +267,7 @@ void share_turn(struct share *sh)
 		return;
 	}
 	LIST_FOR_SAFE(node, &sh->waiting.head) {
-		struct client *c = LIST_ENTRY(node, struct client, link);
+		struct client *c = LIST_ITEM(node, struct client, link);
 		struct server *sv;
 
 		if (c->needs_greeting && sh->has_greeting) {
@@ -282,7 +282,7 @@ void share_turn(struct share *sh)
 		if (!c->needs_greeting && testing-- > 0)
 			continue;
 		if (!c->needs_greeting && sh->servers[SV_USED].count > 0) {
-			server_check(LIST_ENTRY(sh->servers[SV_USED].head.next, struct server, link));
+			server_check(LIST_ITEM(sh->servers[SV_USED].head.next, struct server, link));
 			share_hunger(sh);
 			return;
 		}
@@ -310,7 +310,7 @@ void share_maintain(struct share *sh, usec_t now)
 
 		if (sh->servers[from].count == 0)
 			break;
-		server_close(LIST_ENTRY(sh->servers[from].head.prev, struct server, link),
+		server_close(LIST_ITEM(sh->servers[from].head.prev, struct server, link),
 			     "too many servers in the pool", false);
 	}
 	/* close_needed servers that nobody holds. */
@@ -318,14 +318,14 @@ void share_maintain(struct share *sh, usec_t now)
 		if (i != SV_IDLE && i != SV_USED && i != SV_TESTED)
 			continue;
 		LIST_FOR_SAFE(node, &sh->servers[i].head) {
-			struct server *sv = LIST_ENTRY(node, struct server, link);
+			struct server *sv = LIST_ITEM(node, struct server, link);
 
 			if (sv->wants_close)
 				server_close(sv, "database configuration changed", false);
 		}
 	}
 	LIST_FOR_SAFE(node, &sh->servers[SV_ACTIVE].head) {
-		struct server *sv = LIST_ENTRY(node, struct server, link);
+		struct server *sv = LIST_ITEM(node, struct server, link);
 
 		if (sv->wants_close && sv->is_ready && sh->mode == POOL_SESSION && sh->room->settings->server_fast_close)
 			server_close(sv, "database configuration changed", true);

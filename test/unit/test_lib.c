@@ -132,7 +132,7 @@ static void wheel_hands_out_every_node_once_and_not_early(void **state)
 		list_init(&out);
 		wheel_advance(&w, now, &out);
 		LIST_FOR_SAFE(node, &out) {
-			struct wheel_node *n = LIST_ENTRY(node, struct wheel_node, link);
+			struct wheel_node *n = LIST_ITEM(node, struct wheel_node, link);
 			int i = (int)(n - nodes);
 
 			list_del(node);

@@ -1,0 +1,823 @@
+#include "pool/login.h"
+
+#include <openssl/ssl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "auth/auth.h"
+#include "lib/log.h"
+#include "lib/mem.h"
+#include "pool/cancel.h"
+#include "pool/share.h"
+#include "pool/startup.h"
+#include "proto/frame.h"
+#include "proto/reader.h"
+#include "proto/writer.h"
+#include "wallet/check.h"
+
+#define LOGIN_STATES(X) \
+	X(STARTUP) /* nothing known; TLS may still be offered */ \
+	X(AUTH)	   /* method chosen, conversation under way */ \
+	X(WORK)	   /* a helper thread computes */ \
+	X(ROUTED)  /* proven; on the way to the pool's Worker */
+
+enum login_state {
+#define X(name) LOGIN_##name,
+	LOGIN_STATES(X)
+#undef X
+};
+
+struct login {
+	enum login_state state;
+	struct config *config;		 /* counted: what the login is judged by */
+	struct startup_wishes wishes;
+	const struct database_def *def;	 /* into config; NULL: no such database */
+	const struct stored_secret *secret; /* into config; NULL: unknown user */
+	struct auth_input input;
+	struct auth auth;
+	struct wallet_policy policy;
+	struct scram_verifier verifier;
+	struct pool *pool; /* counted, while routed */
+	bool is_console, is_orphan;
+};
+
+static struct room *room_at(const struct client *c)
+{
+	return conn_room(&c->conn);
+}
+
+static struct registry *registry_at(const struct client *c)
+{
+	return &room_at(c)->pooler->registry;
+}
+
+const char *login_user_name(const struct client *c)
+{
+	return c->login && c->login->wishes.user ? c->login->wishes.user : "(nouser)";
+}
+
+const char *login_database_name(const struct client *c)
+{
+	return c->login && c->login->wishes.database ? c->login->wishes.database : "(nodb)";
+}
+
+const struct scram_keys *login_keys(const struct client *c)
+{
+	return c->login ? &c->login->auth.keys : NULL;
+}
+
+bool login_begin(struct client *c)
+{
+	c->login = calloc(1, sizeof(*c->login));
+	return c->login != NULL;
+}
+
+static void destroy(struct login *l)
+{
+	auth_end(&l->auth);
+	mem_wipe(&l->verifier, sizeof(l->verifier));
+	startup_wishes_free(&l->wishes);
+	config_unref(l->config);
+	free(l);
+}
+
+void login_free(struct client *c)
+{
+	struct login *l = c->login;
+
+	if (!l)
+		return;
+	c->login = NULL;
+	if (l->pool) {
+		pool_put(registry_at(c), l->pool);
+		l->pool = NULL;
+	}
+	if (l->state == LOGIN_WORK)
+		l->is_orphan = true;
+	else
+		destroy(l);
+}
+
+void login_adopt(struct room *r)
+{
+	LIST_FOR(node, &r->logins.head)
+		client_deadline(LIST_ITEM(node, struct client, link));
+}
+
+/* --- before the protocol proper --------------------------------------------- */
+
+static bool tls_is_offered(const struct client *c)
+{
+	const struct room *r = room_at(c);
+
+	return !c->is_unix && r->client_tls && r->settings->client_tls_sslmode != TLS_DISABLE;
+}
+
+/* Returns the bytes used. */
+static size_t answer_ssl(struct client *c, size_t n)
+{
+	if (n > 8) {
+		/* Whoever wrote that had no key: it may not be taken for what comes encrypted. */
+		client_fail(c, "received unencrypted data after SSL request");
+		return n;
+	}
+	if (c->conn.tls) {
+		client_close(c, NULL, NULL, "SSL req inside SSL");
+		return n;
+	}
+	if (!tls_is_offered(c)) {
+		conn_send(&c->conn, "N", 1);
+		return 8;
+	}
+	conn_send(&c->conn, "S", 1);
+	if (!conn_start_tls(&c->conn, room_at(c)->client_tls, true, NULL, false, false))
+		client_close(c, NULL, NULL, "failed to accept SSL");
+	return 8;
+}
+
+static size_t answer_gssenc(struct client *c, size_t n)
+{
+	if (n > 8) {
+		client_fail(c, "received unencrypted data after GSSAPI encryption request");
+		return n;
+	}
+	conn_send(&c->conn, "N", 1);
+	return 8;
+}
+
+static void take_cancel(struct client *c, const uint8_t *p, size_t len)
+{
+	if (len != 16) {
+		client_close(c, NULL, NULL, "bad cancel request");
+		return;
+	}
+	login_free(c);
+	cancel_begin(c, p + 8);
+}
+
+/* --- who and where ------------------------------------------------------------- */
+
+static int user_client_limit(const struct client *c, const char *user)
+{
+	const struct config *config = c->login->config;
+	const struct user_def *u = config_find_user(config, user);
+
+	return u && u->max_user_client_connections > 0 ? u->max_user_client_connections
+						       : config_settings(config)->max_user_client_connections;
+}
+
+static bool is_console_admin(const struct client *c)
+{
+	const struct login *l = c->login;
+
+	return l->is_console && config_list_has(config_settings(l->config)->admin_users, l->wishes.user);
+}
+
+/* Takes the user entity and its place among the client connections. false: refused and closed. */
+static bool count_user(struct client *c, const char *name)
+{
+	struct registry *reg = registry_at(c);
+
+	c->user = user_get(reg, name);
+	if (!c->user) {
+		client_fail(c, "out of memory");
+		return false;
+	}
+	c->counted_user = true;
+	if (!tally_add_client(reg, &c->user->tally, user_client_limit(c, name)) && !is_console_admin(c)) {
+		client_fail(c, "client connections exceeded (max_user_client_connections)");
+		return false;
+	}
+	return true;
+}
+
+static bool count_database(struct client *c)
+{
+	struct login *l = c->login;
+	struct registry *reg = registry_at(c);
+	const struct settings *s = config_settings(l->config);
+	int max = l->def && l->def->max_db_client_connections > 0 ? l->def->max_db_client_connections
+								  : s->max_db_client_connections;
+
+	/* Names that nobody has configured make no entity. */
+	if (!l->def && !l->is_console)
+		return true;
+	c->database = database_get(reg, l->wishes.database);
+	if (!c->database) {
+		client_fail(c, "out of memory");
+		return false;
+	}
+	c->counted_database = true;
+	if (!tally_add_client(reg, &c->database->tally, max) && !is_console_admin(c)) {
+		client_fail(c, "client connections exceeded (max_db_client_connections)");
+		return false;
+	}
+	return true;
+}
+
+static void reject(struct client *c);
+static void login_done(struct client *c);
+static void proceed(struct client *c, enum auth_verdict, struct buf *out);
+
+static bool wallet_allowed(void *ctx, const struct wallet_address *a)
+{
+	return config_wallet_allowed(ctx, a);
+}
+
+static int64_t wall_clock(void)
+{
+	return (int64_t)time(NULL);
+}
+
+static enum auth_kind kind_of(int auth_type)
+{
+	switch ((enum auth_type)auth_type) {
+	case AUTH_TYPE_ANY:
+		return AUTH_KIND_ANY;
+	case AUTH_TYPE_TRUST:
+		return AUTH_KIND_TRUST;
+	case AUTH_TYPE_PLAIN:
+		return AUTH_KIND_PLAIN;
+	case AUTH_TYPE_MD5:
+		return AUTH_KIND_MD5;
+	case AUTH_TYPE_SCRAM:
+		return AUTH_KIND_SCRAM;
+	case AUTH_TYPE_ECDSA:
+		return AUTH_KIND_ECDSA;
+	case AUTH_TYPE_CERT:
+	case AUTH_TYPE_HBA:
+	case AUTH_TYPE_PAM:
+	case AUTH_TYPE_LDAP:
+		break; /* refused when the configuration is loaded */
+	}
+	return AUTH_KINDS;
+}
+
+static void log_attempt(struct client *c)
+{
+	char prefix[400], tls[128];
+
+	if (!config_settings(c->login->config)->log_connections)
+		return;
+	conn_tls_describe(&c->conn, tls, sizeof(tls));
+	log_info("%slogin attempt: db=%s user=%s tls=%s replication=no", client_prefix(c, prefix, sizeof(prefix)),
+		 c->login->wishes.database, c->login->wishes.user, tls[0] ? tls : "no");
+}
+
+/* A proof in the clear works for whoever reads it: demanded before the password is asked for. */
+static bool wallet_needs_tls(const struct client *c)
+{
+	switch ((enum require_tls)config_settings(c->login->config)->ecdsa_require_tls) {
+	case REQUIRE_TLS_NEVER:
+		return false;
+	case REQUIRE_TLS_REMOTE:
+		return !c->conn.tls && !c->is_unix && !peer_addr_is_loopback(&c->addr);
+	case REQUIRE_TLS_ALWAYS:
+		return !c->conn.tls;
+	}
+	return true;
+}
+
+static bool choose_user(struct client *c, enum auth_kind kind)
+{
+	struct login *l = c->login;
+	char prefix[400];
+
+	/* The requested name means nothing; whoever the database names is who it is. */
+	if (kind == AUTH_KIND_ANY && !l->is_console) {
+		if (!l->def || !l->def->user) {
+			log_error("%sauth_type=any requires forced user", client_prefix(c, prefix, sizeof(prefix)));
+			client_fail(c, "bouncer config error");
+			return false;
+		}
+		free(l->wishes.user);
+		l->wishes.user = xstrdup(l->def->user);
+		return count_user(c, l->wishes.user);
+	}
+	/* A wallet becomes a user once it is proven: strangers cost no memory. */
+	if (kind == AUTH_KIND_ECDSA)
+		return true;
+	l->secret = config_find_secret(l->config, l->wishes.user);
+	if (l->secret || (l->is_console && kind == AUTH_KIND_ANY))
+		return count_user(c, l->wishes.user);
+	log_info("%sno such user: %s", client_prefix(c, prefix, sizeof(prefix)), l->wishes.user);
+	return true;
+}
+
+static void start_auth(struct client *c)
+{
+	struct login *l = c->login;
+	const struct settings *s = config_settings(l->config);
+	struct pooler *pooler = room_at(c)->pooler;
+	enum auth_kind kind = kind_of(s->auth_type);
+	struct buf out;
+
+	if (kind == AUTH_KIND_ECDSA && wallet_needs_tls(c)) {
+		client_close(c, "28000", "wallet login requires TLS", "wallet login requires TLS");
+		return;
+	}
+	if (!choose_user(c, kind))
+		return;
+	l->policy = (struct wallet_policy){BIT(ECDSA_FORMAT_TIMESTAMP), s->ecdsa_window};
+	l->input = (struct auth_input){
+		.kind = kind,
+		.user = l->wishes.user,
+		.secret = l->secret ? l->secret->text : NULL,
+		.is_mock = !c->user,
+		.scram_iterations = s->scram_iterations,
+		.mock_nonce = pooler->mock_nonce,
+		.wallet_policy = &l->policy,
+		.wall_clock = wall_clock,
+		.wallet_allowed = wallet_allowed,
+		.wallet_ctx = l->config,
+	};
+	if (l->secret && c->user &&
+	    user_verifier(registry_at(c), c->user, l->secret->text, &l->verifier))
+		l->input.verifier = &l->verifier;
+	l->state = LOGIN_AUTH;
+	buf_init(&out);
+	proceed(c, auth_start(&l->auth, &l->input, &out), &out);
+	buf_free(&out);
+}
+
+static void take_startup(struct client *c, uint32_t version, struct span body)
+{
+	struct login *l = c->login;
+	struct room *r = room_at(c);
+	const struct settings *s;
+
+	l->config = config_ref(r->config);
+	s = config_settings(l->config);
+	if (!c->is_unix && !c->conn.tls && s->client_tls_sslmode >= TLS_REQUIRE) {
+		client_fail(c, "SSL required");
+		return;
+	}
+	if (!startup_read(c, version, body, &l->wishes))
+		return;
+	if (buf_len(&l->wishes.negotiate) > 0)
+		conn_send_buf(&c->conn, &l->wishes.negotiate);
+	l->is_console = strcmp(l->wishes.database, CONSOLE_DATABASE) == 0;
+	/* Relaxed: the count is exact, only its moment is loose. */
+	if (!l->is_console &&
+	    atomic_load_explicit(&r->pooler->registry.clients, memory_order_relaxed) > s->max_client_conn) {
+		client_fail(c, "no more connections allowed (max_client_conn)");
+		return;
+	}
+	if (strlen(l->wishes.user) > USER_NAME_MAX) {
+		client_fail(c, "username too long");
+		return;
+	}
+	if (!l->is_console && strlen(l->wishes.database) <= DATABASE_NAME_MAX)
+		l->def = room_database_def(r, l->wishes.database);
+	if (!count_database(c))
+		return;
+	log_attempt(c);
+	if (l->is_console && c->is_unix && c->is_own_uid && strcmp(l->wishes.user, CONSOLE_DATABASE) == 0) {
+		if (s->log_connections)
+			log_info("pgbouncer access from unix socket");
+		c->is_admin = true;
+		if (count_user(c, l->wishes.user))
+			login_done(c);
+		return;
+	}
+	start_auth(c);
+}
+
+/* --- the conversation --------------------------------------------------------------- */
+
+struct auth_job {
+	struct job job; /* first */
+	struct client *client; /* valid unless login is an orphan */
+	struct login *login;
+};
+
+static void run_auth(struct job *j)
+{
+	auth_work(&CONTAINER_OF(j, struct auth_job, job)->login->auth);
+}
+
+static void auth_job_done(struct worker *w UNUSED, struct job *j)
+{
+	struct auth_job *aj = CONTAINER_OF(j, struct auth_job, job);
+	struct client *c = aj->client;
+	struct login *l = aj->login;
+	struct buf out;
+
+	free(aj);
+	l->state = LOGIN_AUTH;
+	if (l->is_orphan) {
+		destroy(l);
+		return;
+	}
+	buf_init(&out);
+	client_unpause(c, PAUSE_WORK);
+	proceed(c, auth_resume(&l->auth, &out), &out);
+	buf_wipe_free(&out);
+}
+
+static void cache_verifier(struct client *c)
+{
+	struct login *l = c->login;
+
+	if (l->auth.derived.known && l->secret && c->user && c->user)
+		user_set_verifier(registry_at(c), c->user, l->secret->text, &l->auth.derived);
+}
+
+static void proceed(struct client *c, enum auth_verdict verdict, struct buf *out)
+{
+	struct login *l = c->login;
+	struct auth_job *aj;
+
+	if (buf_len(out) > 0)
+		conn_send_buf(&c->conn, out);
+	switch (verdict) {
+	case AUTH_CONTINUE:
+		return;
+	case AUTH_PENDING:
+		aj = calloc(1, sizeof(*aj));
+		if (!aj) {
+			client_fail(c, "out of memory");
+			return;
+		}
+		aj->job.run = run_auth;
+		aj->job.done = auth_job_done;
+		aj->client = c;
+		aj->login = l;
+		l->state = LOGIN_WORK;
+		client_pause(c, PAUSE_WORK);
+		crew_submit(c->conn.worker, &aj->job);
+		return;
+	case AUTH_OK:
+		cache_verifier(c);
+		login_done(c);
+		return;
+	case AUTH_REJECT:
+		cache_verifier(c);
+		reject(c);
+		return;
+	}
+}
+
+static void audit(struct client *c, bool ok, const char *role)
+{
+	struct login *l = c->login;
+	char where[80], tls[128], *slash;
+
+	if (!l->auth.audit[0] || !config_settings(l->config)->log_connections)
+		return;
+	conn_tls_describe(&c->conn, tls, sizeof(tls));
+	slash = strchr(tls, '/');
+	if (slash)
+		*slash = 0;
+	peer_addr_text(&c->addr, where, sizeof(where));
+	if (ok)
+		log_info("login: %s role=%s db=%s source=%s tls=%s", l->auth.audit, role, l->wishes.database, where,
+			 tls[0] ? tls : "no");
+	else
+		log_info("login failed: %s db=%s source=%s tls=%s text=\"password authentication failed\"%s%s",
+			 l->auth.audit, l->wishes.database, where, tls[0] ? tls : "no",
+			 l->auth.reject.reason[0] ? " hint=" : "", l->auth.reject.reason);
+}
+
+static void reject(struct client *c)
+{
+	struct login *l = c->login;
+	struct auth_reject r = l->auth.reject;
+	char prefix[400];
+
+	if (l->auth.audit[0])
+		audit(c, false, NULL);
+	else if (r.reason[0])
+		log_info("%s%s", client_prefix(c, prefix, sizeof(prefix)), r.reason);
+	client_close(c, r.sqlstate[0] ? r.sqlstate : NULL, r.text, r.text);
+}
+
+/* --- proven -------------------------------------------------------------------------- */
+
+static void open_console(struct client *c)
+{
+	struct login *l = c->login;
+	const struct settings *s = config_settings(l->config);
+	const char *name = l->wishes.user;
+
+	if (!c->is_admin)
+		c->is_admin = config_list_has(s->admin_users, name);
+	if (!c->is_admin && s->auth_type != AUTH_TYPE_ANY && !config_list_has(s->stats_users, name)) {
+		client_fail(c, "not allowed");
+		return;
+	}
+	client_make_key(c);
+	client_set_state(c, CL_CONSOLE);
+	conn_set_deadline(&c->conn, 0);
+	login_free(c);
+	room_at(c)->pooler->console->opened(c);
+}
+
+/* %w wallet, %a what the client sent, %u user name, %h source address, %%: ecdsa-login.md section 20. */
+static bool name_application(struct client *c)
+{
+	const struct login *l = c->login;
+	const char *template = config_settings(l->config)->ecdsa_application_name;
+	char wallet[WALLET_TEXT_LEN + 1], host[64];
+	struct buf b;
+	bool ok;
+
+	if (!template || !template[0])
+		return true;
+	wallet_address_eip55(&c->wallet, wallet);
+	buf_init(&b);
+	for (const char *p = template; *p; p++) {
+		if (*p != '%' || !p[1]) {
+			buf_put_u8(&b, (uint8_t)*p);
+			continue;
+		}
+		switch (*++p) {
+		case 'w':
+			buf_put_text(&b, wallet);
+			break;
+		case 'a':
+			buf_put_text(&b, l->wishes.app_name ? l->wishes.app_name : "");
+			break;
+		case 'u':
+			buf_put_text(&b, l->wishes.user);
+			break;
+		case 'h':
+			buf_put_text(&b, peer_addr_host(&c->addr, host, sizeof(host)));
+			break;
+		case '%':
+			buf_put_u8(&b, '%');
+			break;
+		default:
+			buf_put_u8(&b, '%');
+			buf_put_u8(&b, (uint8_t)*p);
+		}
+	}
+	/* PostgreSQL cuts at 63 bytes; a longer wish would never equal what it reports. */
+	if (buf_len(&b) > 63)
+		b.end = b.start + 63;
+	buf_put_u8(&b, 0);
+	ok = buf_ok(&b) && params_set(&c->params, PARAM_APPLICATION_NAME, (const char *)buf_data(&b));
+	buf_free(&b);
+	return ok;
+}
+
+/* Which role does the pool log in as: behaviour specification 5, ecdsa-login.md 19. */
+static const char *account_of(const struct client *c)
+{
+	const struct login *l = c->login;
+	const struct settings *s = config_settings(l->config);
+
+	if (l->def->user)
+		return l->def->user;
+	if (c->is_wallet && s->ecdsa_user && s->ecdsa_user[0])
+		return s->ecdsa_user;
+	return c->user->name;
+}
+
+static void route(struct client *c)
+{
+	struct login *l = c->login;
+	struct room *r = room_at(c);
+	struct registry *reg = registry_at(c);
+	struct user *account = user_get(reg, account_of(c));
+	struct pool *pool = account ? pool_get(reg, c->database, account) : NULL;
+
+	if (account)
+		user_put(reg, account);
+	if (!pool) {
+		client_fail(c, "no memory for pool");
+		return;
+	}
+	audit(c, true, pool->account->name);
+	l->state = LOGIN_ROUTED;
+	l->pool = pool;
+	if (pool->home == r->worker->index) {
+		pool_ref(reg, pool);
+		client_join(c, pool);
+		pool_put(reg, pool);
+		return;
+	}
+	/* Not from in here: what it sent already must be put away first. */
+	client_pause(c, PAUSE_TRAVEL);
+	clist_del(&r->logins, &c->link);
+	list_add_tail(&r->travellers, &c->link);
+}
+
+static void login_done(struct client *c)
+{
+	struct login *l = c->login;
+	char name[WALLET_TEXT_LEN + 1], text[128], prefix[400];
+
+	if (l->auth.is_wallet) {
+		c->is_wallet = true;
+		c->wallet = l->auth.wallet;
+		wallet_address_lower(&c->wallet, name);
+		if (!count_user(c, name))
+			return;
+	}
+	if (l->is_console) {
+		audit(c, true, "-");
+		open_console(c);
+		return;
+	}
+	if (!l->def) {
+		log_info("%slogin failed: db=%s user=%s", client_prefix(c, prefix, sizeof(prefix)), l->wishes.database,
+			 l->wishes.user);
+		snprintf(text, sizeof(text), "no such database: %.80s", l->wishes.database);
+		client_fail(c, text);
+		return;
+	}
+	if (atomic_load_explicit(&c->database->is_disabled, memory_order_relaxed)) {
+		snprintf(text, sizeof(text), "database \"%s\" is disabled", c->database->name);
+		client_fail(c, text);
+		return;
+	}
+	if (room_at(c)->shutdown != SHUTDOWN_NONE) {
+		client_fail(c, "pooler is shutting down");
+		return;
+	}
+	if (c->is_wallet && !name_application(c)) {
+		client_fail(c, "out of memory");
+		return;
+	}
+	route(c);
+}
+
+/* --- the journey ---------------------------------------------------------------------- */
+
+struct parcel {
+	struct message message; /* first */
+	struct client *client;
+};
+
+static void deliver_client(struct worker *w, struct message *m)
+{
+	struct parcel *p = CONTAINER_OF(m, struct parcel, message);
+	struct client *c = p->client;
+	struct room *r = w->room;
+	struct registry *reg = &r->pooler->registry;
+	struct pool *pool;
+
+	free(p);
+	atomic_fetch_add_explicit(&w->client_count, 1, memory_order_relaxed);
+	clist_add_tail(&r->logins, &c->link);
+	c->pauses &= (uint8_t)~PAUSE_TRAVEL;
+	if (conn_attach(&c->conn, w) < 0) {
+		client_close(c, NULL, NULL, "out of memory");
+		return;
+	}
+	if (r->shutdown != SHUTDOWN_NONE) {
+		client_fail(c, "pooler is shutting down");
+		return;
+	}
+	if (c->pauses == 0)
+		conn_resume(&c->conn);
+	pool = pool_ref(reg, c->login->pool);
+	client_join(c, pool);
+	pool_put(reg, pool);
+}
+
+void login_send_travellers(struct room *r)
+{
+	while (!list_empty(&r->travellers)) {
+		struct client *c = LIST_ITEM(r->travellers.next, struct client, link);
+		struct parcel *p = calloc(1, sizeof(*p));
+
+		if (!p) {
+			client_close(c, NULL, NULL, "out of memory");
+			continue;
+		}
+		list_del(&c->link);
+		conn_detach(&c->conn);
+		atomic_fetch_sub_explicit(&r->worker->client_count, 1, memory_order_relaxed);
+		p->client = c;
+		p->message.deliver = deliver_client;
+		worker_post(r->worker, r->worker->crew->workers[c->login->pool->home], &p->message);
+	}
+}
+
+/* --- bytes ------------------------------------------------------------------------------ */
+
+static void take_password(struct client *c, const struct frame *f, const uint8_t *p)
+{
+	struct login *l = c->login;
+	struct buf out;
+
+	buf_init(&out);
+	proceed(c, auth_message(&l->auth, span_of(p + f->header_len, f->len - f->header_len), &out), &out);
+	buf_wipe_free(&out);
+}
+
+static void bad_header(struct client *c, const uint8_t *p, size_t n)
+{
+	char hex[17] = "", text[64];
+
+	for (size_t i = 0; i < n && i < 8; i++)
+		sprintf(hex + 2 * i, "%02x", p[i]);
+	snprintf(text, sizeof(text), "bad packet header: '%s'", hex);
+	client_fail(c, text);
+}
+
+/* A message without a type byte. Returns the bytes used; 0: wait for more. */
+static size_t startup_style(struct client *c, const struct frame *f, const uint8_t *p, size_t n)
+{
+	struct login *l = c->login;
+
+	if (l->state != LOGIN_STARTUP) {
+		client_fail(c, "client re-sent startup pkt");
+		return n;
+	}
+	if (f->code == PROTO_SSL && f->len == 8)
+		return answer_ssl(c, n);
+	if (f->code == PROTO_GSSENC && f->len == 8)
+		return answer_gssenc(c, n);
+	if (f->code == PROTO_V2) {
+		client_fail(c, "old V2 protocol not supported");
+		return n;
+	}
+	if (f->len > n)
+		return 0;
+	if (f->code == PROTO_CANCEL) {
+		take_cancel(c, p, f->len);
+		return n;
+	}
+	if (f->code >> 16 != PROTO_V3 >> 16) {
+		bad_header(c, p, n);
+		return n;
+	}
+	take_startup(c, f->code, span_of(p + 8, f->len - 8));
+	return f->len;
+}
+
+/* The same for one with a type byte. */
+static size_t typed(struct client *c, const struct frame *f, uint8_t *p, size_t n)
+{
+	struct login *l = c->login;
+
+	if (f->type == 'X') {
+		client_close(c, NULL, NULL, "client close request");
+		return n;
+	}
+	if (f->type != 'p') {
+		client_fail(c, "bad packet");
+		return n;
+	}
+	if (l->state != LOGIN_AUTH) {
+		client_fail(c, "client password pkt before startup packet");
+		return n;
+	}
+	if (f->len - f->header_len > auth_max_body(&l->auth)) {
+		struct buf none;
+
+		buf_init(&none);
+		proceed(c, auth_too_long(&l->auth), &none);
+		return n;
+	}
+	if (f->len > n)
+		return 0;
+	take_password(c, f, p);
+	/* A proof works until it expires: it may not linger in a buffer. */
+	mem_wipe(p + f->header_len, f->len - f->header_len);
+	return f->len;
+}
+
+size_t login_bytes(struct client *c, const uint8_t *bytes, size_t n)
+{
+	size_t at = 0;
+
+	c->was_seen = true;
+	c->active_at = worker_now(c->conn.worker);
+	/* A TLS record where a start-up message was due: direct TLS. */
+	if (bytes[0] == 0x16 && c->login->state == LOGIN_STARTUP && !c->conn.tls && tls_is_offered(c)) {
+		if (!conn_start_tls(&c->conn, room_at(c)->client_tls, true, NULL, false, true))
+			client_close(c, NULL, NULL, "failed to accept SSL");
+		return 0;
+	}
+	while (at < n && c->state == CL_LOGIN && !c->pauses) {
+		struct frame f;
+		size_t used;
+
+		switch (frame_parse(bytes + at, n - at, room_at(c)->settings->max_packet_size, 1, &f)) {
+		case PROTO_MORE:
+			return at;
+		case PROTO_BAD:
+			bad_header(c, bytes + at, n - at);
+			return n;
+		case PROTO_OK:
+			break;
+		}
+		used = f.type ? typed(c, &f, (uint8_t *)(uintptr_t)bytes + at, n - at)
+			      : startup_style(c, &f, bytes + at, n - at);
+		if (c->conn.is_retired)
+			return n;
+		if (used == 0)
+			return at;
+		at += used;
+		/* From here on the bytes are TLS records. */
+		if (c->conn.is_handshaking)
+			return at;
+	}
+	return at;
+}

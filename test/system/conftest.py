@@ -1,0 +1,109 @@
+"""Fixtures of the system tests.
+
+    PGECDSA_PROXY   the program under test; default $BUILD_DIR/pg-ecdsa-proxy
+    WORKERS         "1 2": every test that takes `pooler` runs once for each
+    ORACLE=1        run Debian's pgbouncer instead; tests marked `ours` are left out
+    TIMEOUT_SCALE   more patience, for sanitizer builds
+"""
+import os
+import shutil
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from harness import env  # noqa: E402
+from harness.certs import Certs  # noqa: E402
+from harness.fakeserver import FakeServer  # noqa: E402
+from harness.pooler import Pooler  # noqa: E402
+from harness.postgres import Postgres  # noqa: E402
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "ours: not the behaviour of PgBouncer 1.18, so not run on the oracle")
+
+
+def pytest_collection_modifyitems(config, items):
+    if env.ORACLE:
+        out = [i for i in items if i.get_closest_marker("ours")]
+        config.hook.pytest_deselected(items=out)
+        items[:] = [i for i in items if not i.get_closest_marker("ours")]
+
+
+def pytest_generate_tests(metafunc):
+    if "workers" in metafunc.fixturenames:
+        counts = [1] if env.ORACLE else [int(w) for w in os.environ.get("WORKERS", "1 2").split()]
+        metafunc.parametrize("workers", counts, ids=["w%d" % n for n in counts], scope="session")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    setattr(item, "report_" + call.when, outcome.get_result())
+
+
+@pytest.fixture(scope="session")
+def scratch():
+    path = env.make_dir(prefix="test-")
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def certs(scratch):
+    return Certs(env.make_dir(scratch, "certs-"))
+
+
+@pytest.fixture(scope="session")
+def pg(certs):
+    server = Postgres(certs)
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def own_pg(certs):
+    """A PostgreSQL that the test may kill."""
+    server = Postgres(certs)
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def pooler(request, workers, scratch):
+    """A factory of poolers; they are stopped and judged when the test ends."""
+    made = []
+
+    def make(**settings):
+        p = Pooler(scratch, workers, **{**settings, "start": False})
+        made.append(p)
+        if settings.get("start", True):
+            p.start()
+        return p
+
+    yield make
+    judged = [p.finish() for p in made]
+    if "pg" in request.fixturenames:
+        request.getfixturevalue("pg").clear()
+    failed = getattr(getattr(request.node, "report_call", None), "failed", False)
+    for troubles, text in judged:
+        if failed or troubles:
+            request.node.add_report_section("teardown", "pooler log", text[-6000:])
+            print("--- pooler log\n" + text[-6000:])
+    assert not [t for troubles, _ in judged for t in troubles]
+
+
+@pytest.fixture
+def fake():
+    """A factory of scripted servers."""
+    made = []
+
+    def make(script):
+        made.append(FakeServer(script))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.close()
+    assert not [f for server in made for f in server.faults]
