@@ -304,7 +304,7 @@ static void kill_room(struct worker *w, void *ctx)
 		if (!concerns(ctx, s))
 			continue;
 		set_flag(&s->pool->database->is_paused, true);
-		share_close_all(s, "database removed");
+		share_close_all(s, "database removed", true);
 		/* What is left of the pool is as good as new. */
 		share_dirty(s);
 		memset(&s->stats, 0, sizeof(s->stats));

@@ -129,7 +129,7 @@ void share_dirty(struct share *sh)
 	share_hunger(sh);
 }
 
-void share_close_all(struct share *sh, const char *reason)
+void share_close_all(struct share *sh, const char *reason, bool tell)
 {
 	struct counted_list *clients[] = {&sh->active, &sh->waiting, &sh->cancels_waiting, &sh->cancels_active};
 
@@ -137,7 +137,7 @@ void share_close_all(struct share *sh, const char *reason)
 		while (clients[i]->count > 0) {
 			struct client *c = LIST_ITEM(clients[i]->head.next, struct client, link);
 
-			client_close(c, NULL, i < 2 ? reason : NULL, reason);
+			client_close(c, NULL, tell && i < 2 ? reason : NULL, reason);
 		}
 	for (int i = 0; i < SERVER_STATES; i++)
 		while (sh->servers[i].count > 0)
