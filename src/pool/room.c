@@ -238,14 +238,27 @@ static void close_list(struct list *head, const char *reason)
 		client_close(LIST_ITEM(node, struct client, link), NULL, NULL, reason);
 }
 
+/* One by one from the front: closing a client may move the next one to another list. */
+static void cut_list(struct counted_list *clients)
+{
+	while (clients->count > 0)
+		client_close(LIST_ITEM(clients->head.next, struct client, link), NULL, NULL, NULL);
+}
+
 void room_close_all(struct room *r, const char *reason)
 {
 	close_list(&r->logins.head, reason);
 	close_list(&r->consoles.head, reason);
 	close_list(&r->travellers, reason);
 	close_list(&r->orphans, reason);
-	LIST_FOR_SAFE(node, &r->shares)
-		share_close_all(LIST_ITEM(node, struct share, link), reason);
+	LIST_FOR_SAFE(node, &r->shares) {
+		struct share *sh = LIST_ITEM(node, struct share, link);
+
+		/* The process ends: clients are cut off, not told. Waiting ones first, so that none gets a server now. */
+		cut_list(&sh->waiting);
+		cut_list(&sh->active);
+		share_close_all(sh, reason);
+	}
 }
 
 void room_resolved(struct room *r, struct pool *pool, uint64_t server_id, const union sock_addr *addr)
