@@ -203,6 +203,8 @@ static void begin_reload(struct task *t)
 	if (!t->adoption.config) {
 		t->is_good = false;
 		log_reopen();
+		if (t->config_done)
+			log_error("RELOAD Failed, see logs for more details");
 		end_task(t);
 		return;
 	}
