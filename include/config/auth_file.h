@@ -49,6 +49,4 @@ void auth_file_unref(struct auth_file *);
 /* Any spelling of a wallet name finds its line. */
 const struct stored_secret *auth_file_find(const struct auth_file *, const char *user);
 
-enum secret_kind secret_kind_of(const char *text);
-
 #endif

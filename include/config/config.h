@@ -46,13 +46,10 @@ enum auth_type { /* words of auth_type; cert, hba, pam and ldap come with later 
 struct settings;
 #include "config/settings.h"
 
-enum secret_kind { SECRET_EMPTY, SECRET_PLAIN, SECRET_MD5, SECRET_SCRAM };
-
 /* One line of auth_file. */
 struct stored_secret {
 	const char *user; /* wallet names in lower case */
-	const char *text;
-	enum secret_kind kind;
+	const char *text; /* auth/secret.h tells its kinds apart */
 };
 
 struct database_def {

@@ -9,53 +9,9 @@
 #include "lib/mem.h"
 #include "wallet/address.h"
 
-#define SCRAM_PREFIX "SCRAM-SHA-256$"
-#define SCRAM_KEY_BYTES 32
-
 static bool is_space(char c)
 {
 	return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-static bool is_base64_digit(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '+' || c == '/';
-}
-
-/* Bytes that the padded base64 text up to stop stands for; -1: it is none. *end is left behind stop. */
-static long base64_bytes(const char *text, char stop, const char **end)
-{
-	size_t digits = 0, pads = 0;
-
-	while (is_base64_digit(text[digits]))
-		digits++;
-	while (pads < 2 && text[digits + pads] == '=')
-		pads++;
-	if (text[digits + pads] != stop || (digits + pads) % 4 != 0)
-		return -1;
-	*end = text + digits + pads + (stop != 0);
-	return (long)((digits + pads) / 4 * 3 - pads);
-}
-
-static bool is_scram(const char *text)
-{
-	size_t digits;
-
-	if (strncmp(text, SCRAM_PREFIX, strlen(SCRAM_PREFIX)) != 0)
-		return false;
-	text += strlen(SCRAM_PREFIX);
-	digits = strspn(text, "0123456789");
-	return digits > 0 && text[digits] == ':' && base64_bytes(text + digits + 1, '$', &text) > 0 &&
-	       base64_bytes(text, ':', &text) == SCRAM_KEY_BYTES && base64_bytes(text, 0, &text) == SCRAM_KEY_BYTES;
-}
-
-enum secret_kind secret_kind_of(const char *text)
-{
-	if (!*text)
-		return SECRET_EMPTY;
-	if (strncmp(text, "md5", 3) == 0 && strlen(text) == 35 && strspn(text + 3, "0123456789abcdef") == 32)
-		return SECRET_MD5;
-	return is_scram(text) ? SECRET_SCRAM : SECRET_PLAIN;
 }
 
 /*
@@ -136,7 +92,7 @@ static void add_row(struct reading *r, const char *user, const char *secret)
 		r->cap = r->cap ? r->cap * 2 : 16;
 		f->rows = xrealloc(f->rows, r->cap * sizeof(*f->rows));
 	}
-	f->rows[f->count++] = (struct stored_secret){user, secret, secret_kind_of(secret)};
+	f->rows[f->count++] = (struct stored_secret){user, secret};
 }
 
 /* false: reading ends here. */

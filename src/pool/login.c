@@ -333,7 +333,7 @@ static void start_auth(struct client *c)
 		.wallet_allowed = wallet_allowed,
 		.wallet_ctx = l->config,
 	};
-	if (l->secret && l->secret->kind == SECRET_PLAIN &&
+	if (l->secret && c->user &&
 	    user_verifier(registry_at(c), c->user, l->secret->text, &l->verifier))
 		l->input.verifier = &l->verifier;
 	l->state = LOGIN_AUTH;
@@ -421,7 +421,7 @@ static void cache_verifier(struct client *c)
 {
 	struct login *l = c->login;
 
-	if (l->auth.derived.known && l->secret && l->secret->kind == SECRET_PLAIN && c->user)
+	if (l->auth.derived.known && l->secret && c->user && c->user)
 		user_set_verifier(registry_at(c), c->user, l->secret->text, &l->auth.derived);
 }
 

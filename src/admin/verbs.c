@@ -1,0 +1,459 @@
+/* What each console command does; on the control role, one at a time. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "admin/show.h"
+#include "lib/log.h"
+#include "lib/mem.h"
+#include "pool/client.h"
+#include "pool/share.h"
+#include "proto/writer.h"
+
+#define SET_TAG_MAX 511
+
+static const struct control_ops *ops(void)
+{
+	return console_host.ops;
+}
+
+static struct registry *registry(void)
+{
+	return &console_host.pooler->registry;
+}
+
+static bool fail(struct ask *a, const char *text)
+{
+	ask_fail(a, CONSOLE_SQLSTATE, "%s", text);
+	return false;
+}
+
+/* ---- SET ---- */
+
+static void set_done(void *ctx, bool was_set, bool tls_ok)
+{
+	struct ask *a = ctx;
+	char tag[SET_TAG_MAX + 1];
+
+	if (!was_set) {
+		fail(a, "SET failed");
+		return;
+	}
+	if (!tls_ok)
+		put_notice(&a->answer, "00000", "TLS settings could not be applied, still using old configuration", NULL);
+	snprintf(tag, sizeof(tag), "SET %s=%s", a->command.argument, a->command.value);
+	ask_done(a, tag);
+}
+
+static void run_set(struct ask *a)
+{
+	if (is_fake_parameter(a->command.argument)) {
+		put_notice(&a->answer, "00000", "SET ignored", NULL);
+		ask_done(a, "SET");
+	} else if (!a->is_admin)
+		fail(a, "admin access needed");
+	else
+		ops()->set(a->command.argument, a->command.value, set_done, a);
+}
+
+/* ---- RELOAD, SHUTDOWN ---- */
+
+static void reload_done(void *ctx, bool loaded, bool tls_ok)
+{
+	struct ask *a = ctx;
+
+	if (loaded && tls_ok)
+		ask_done(a, "RELOAD");
+	else
+		ask_fail(a, "F0000", "RELOAD failed, see logs for additional details");
+}
+
+static void run_reload(struct ask *a)
+{
+	log_info("RELOAD command issued");
+	ops()->reload(reload_done, a);
+}
+
+static enum shutdown_mode shutdown_word(const struct command *c)
+{
+	if (!c->has_argument)
+		return SHUTDOWN_IMMEDIATE;
+	if (strcasecmp(c->argument, "wait_for_servers") == 0)
+		return SHUTDOWN_WAIT_SERVERS;
+	if (strcasecmp(c->argument, "wait_for_clients") == 0)
+		return SHUTDOWN_WAIT_CLIENTS;
+	return SHUTDOWN_NONE;
+}
+
+static void run_shutdown(struct ask *a)
+{
+	enum shutdown_mode mode = shutdown_word(&a->command);
+
+	if (mode == SHUTDOWN_IMMEDIATE) {
+		log_info("SHUTDOWN command issued");
+		ops()->shutdown(mode);
+		ask_silent(a);
+		return;
+	}
+	log_info("SHUTDOWN %s command issued", mode == SHUTDOWN_WAIT_SERVERS ? "WAIT_FOR_SERVERS" : "WAIT_FOR_CLIENTS");
+	ops()->shutdown(mode);
+	ask_done(a, "SHUTDOWN");
+}
+
+/* ---- databases by name ---- */
+
+static bool is_known(const char *name, bool template_counts)
+{
+	const struct config *c = ops()->config();
+	struct database *db = database_find(registry(), name);
+	bool in_use = db;
+
+	database_put(registry(), db);
+	return in_use || config_find_database(c, name) || (template_counts && config_template(c));
+}
+
+/*
+ * Counts the database that the command names into the ask. false: there is
+ * none, or it is the console and may not be; the ask has failed then. verb
+ * goes into "cannot VERB admin db".
+ */
+static bool take_database(struct ask *a, const char *verb, bool template_counts)
+{
+	const char *name = a->command.argument;
+
+	if (verb && strcmp(name, CONSOLE_DATABASE) == 0) {
+		ask_fail(a, CONSOLE_SQLSTATE, "cannot %s admin db: %s", verb, name);
+		return false;
+	}
+	if (strcmp(name, CONSOLE_DATABASE) != 0 && !is_known(name, template_counts)) {
+		ask_fail(a, CONSOLE_SQLSTATE, "no such database: %s", name);
+		return false;
+	}
+	a->database = database_get(registry(), name);
+	return a->database || fail(a, "out of memory");
+}
+
+/* Read by every Worker at its next look; an entity with a flag outlives its last connection. */
+static void set_flag(atomic_bool *flag, bool on)
+{
+	atomic_store_explicit(flag, on, memory_order_relaxed);
+}
+
+static void log_issued(const struct ask *a, const char *word)
+{
+	if (a->command.has_argument)
+		log_info("%s '%s' command issued", word, a->command.argument);
+	else
+		log_info("%s command issued", word);
+}
+
+/* Runs visit on every Worker, then done; both get the ask. */
+static void on_workers(struct ask *a, gather_visit *visit, gather_done *done)
+{
+	crew_gather(console_host.pooler->crew, visit, done, a);
+}
+
+static bool concerns(const struct ask *a, const struct share *s)
+{
+	return !a->database || s->pool->database == a->database;
+}
+
+static void wake_shares(struct worker *w, void *ctx)
+{
+	LIST_FOR(node, &room_of(w)->shares) {
+		struct share *s = LIST_ITEM(node, struct share, link);
+
+		if (concerns(ctx, s))
+			share_hunger(s);
+	}
+}
+
+/* ---- PAUSE, RESUME, SUSPEND ---- */
+
+static void pause_set(void *ctx)
+{
+	ask_wait(ctx, WAITS_PAUSE);
+}
+
+static void database_paused(struct worker *control UNUSED, void *ctx)
+{
+	ask_wait(ctx, WAITS_DATABASE_PAUSE);
+}
+
+static void run_pause(struct ask *a)
+{
+	if (ops()->pause() != RUNNING) {
+		fail(a, "already suspended/paused");
+		return;
+	}
+	if (!a->command.has_argument) {
+		log_issued(a, "PAUSE");
+		ops()->set_pause(PAUSED, pause_set, a);
+		return;
+	}
+	if (!take_database(a, "pause", true))
+		return;
+	log_issued(a, "PAUSE");
+	set_flag(&a->database->is_paused, true);
+	on_workers(a, wake_shares, database_paused);
+}
+
+static void resume_set(void *ctx)
+{
+	ask_done(ctx, "RESUME");
+}
+
+static void database_resumed(struct worker *control UNUSED, void *ctx)
+{
+	ask_done(ctx, "RESUME");
+}
+
+static void run_resume(struct ask *a)
+{
+	if (!a->command.has_argument) {
+		if (ops()->shutdown_mode() != SHUTDOWN_NONE)
+			fail(a, "pooler is shutting down");
+		else if (ops()->pause() == RUNNING)
+			fail(a, "pooler is not paused/suspended");
+		else {
+			log_issued(a, "RESUME");
+			ops()->set_pause(RUNNING, resume_set, a);
+		}
+		return;
+	}
+	if (!take_database(a, NULL, false))
+		return;
+	if (!atomic_load_explicit(&a->database->is_paused, memory_order_relaxed)) {
+		ask_fail(a, CONSOLE_SQLSTATE, "database %s is not paused", a->command.argument);
+		return;
+	}
+	log_issued(a, "RESUME");
+	set_flag(&a->database->is_paused, false);
+	on_workers(a, wake_shares, database_resumed);
+}
+
+static void run_suspend(struct ask *a)
+{
+	fail(a, "SUSPEND is not available in this version");
+}
+
+/* ---- DISABLE, ENABLE ---- */
+
+static void run_disable(struct ask *a)
+{
+	if (!a->command.has_argument) {
+		fail(a, "a database is required");
+		return;
+	}
+	if (!take_database(a, "disable", true))
+		return;
+	log_issued(a, "DISABLE");
+	set_flag(&a->database->is_disabled, true);
+	ask_done(a, "DISABLE");
+}
+
+static void run_enable(struct ask *a)
+{
+	if (!a->command.has_argument) {
+		fail(a, "a database is required");
+		return;
+	}
+	if (!take_database(a, "enable", false))
+		return;
+	log_issued(a, "ENABLE");
+	set_flag(&a->database->is_disabled, false);
+	ask_done(a, "ENABLE");
+}
+
+/* ---- RECONNECT, WAIT_CLOSE ---- */
+
+static void reconnect_room(struct worker *w, void *ctx)
+{
+	room_reconnect(room_of(w), ((const struct ask *)ctx)->database);
+}
+
+static void reconnected(struct worker *control UNUSED, void *ctx)
+{
+	ask_done(ctx, "RECONNECT");
+}
+
+static void run_reconnect(struct ask *a)
+{
+	if (a->command.has_argument && !take_database(a, "reconnect", false))
+		return;
+	log_issued(a, "RECONNECT");
+	on_workers(a, reconnect_room, reconnected);
+}
+
+static void run_wait_close(struct ask *a)
+{
+	if (a->command.has_argument && !take_database(a, "wait in", false))
+		return;
+	log_issued(a, "WAIT_CLOSE");
+	ask_wait(a, WAITS_CLOSE);
+}
+
+/* ---- KILL, KILL_CLIENT ---- */
+
+static void kill_room(struct worker *w, void *ctx)
+{
+	LIST_FOR(node, &room_of(w)->shares) {
+		struct share *s = LIST_ITEM(node, struct share, link);
+
+		if (!concerns(ctx, s))
+			continue;
+		set_flag(&s->pool->database->is_paused, true);
+		share_close_all(s, "database removed");
+		/* What is left of the pool is as good as new. */
+		share_dirty(s);
+		memset(&s->stats, 0, sizeof(s->stats));
+	}
+}
+
+static void killed(struct worker *control UNUSED, void *ctx)
+{
+	ask_done(ctx, "KILL");
+}
+
+static void run_kill(struct ask *a)
+{
+	if (ops()->pause() != RUNNING) {
+		fail(a, "already suspended/paused");
+		return;
+	}
+	if (a->command.has_argument && !take_database(a, "kill", false))
+		return;
+	log_issued(a, "KILL");
+	if (a->database)
+		set_flag(&a->database->is_paused, true);
+	on_workers(a, kill_room, killed);
+}
+
+struct client_killing {
+	struct ask *ask;
+	uint64_t id;
+	atomic_bool found; /* set by at most one Worker */
+};
+
+static struct client *client_on(const struct list *clients, uint64_t id)
+{
+	LIST_FOR(node, clients) {
+		struct client *c = LIST_ITEM(node, struct client, link);
+
+		if (c->id == id)
+			return c;
+	}
+	return NULL;
+}
+
+static struct client *client_in(const struct room *room, uint64_t id)
+{
+	struct client *c = client_on(&room->consoles.head, id);
+
+	LIST_FOR(node, &room->shares) {
+		const struct share *s = LIST_ITEM(node, struct share, link);
+		const struct list *const lists[] = {&s->active.head, &s->waiting.head, &s->cancels_active.head,
+						    &s->cancels_waiting.head};
+
+		for (size_t i = 0; i < ARRAY_LEN(lists) && !c; i++)
+			c = client_on(lists[i], id);
+	}
+	return c;
+}
+
+static void kill_client(struct worker *w, void *ctx)
+{
+	struct client_killing *k = ctx;
+	struct client *c = client_in(room_of(w), k->id);
+
+	if (!c)
+		return;
+	atomic_store_explicit(&k->found, true, memory_order_relaxed);
+	client_fail(c, "admin forced disconnect");
+}
+
+static void client_killed(struct worker *control UNUSED, void *ctx)
+{
+	struct client_killing *k = ctx;
+
+	/* The gather's messages ordered the store before this. */
+	if (atomic_load_explicit(&k->found, memory_order_relaxed))
+		ask_done(k->ask, "KILL_CLIENT");
+	else
+		fail(k->ask, "client not found");
+	free(k);
+}
+
+static void run_kill_client(struct ask *a)
+{
+	struct client_killing *k;
+	char first = a->command.argument[0];
+
+	if (first < '0' || first > '9') {
+		fail(a, "invalid client pointer supplied");
+		return;
+	}
+	k = xcalloc(1, sizeof(*k));
+	k->ask = a;
+	k->id = strtoull(a->command.argument, NULL, 10);
+	crew_gather(console_host.pooler->crew, kill_client, client_killed, k);
+}
+
+/* ---- the table ---- */
+
+static const struct verb {
+	const char *word;
+	bool needs_admin;
+	bool takes_argument;
+	void (*run)(struct ask *); /* takes the ask */
+} verbs[] = {
+	{"show", false, true, show_run},	   {"select", false, true, show_run},
+	{"reload", true, false, run_reload},	   {"pause", true, true, run_pause},
+	{"resume", true, true, run_resume},	   {"suspend", true, false, run_suspend},
+	{"disable", true, true, run_disable},	   {"enable", true, true, run_enable},
+	{"reconnect", true, true, run_reconnect},  {"wait_close", true, true, run_wait_close},
+	{"kill", true, true, run_kill},		   {"kill_client", true, true, run_kill_client},
+	{"shutdown", true, true, run_shutdown},
+};
+
+static const struct verb *find_verb(const struct command *c)
+{
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+		const struct verb *v = &verbs[i];
+
+		if (strcasecmp(v->word, c->verb) != 0)
+			continue;
+		if (c->has_argument && !v->takes_argument)
+			return NULL;
+		return v->run == run_shutdown && shutdown_word(c) == SHUTDOWN_NONE ? NULL : v;
+	}
+	return NULL;
+}
+
+void verb_run(struct ask *a)
+{
+	const struct verb *v;
+
+	switch (a->verdict) {
+	case COMMAND_INVALID:
+		ask_invalid(a);
+		return;
+	case COMMAND_BAD_ARGUMENTS:
+		fail(a, "bad arguments");
+		return;
+	case COMMAND_OK:
+		break;
+	}
+	if (a->command.is_set) {
+		run_set(a);
+		return;
+	}
+	v = find_verb(&a->command);
+	if (!v)
+		ask_invalid(a);
+	else if (v->needs_admin && !a->is_admin)
+		fail(a, "admin access needed");
+	else
+		v->run(a);
+}
