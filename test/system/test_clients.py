@@ -224,7 +224,7 @@ def test_postgres_js_with_viem(wallets, node):
 
 
 def test_postgres_js(pool, node):
-    p = pool(pool_mode="session" if env.ORACLE else "transaction")
+    p = pool(pool_mode="session" if env.ORACLE else "transaction", default_pool_size=5)
     out = node("plain.mjs", PGPORT=str(p.port), PGUSER="someone", SECRET="secret")
     assert out["values"] == list(range(30))
     assert out["error"] == "22012" and out["simple"] == 2
