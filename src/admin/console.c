@@ -225,7 +225,7 @@ const struct console_ops console_ops = {opened, bytes, closed, drained};
 static struct client *find_client(const struct room *room, uint64_t id)
 {
 	LIST_FOR(node, &room->consoles.head) {
-		struct client *c = LIST_ENTRY(node, struct client, link);
+		struct client *c = LIST_ITEM(node, struct client, link);
 
 		if (c->id == id)
 			return c;

@@ -37,7 +37,7 @@ void console_init(struct pooler *pooler, const struct control_ops *ops)
 static void forget_all(struct list *asks)
 {
 	while (!list_empty(asks)) {
-		struct ask *a = LIST_ENTRY(asks->next, struct ask, link);
+		struct ask *a = LIST_ITEM(asks->next, struct ask, link);
 
 		list_del(&a->link);
 		database_put(&console_host.pooler->registry, a->database);
@@ -96,7 +96,7 @@ static void empty_queue(void)
 		return;
 	control.is_emptying = true;
 	while (!control.running && !list_empty(&control.queue)) {
-		control.running = LIST_ENTRY(control.queue.next, struct ask, link);
+		control.running = LIST_ITEM(control.queue.next, struct ask, link);
 		list_del(&control.running->link);
 		verb_run(control.running);
 	}
@@ -180,7 +180,7 @@ static void poll_visit(struct worker *w, void *ctx)
 	struct poll_part *part = &((struct poll *)ctx)->parts[w->index];
 
 	LIST_FOR(node, &room_of(w)->shares) {
-		const struct share *s = LIST_ENTRY(node, struct share, link);
+		const struct share *s = LIST_ITEM(node, struct share, link);
 		struct poll_row *row;
 
 		if (part->n == part->cap) {
@@ -193,7 +193,7 @@ static void poll_visit(struct worker *w, void *ctx)
 		for (int state = 0; state < SERVER_STATES; state++) {
 			row->servers += s->servers[state].count;
 			LIST_FOR(link, &s->servers[state].head)
-				row->closing += LIST_ENTRY(link, struct server, link)->wants_close;
+				row->closing += LIST_ITEM(link, struct server, link)->wants_close;
 		}
 	}
 }
@@ -270,7 +270,7 @@ static void poll_done(struct worker *w UNUSED, void *ctx)
 	/* An answer lets the queue go on, and what begins to wait there has not been looked at. */
 	list_splice_tail(&now, &control.waiting);
 	while (!list_empty(&now)) {
-		struct ask *a = LIST_ENTRY(now.next, struct ask, link);
+		struct ask *a = LIST_ITEM(now.next, struct ask, link);
 
 		list_del(&a->link);
 		list_add_tail(&control.waiting, &a->link);

@@ -47,7 +47,7 @@ static void drop(struct named *n, int *count)
 static void drop_all(struct list *l, int *count)
 {
 	while (!list_empty(l))
-		drop(LIST_ENTRY(l->next, struct named, link), count);
+		drop(LIST_ITEM(l->next, struct named, link), count);
 }
 
 void session_free(struct session *s)
@@ -67,7 +67,7 @@ bool session_skips(const struct session *s)
 static struct named *find(const struct list *l, const char *name)
 {
 	LIST_FOR(node, l) {
-		struct named *n = LIST_ENTRY(node, struct named, link);
+		struct named *n = LIST_ITEM(node, struct named, link);
 
 		if (strcmp(n->name, name) == 0)
 			return n;

@@ -16,7 +16,7 @@ static usec_t first_wait(const struct share *s)
 
 	if (list_empty(&s->waiting.head))
 		return 0;
-	c = LIST_ENTRY(s->waiting.head.next, struct client, link);
+	c = LIST_ITEM(s->waiting.head.next, struct client, link);
 	return c->wait_start ? worker_now(s->room->worker) - c->wait_start : 0;
 }
 
@@ -53,7 +53,7 @@ static void put_pool(struct buf *b, const struct share *s)
 static void visit_pools(struct room *room, struct chunks *out)
 {
 	LIST_FOR(node, &room->shares) {
-		const struct share *s = LIST_ENTRY(node, struct share, link);
+		const struct share *s = LIST_ITEM(node, struct share, link);
 
 		put_pool(chunk_begin(out, room, share_database_name(s), s->pool->account->name), s);
 	}
@@ -136,7 +136,7 @@ static void count_room(struct worker *w, void *ctx)
 	LIST_FOR(node, &room->orphans)
 		c->clients++;
 	LIST_FOR(node, &room->shares) {
-		const struct share *s = LIST_ENTRY(node, struct share, link);
+		const struct share *s = LIST_ITEM(node, struct share, link);
 
 		c->shares++;
 		c->clients += s->active.count + s->waiting.count + s->cancels_active.count + s->cancels_waiting.count;

@@ -216,7 +216,7 @@ static const char *client_word(const struct client *c)
 static void put_clients(struct buf *b, const struct list *clients)
 {
 	LIST_FOR(node, clients) {
-		const struct client *c = LIST_ENTRY(node, struct client, link);
+		const struct client *c = LIST_ITEM(node, struct client, link);
 		char identity[WALLET_TEXT_LEN + 1];
 		struct socket_row r;
 
@@ -228,7 +228,7 @@ static void put_clients(struct buf *b, const struct list *clients)
 static void visit_clients(struct room *room, struct chunks *out)
 {
 	LIST_FOR(node, &room->shares) {
-		const struct share *s = LIST_ENTRY(node, struct share, link);
+		const struct share *s = LIST_ITEM(node, struct share, link);
 		struct buf *b = chunk_begin(out, room, share_database_name(s), s->pool->account->name);
 
 		put_clients(b, &s->active.head);
@@ -247,12 +247,12 @@ static void visit_servers(struct room *room, struct chunks *out)
 						  SV_LOGIN,  SV_ACTIVE_CANCEL, SV_BEING_CANCELED};
 
 	LIST_FOR(node, &room->shares) {
-		const struct share *s = LIST_ENTRY(node, struct share, link);
+		const struct share *s = LIST_ITEM(node, struct share, link);
 		struct buf *b = chunk_begin(out, room, share_database_name(s), s->pool->account->name);
 
 		for (size_t i = 0; i < ARRAY_LEN(order); i++)
 			LIST_FOR(link, &s->servers[order[i]].head) {
-				const struct server *sv = LIST_ENTRY(link, struct server, link);
+				const struct server *sv = LIST_ITEM(link, struct server, link);
 				struct socket_row r;
 
 				/* An active server without a client waits for its release. */
@@ -274,7 +274,7 @@ static bool has_buffered(const struct conn *c)
 static void put_client_sockets(struct buf *b, const struct list *clients, const char *state, bool only_buffered)
 {
 	LIST_FOR(node, clients) {
-		const struct client *c = LIST_ENTRY(node, struct client, link);
+		const struct client *c = LIST_ITEM(node, struct client, link);
 		char identity[WALLET_TEXT_LEN + 1];
 		struct socket_row r;
 
@@ -288,7 +288,7 @@ static void put_client_sockets(struct buf *b, const struct list *clients, const 
 static void put_server_sockets(struct buf *b, const struct list *servers, const char *state, bool only_buffered)
 {
 	LIST_FOR(node, servers) {
-		const struct server *sv = LIST_ENTRY(node, struct server, link);
+		const struct server *sv = LIST_ITEM(node, struct server, link);
 		struct socket_row r;
 
 		if (only_buffered && !has_buffered(&sv->conn))
@@ -308,7 +308,7 @@ static void put_sockets(struct room *room, struct chunks *out, bool only_buffere
 	struct buf *b;
 
 	LIST_FOR(node, &room->shares) {
-		const struct share *s = LIST_ENTRY(node, struct share, link);
+		const struct share *s = LIST_ITEM(node, struct share, link);
 
 		b = chunk_begin(out, room, share_database_name(s), s->pool->account->name);
 		put_client_sockets(b, &s->active.head, "cl_active", only_buffered);

@@ -113,7 +113,7 @@ static void visit_stats(struct worker *w, void *ctx)
 	struct stats_gathering *g = ctx;
 
 	LIST_FOR(node, &room_of(w)->shares) {
-		const struct share *s = LIST_ENTRY(node, struct share, link);
+		const struct share *s = LIST_ITEM(node, struct share, link);
 
 		stats_rows_add(&g->workers[w->index], share_database_name(s), &s->stats);
 	}

@@ -162,7 +162,7 @@ static bool concerns(const struct ask *a, const struct share *s)
 static void wake_shares(struct worker *w, void *ctx)
 {
 	LIST_FOR(node, &room_of(w)->shares) {
-		struct share *s = LIST_ENTRY(node, struct share, link);
+		struct share *s = LIST_ITEM(node, struct share, link);
 
 		if (concerns(ctx, s))
 			share_hunger(s);
@@ -299,7 +299,7 @@ static void run_wait_close(struct ask *a)
 static void kill_room(struct worker *w, void *ctx)
 {
 	LIST_FOR(node, &room_of(w)->shares) {
-		struct share *s = LIST_ENTRY(node, struct share, link);
+		struct share *s = LIST_ITEM(node, struct share, link);
 
 		if (!concerns(ctx, s))
 			continue;
@@ -339,7 +339,7 @@ struct client_killing {
 static struct client *client_on(const struct list *clients, uint64_t id)
 {
 	LIST_FOR(node, clients) {
-		struct client *c = LIST_ENTRY(node, struct client, link);
+		struct client *c = LIST_ITEM(node, struct client, link);
 
 		if (c->id == id)
 			return c;
@@ -352,7 +352,7 @@ static struct client *client_in(const struct room *room, uint64_t id)
 	struct client *c = client_on(&room->consoles.head, id);
 
 	LIST_FOR(node, &room->shares) {
-		const struct share *s = LIST_ENTRY(node, struct share, link);
+		const struct share *s = LIST_ITEM(node, struct share, link);
 		const struct list *const lists[] = {&s->active.head, &s->waiting.head, &s->cancels_active.head,
 						    &s->cancels_waiting.head};
 
