@@ -318,6 +318,14 @@ def test_pipelined_queries_are_answered_in_order(pool):
         assert admin.until_ready().columns[0].name == "key"
 
 
+def test_a_command_that_comes_with_the_log_in(pool):
+    p = pool()
+    with p.wire(p.dir) as w:
+        w.send(wire.startup("admin", "pgbouncer") + wire.query("SHOW VERSION"))
+        w.until_ready()
+        assert w.until_ready().rows
+
+
 def test_extended_statement_and_portal(pool):
     with pool().console() as c:
         c.send(wire.parse("SHOW STATE", "s1") + wire.describe("S", "s1") + wire.SYNC)
