@@ -3,10 +3,8 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <openssl/crypto.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "admin/console.h"
@@ -18,6 +16,7 @@
 #include "pool/room.h"
 #include "process.h"
 #include "resolver.h"
+#include "signals.h"
 
 #define DRAIN_POLL_USEC 100000
 
@@ -45,17 +44,15 @@ static struct {
 	struct crew *crew;	     /* owned */
 	struct listeners *listeners; /* owned */
 	struct dns *dns;	     /* the resolver's */
-	struct event *signal_event, *stats_timer, *drain_timer; /* owned */
+	struct event *stats_timer, *drain_timer; /* owned */
 	char *server_tls; /* owned; what the server contexts in force were made from */
 	struct list tasks; /* the first one is at work when is_busy */
 	bool is_busy, is_ending;
 	bool log_to_stderr;
 	bool has_registry;
-	int signal_fd;
-	int exit_status;
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;
-} control = {.signal_fd = -1};
+} control;
 
 static const struct settings *settings(void)
 {
@@ -372,107 +369,6 @@ static const struct control_ops control_ops = {
 	.shutdown_mode = current_shutdown,
 };
 
-/* ---- signals ---- */
-
-static void on_stop_signal(const char *name, enum shutdown_mode mode)
-{
-	if (control.shutdown != SHUTDOWN_NONE) {
-		log_info("got %s while shutting down, fast exit", name);
-		end_loop();
-	} else if (control.pause == SUSPENDED) {
-		log_fatal("suspend was in progress, going down immediately");
-		control.exit_status = 1;
-		end_loop();
-	} else {
-		log_info("got %s, shutting down, waiting for all %s", name,
-			 mode == SHUTDOWN_WAIT_CLIENTS ? "clients disconnect" : "servers connections to be released");
-		ask_shutdown(mode);
-	}
-}
-
-static void on_usr1(void)
-{
-	if (control.pause != RUNNING) {
-		log_info("got SIGUSR1, but already paused/suspended");
-		return;
-	}
-	log_info("got SIGUSR1, pausing all activity");
-	ask_pause(PAUSED, NULL, NULL);
-}
-
-static void on_usr2(void)
-{
-	if (control.shutdown != SHUTDOWN_NONE) {
-		log_info("got SIGUSR2 while shutting down, ignoring");
-		return;
-	}
-	if (control.pause == RUNNING) {
-		log_info("got SIGUSR2, but not paused/suspended");
-		return;
-	}
-	log_info("got SIGUSR2, continuing from %s", control.pause == SUSPENDED ? "SUSPEND" : "PAUSE");
-	ask_pause(RUNNING, NULL, NULL);
-}
-
-static void take_signal(uint32_t signo)
-{
-	switch (signo) {
-	case SIGHUP:
-		log_info("got SIGHUP, re-reading config");
-		ask_reload(NULL, NULL);
-		break;
-	case SIGTERM:
-		on_stop_signal("SIGTERM", SHUTDOWN_WAIT_CLIENTS);
-		break;
-	case SIGINT:
-		on_stop_signal("SIGINT", SHUTDOWN_WAIT_SERVERS);
-		break;
-	case SIGQUIT:
-		log_info("got SIGQUIT, fast exit");
-		end_loop();
-		break;
-	case SIGUSR1:
-		on_usr1();
-		break;
-	case SIGUSR2:
-		on_usr2();
-		break;
-	}
-}
-
-static void on_signal(evutil_socket_t fd, short what UNUSED, void *arg UNUSED)
-{
-	struct signalfd_siginfo info;
-
-	while (read(fd, &info, sizeof(info)) == sizeof(info))
-		take_signal(info.ssi_signo);
-}
-
-static int start_signals(void)
-{
-	static const int ours[] = {SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2};
-	sigset_t set;
-
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
-		sigaddset(&set, ours[i]);
-	/* Threads inherit the mask, so that nobody but the signalfd gets to see one. */
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	control.signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-	if (control.signal_fd < 0) {
-		log_fatal("signalfd: %s", strerror(errno));
-		return -1;
-	}
-	control.signal_event =
-		event_new(control.crew->control->base, control.signal_fd, EV_READ | EV_PERSIST, on_signal, NULL);
-	if (!control.signal_event || event_add(control.signal_event, NULL) < 0) {
-		log_fatal("cannot watch for signals");
-		return -1;
-	}
-	return 0;
-}
-
 /* ---- sockets that come in ---- */
 
 struct accepted {
@@ -612,7 +508,8 @@ int control_start(struct config *config, struct tls_setup *tls, bool log_to_stde
 	control.crew = crew_new(tls->n);
 	if (!control.crew)
 		log_fatal("cannot set the event loops up");
-	else if (start_pooler(tls) == 0 && start_signals() == 0 && start_timers() == 0 && start_listening() == 0)
+	else if (start_pooler(tls) == 0 && signals_start(control.crew->control->base, &control_ops) == 0 &&
+		 start_timers() == 0 && start_listening() == 0)
 		ret = 0;
 	tls_setup_free(tls);
 	return ret;
@@ -628,7 +525,7 @@ int control_run(void)
 		 event_base_get_method(control.crew->control->base), dns_backend_name(),
 		 OpenSSL_version(OPENSSL_VERSION));
 	worker_run(control.crew->control);
-	return control.exit_status;
+	return signals_exit_status();
 }
 
 static void event_drop(struct event *e)
@@ -660,7 +557,7 @@ void control_stop(void)
 	pidfile_remove();
 	if (control.crew) {
 		stop_workers();
-		event_drop(control.signal_event);
+			signals_stop();
 		event_drop(control.stats_timer);
 		event_drop(control.drain_timer);
 		resolver_stop();
@@ -668,8 +565,6 @@ void control_stop(void)
 			room_free(room_of(control.crew->workers[i]));
 		crew_free(control.crew);
 	}
-	if (control.signal_fd >= 0)
-		close(control.signal_fd);
 	if (control.has_registry)
 		registry_destroy(&control.pooler.registry);
 	free(control.server_tls);

@@ -91,13 +91,16 @@ def write(path, text, mode=0o644):
 
 
 _given = set()
+# Parallel runs of pytest each have a range of their own.
+_SLICE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4
+_RANGE = (12000 + 5000 * _SLICE, 16999 + 5000 * _SLICE)
 
 
 def free_port():
     """A port below the ephemeral range, so that no outgoing connection of a
     neighbour can take it between now and the bind."""
     while True:
-        port = random.randint(12000, 32000)
+        port = random.randint(*_RANGE)
         if port in _given:
             continue
         try:

@@ -1,0 +1,64 @@
+#!/bin/bash
+# Every fuzz target for a short bounded time, with the corpus beside it.
+#
+#	test/fuzz/run.sh [seconds [target...]]
+#
+# New inputs stay in build-fuzz/found; a crash is kept there, too, and shown.
+set -u
+seconds=${1:-20}
+[ $# -eq 0 ] || shift
+top=$(cd "$(dirname "$0")/../.." && pwd)
+build=$top/build-fuzz
+jobs=$(nproc 2>/dev/null || echo 2)
+
+mkdir -p "$build" && cd "$build" || exit 1
+[ -x "$top/configure" ] || (cd "$top" && ./autogen.sh) || exit 1
+if [ ! -e Makefile ]; then
+	# The libraries want coverage without libFuzzer's main; the targets get it when linked.
+	"$top/configure" --enable-developer CC=clang CFLAGS="-g -O1 -fsanitize=fuzzer-no-link" \
+		--with-sanitizer=address,undefined FUZZ_LDFLAGS=-fsanitize=fuzzer || exit 1
+fi
+make -j"$jobs" fuzz-targets || exit 1
+
+if [ $# -gt 0 ]; then
+	targets=$(printf "test/fuzz/fuzz_%s\n" "$@")
+else
+	targets=$(find test/fuzz -type f -name 'fuzz_*' -perm -u+x | sort)
+fi
+[ -n "$targets" ] || { echo "FAILED: no fuzz target was built"; exit 1; }
+
+one() {
+	local target=$1 name
+	name=${target##*/fuzz_}
+	mkdir -p "found/$name"
+	local corpus=("found/$name")
+	[ ! -d "$top/test/fuzz/corpus/$name" ] || corpus+=("$top/test/fuzz/corpus/$name")
+	if "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 \
+		-artifact_prefix="found/$name-" "${corpus[@]}" >"$name.log" 2>&1; then
+		echo "$name: $(sed -n 's/^stat::number_of_executed_units: */runs /p' "$name.log")"
+	else
+		echo "FAILED: $name"
+		grep -E 'SUMMARY|Test unit written' "$name.log"
+		tail -n 40 "$name.log"
+		return 1
+	fi
+}
+
+passed=0
+failed=0
+# As many at once as there are cores.
+set -- $targets
+while [ $# -gt 0 ]; do
+	pids=
+	for _ in $(seq "$jobs"); do
+		[ $# -gt 0 ] || break
+		one "$1" &
+		pids="$pids $!"
+		shift
+	done
+	for pid in $pids; do
+		if wait "$pid"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+	done
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,263 @@
+#!/bin/bash
+# Second command of the README: install what is missing, build, run everything.
+#
+#	test/run.sh [stage...]
+#
+# Stages, in order; all of them by default:
+#	packages   install what is missing (as root), or say what it is
+#	build      warnings are errors, developer checks on     -> build-test/
+#	unit       unit tests of that build
+#	system-1   system tests, one worker thread
+#	system-2   system tests, two worker threads
+#	asan       unit and system tests, address and undefined-behaviour sanitizer
+#	tsan       system tests with two workers, thread sanitizer
+#	fuzz       every fuzz target for 20 seconds
+#	install    make install, make distcheck
+#
+# The log of each stage is in build-test/logs. The last line counts all tests.
+set -u
+top=$(cd "$(dirname "$0")/.." && pwd)
+cd "$top" || exit 1
+out=$top/build-test
+logs=$out/logs
+counts=$logs/counts
+python=/usr/bin/python3
+[ -x $python ] || python=python3
+jobs=$(nproc 2>/dev/null || echo 2)
+mkdir -p "$logs"
+: >"$counts"
+
+if [ $# -eq 0 ]; then
+	set -- packages build unit system-1 system-2 asan tsan fuzz install
+fi
+
+# count PASSED FAILED SKIPPED NAME
+count() { echo "$*" >>"$counts"; }
+
+# A step that must work for the rest to make sense; its output goes to a log.
+step() {
+	local name=$1 log=$logs/$1.log
+	shift
+	echo "--> $name"
+	if ! "$@" >"$log" 2>&1; then
+		echo "FAILED: $name; the end of $log:"
+		tail -n 40 "$log"
+		count 0 1 0 "$name"
+		return 1
+	fi
+}
+
+# --- packages -----------------------------------------------------------------
+
+packages() {
+	local needed="" clang_version
+	have() { command -v "$1" >/dev/null 2>&1; }
+	lib() { have pkg-config && pkg-config --exists "$1"; }
+	module() { $python -c "import $1" 2>/dev/null; }
+	have gcc || needed+=" gcc libc6-dev"
+	have make || needed+=" make"
+	have autoreconf || needed+=" autoconf"
+	have automake || needed+=" automake"
+	have pkg-config || needed+=" pkg-config"
+	have git || needed+=" git"
+	have xz || needed+=" xz-utils"
+	have openssl || needed+=" openssl"
+	have setarch || needed+=" util-linux"
+	lib libevent_core || needed+=" libevent-dev"
+	lib openssl || needed+=" libssl-dev"
+	lib libsecp256k1 || needed+=" libsecp256k1-dev"
+	lib nettle || needed+=" nettle-dev"
+	lib libcares || needed+=" libc-ares-dev"
+	lib cmocka || needed+=" libcmocka-dev"
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || needed+=" postgresql"
+	have pgbench || needed+=" postgresql-contrib"
+	module pytest || needed+=" python3-pytest"
+	module xdist || needed+=" python3-pytest-xdist"
+	module pytest_timeout || needed+=" python3-pytest-timeout"
+	module psycopg || needed+=" python3-psycopg"
+	module ecdsa || needed+=" python3-ecdsa"
+	module Cryptodome || needed+=" python3-pycryptodome"
+	have clang || needed+=" clang"
+	# A node from elsewhere does not mix with Debian's npm.
+	have node || needed+=" nodejs npm"
+	install_packages $needed || return 1
+	clang_version=$(clang -dumpversion 2>/dev/null | cut -d. -f1)
+	ls /usr/lib/llvm-"$clang_version"/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a >/dev/null 2>&1 ||
+		install_packages "libclang-rt-$clang_version-dev"
+}
+
+install_packages() {
+	[ $# -gt 0 ] || return 0
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+		echo "missing: $*"
+		echo "as root: apt-get install $*"
+		return 1
+	fi
+	apt-get update
+	# The cluster that the package would make is of no use here.
+	mkdir -p /etc/postgresql-common
+	[ -e /etc/postgresql-common/createcluster.conf ] ||
+		echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
+	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+}
+
+# --- builds -------------------------------------------------------------------
+
+prepare() {
+	if [ -e config.status ]; then
+		echo "the source tree itself is configured: make distclean first"
+		return 1
+	fi
+	# Made anew: an older configure may not know the newer options.
+	if [ ! -x configure ] || [ configure.ac -nt configure ]; then
+		./autogen.sh
+	fi
+}
+
+# build DIR CONFIGURE-ARGUMENTS...
+build() {
+	local dir=$1
+	shift
+	prepare && mkdir -p "$dir" && cd "$dir" || return 1
+	[ -e Makefile ] || "$top/configure" --enable-werror --enable-developer "$@" || return 1
+	make -j"$jobs" && make -j"$jobs" $(unit_programs)
+}
+
+# What `make check` would build; named so that it is built in parallel, too.
+unit_programs() { make -s -f Makefile -f - print 2>/dev/null <<<'print: ; @echo $(check_PROGRAMS)'; }
+
+# unit DIR NAME: the count is that of the cmocka tests inside the programs.
+unit() {
+	local dir=$1 name=$2 trs log p f passed=0 failed=0
+	echo "--> $name"
+	(cd "$dir" && timeout -k 10 900 make -j"$jobs" check) >"$logs/$name.log" 2>&1
+	for trs in $(find "$dir/test" -name '*.trs'); do
+		log=${trs%.trs}.log
+		p=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$log" | paste -sd+ | bc_or_sum)
+		f=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) test(s), listed.*/\1/p' "$log" | paste -sd+ | bc_or_sum)
+		# A program that died, or that is no cmocka test, counts as one.
+		if ! grep -q '^:test-result: PASS' "$trs"; then
+			[ "$f" -gt 0 ] || f=1
+			echo "FAILED: $trs"
+			tail -n 30 "$log"
+		elif [ "$p" -eq 0 ]; then
+			p=1
+		fi
+		passed=$((passed + p))
+		failed=$((failed + f))
+	done
+	if [ $((passed + failed)) -eq 0 ]; then
+		echo "no unit test ran; the end of $logs/$name.log:"
+		tail -n 30 "$logs/$name.log"
+		failed=1
+	fi
+	echo "    $passed passed, $failed failed"
+	count $passed $failed 0 "$name"
+}
+
+bc_or_sum() { local s; read -r s; echo $((${s:-0})); }
+
+# system NAME DIR WORKERS SCALE PYTEST-ARGUMENTS...: environment is the caller's.
+system() {
+	local name=$1 dir=$2 workers=$3 scale=$4 xml=$logs/$1.xml status
+	shift 4
+	echo "--> $name"
+	rm -f "$xml"
+	BUILD_DIR=$dir WORKERS=$workers TIMEOUT_SCALE=$scale timeout -k 10 1500 \
+		${wrapper:-} $python -m pytest -p no:cacheprovider -q -ra --maxfail=40 --tb=short -n 2 --dist loadfile \
+		--timeout=$((120 * scale)) --junitxml="$xml" "$@" test/system >"$logs/$name.log" 2>&1
+	status=$?
+	if [ ! -s "$xml" ]; then
+		echo "FAILED: $name ended with status $status; the end of $logs/$name.log:"
+		tail -n 40 "$logs/$name.log"
+		count 0 1 0 "$name"
+		return
+	fi
+	[ $status -eq 0 ] || { grep -E '^(FAILED|ERROR)' "$logs/$name.log" || tail -n 40 "$logs/$name.log"; }
+	grep -E '^SKIPPED' "$logs/$name.log"
+	$python - "$xml" "$status" "$name" >>"$counts" <<'PY'
+import sys
+import xml.etree.ElementTree as tree
+s = tree.parse(sys.argv[1]).getroot().find("testsuite").attrib
+bad = int(s["failures"]) + int(s["errors"])
+if sys.argv[2] != "0":
+    bad = max(bad, 1)
+print(max(0, int(s["tests"]) - int(s["failures"]) - int(s["errors"]) - int(s["skipped"])), bad, s["skipped"], sys.argv[3])
+PY
+	tail -n 1 "$counts" | { read -r p f s _; echo "    $p passed, $f failed, $s skipped"; }
+}
+
+fuzz() {
+	local line p f
+	echo "--> fuzz"
+	"$top/test/fuzz/run.sh" >"$logs/fuzz.log" 2>&1
+	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$logs/fuzz.log" | tail -n 1)
+	if [ -z "$line" ]; then
+		echo "FAILED: fuzz; the end of $logs/fuzz.log:"
+		tail -n 30 "$logs/fuzz.log"
+		line="0 passed, 1 failed"
+	fi
+	p=${line%% *}
+	f=${line#*, }
+	f=${f%% *}
+	[ "$f" -eq 0 ] || grep -E '^(FAILED|SUMMARY)' "$logs/fuzz.log"
+	echo "    $line"
+	count "$p" "$f" 0 fuzz
+}
+
+install_and_dist() {
+	local prefix
+	prefix=$(mktemp -d)
+	step install make -C "$out" install DESTDIR="$prefix" && count 1 0 0 install
+	if ! find "$prefix" -type f -name pg-ecdsa-proxy -perm -u+x | grep -q . ||
+		! find "$prefix" -type f -name pg-ecdsa-token -perm -u+x | grep -q .; then
+		echo "FAILED: make install did not install both programs"
+		count 0 1 0 installed-programs
+	fi
+	rm -rf "$prefix"
+	# The unit tests of the unpacked archive run, too.
+	step distcheck make -C "$out" -j"$jobs" distcheck && count 1 0 0 distcheck
+}
+
+# --- the stages ---------------------------------------------------------------
+
+export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:detect_leaks=1
+export UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS=suppressions=$top/test/tsan.supp:second_deadlock_stack=1
+
+broken=no
+for stage; do
+	[ $broken = no ] || break
+	SECONDS=0
+	case $stage in
+	packages)	step packages packages || broken=yes ;;
+	build)		step build build "$out" || broken=yes ;;
+	unit)		unit "$out" unit ;;
+	system-1)	system system-1 "$out" 1 1 ;;
+	system-2)	system system-2 "$out" 2 1 ;;
+	asan)
+		if step asan-build build "$top/build-asan" --with-sanitizer=address,undefined CFLAGS="-g -O1"; then
+			unit "$top/build-asan" asan-unit
+			system asan-system "$top/build-asan" 2 3
+		fi ;;
+	tsan)
+		if step tsan-build build "$top/build-tsan" --with-sanitizer=thread CFLAGS="-g -O1"; then
+			# The runtime of gcc 12 cannot map its shadow with much
+			# randomisation of addresses.
+			wrapper="setarch $(uname -m) -R" system tsan-system "$top/build-tsan" 2 4
+		fi ;;
+	fuzz)		fuzz ;;
+	install)	install_and_dist ;;
+	*)		echo "unknown stage: $stage" >&2; exit 2 ;;
+	esac
+	echo "    [$stage: ${SECONDS}s]"
+done
+
+read -r passed failed skipped < <(awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }' "$counts")
+echo
+if [ "$skipped" -gt 0 ]; then
+	echo "$passed passed, $failed failed, $skipped skipped"
+else
+	echo "$passed passed, $failed failed"
+fi
+[ "$failed" -eq 0 ]
