@@ -41,7 +41,8 @@ static void set_done(void *ctx, bool was_set, bool tls_ok)
 		return;
 	}
 	if (!tls_ok)
-		put_notice(&a->answer, "00000", "TLS settings could not be applied, still using old configuration", NULL);
+		put_notice(&a->answer, "00000", "TLS settings could not be applied, still using old configuration",
+			   NULL);
 	snprintf(tag, sizeof(tag), "SET %s=%s", a->command.argument, a->command.value);
 	ask_done(a, tag);
 }
