@@ -64,10 +64,6 @@ static void opened(struct client *c)
 	put_greeting(&b, c);
 	conn_send_buf(&c->conn, &b);
 	buf_free(&b);
-	/* A command that came along with the log-in is already here: have it shown again, to us this time. */
-	client_pause(c, PAUSE_CONSOLE);
-	client_unpause(c, PAUSE_CONSOLE);
-	conn_poke(&c->conn);
 }
 
 static void closed(struct client *c)
