@@ -13,6 +13,7 @@
 #include "net/crew.h"
 #include "net/dns.h"
 #include "net/listener.h"
+#include "pool/params.h"
 #include "pool/room.h"
 #include "process.h"
 #include "resolver.h"
@@ -203,6 +204,8 @@ static void begin_reload(struct task *t)
 	if (!t->adoption.config) {
 		t->is_good = false;
 		log_reopen();
+		if (t->config_done)
+			log_error("RELOAD Failed, see logs for more details");
 		end_task(t);
 		return;
 	}
@@ -464,6 +467,8 @@ static int start_pooler(struct tls_setup *tls)
 	p->resolver = &resolver_ops;
 	p->started_at = clock_monotonic();
 	mem_random(p->mock_nonce, sizeof(p->mock_nonce));
+	if (params_setup(settings()->track_extra_parameters) < 0)
+		return -1;
 	registry_init(&p->registry, control.crew->n);
 	control.has_registry = true;
 	control.dns = resolver_start(p, settings());
@@ -557,7 +562,9 @@ void control_stop(void)
 	pidfile_remove();
 	if (control.crew) {
 		stop_workers();
-			signals_stop();
+		if (control.has_registry)
+			console_stop();
+		signals_stop();
 		event_drop(control.stats_timer);
 		event_drop(control.drain_timer);
 		resolver_stop();

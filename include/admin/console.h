@@ -39,7 +39,7 @@ void console_init(struct pooler *, const struct control_ops *);
 extern const struct console_ops console_ops;
 /* SHOW STATS' averages and the log line: called by the control role's timer every stats_period. */
 void console_stats_tick(void);
-/* After the threads have ended and crew_settle(): forgets the commands that still wait. Rooms and registry still live. */
+/* After the threads have ended and crew_settle(), before rooms and registry go: forgets the commands that wait. */
 void console_stop(void);
 
 #endif

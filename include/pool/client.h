@@ -60,6 +60,7 @@ struct client {
 	bool is_tls : 1;
 	bool is_unix : 1;
 	bool in_copy : 1;
+	bool ended_copy_early : 1; /* CopyDone came before the server said CopyInResponse */
 	bool drops_message : 1;	  /* the current message goes nowhere */
 	bool needs_greeting : 1;
 	bool was_told_of_wait : 1;

@@ -60,7 +60,8 @@ void share_dirty(struct share *);
 struct server *share_idle_server(struct share *);
 /* A server is idle now: the first waiter gets it. */
 void share_serve_waiter(struct share *);
-void share_close_all(struct share *, const char *reason);
+/* Clients and servers, at once; tell: clients get the reason as a FATAL error. */
+void share_close_all(struct share *, const char *reason, bool tell);
 int share_server_count(const struct share *); /* of every state */
 static inline const char *share_database_name(const struct share *s)
 {

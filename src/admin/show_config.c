@@ -131,6 +131,11 @@ static int limit_or(int own, int global)
 	return own > 0 ? own : global;
 }
 
+static usec_t time_or(usec_t own, usec_t global)
+{
+	return own > 0 ? own : global;
+}
+
 #define DATABASE_COLUMNS(COL)                                                                             \
 	COL(TEXT, name, name)                                                                             \
 	COL(TEXT, host, def->host)                                                                        \
@@ -140,7 +145,7 @@ static int limit_or(int own, int global)
 	COL(INT, pool_size, own_or(def->pool_size, s->default_pool_size))                                 \
 	COL(INT, min_pool_size, own_or(def->min_pool_size, s->min_pool_size))                             \
 	COL(INT, reserve_pool_size, own_or(def->reserve_pool_size, s->reserve_pool_size))                 \
-	COL(INT, server_lifetime, (def->server_lifetime > 0 ? def->server_lifetime : s->server_lifetime) / USEC_PER_SEC) \
+	COL(INT, server_lifetime, time_or(def->server_lifetime, s->server_lifetime) / USEC_PER_SEC)      \
 	COL(TEXT, pool_mode, def->pool_mode == POOL_MODE_UNSET ? NULL : pool_mode_name(def->pool_mode))   \
 	COL(TEXT, load_balance_hosts, balance_name(def))                                                  \
 	COL(INT, max_connections, limit_or(def->max_db_connections, s->max_db_connections))               \

@@ -251,7 +251,8 @@ static void finish_mem(struct ask *a, const struct counts *sum)
 	put_mem(b, "pool_cache", sizeof(struct pool) + sizeof(struct share), pools, 0);
 	put_mem(b, "server_cache", sizeof(struct server), sum->servers, 0);
 	put_mem(b, "client_cache", sizeof(struct client), sum->clients, sum->free_clients);
-	put_mem(b, "iobuf_cache", WORKER_HEADROOM_BYTES + 2 * WORKER_SCRATCH_BYTES, console_host.pooler->crew->total, 0);
+	put_mem(b, "iobuf_cache", WORKER_HEADROOM_BYTES + 2 * WORKER_SCRATCH_BYTES, console_host.pooler->crew->total,
+		0);
 	ask_done(a, "SHOW");
 }
 

@@ -241,6 +241,12 @@ static void visit_clients(struct room *room, struct chunks *out)
 
 const struct show show_clients = SHOW_VISIT("clients", client_columns, visit_clients);
 
+/* On the active list without a client, it waits for its release. */
+static const char *server_word(const struct server *sv)
+{
+	return sv->state == SV_ACTIVE && !sv->client ? "idle" : server_state_word(sv);
+}
+
 static void visit_servers(struct room *room, struct chunks *out)
 {
 	static const enum server_state order[] = {SV_ACTIVE, SV_IDLE,	       SV_USED,		 SV_TESTED,
@@ -255,8 +261,7 @@ static void visit_servers(struct room *room, struct chunks *out)
 				const struct server *sv = LIST_ITEM(link, struct server, link);
 				struct socket_row r;
 
-				/* An active server without a client waits for its release. */
-				fill_server(&r, sv, sv->state == SV_ACTIVE && !sv->client ? "idle" : server_state_word(sv));
+				fill_server(&r, sv, server_word(sv));
 				put_server_row(b, &r);
 			}
 	}

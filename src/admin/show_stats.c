@@ -36,7 +36,9 @@
 #define TOTALS_COLUMN(field, total, avg, totals, averages, word) COLUMN(NUMERIC, totals, )
 #define AVERAGES_COLUMN(field, total, avg, totals, averages, word) COLUMN(NUMERIC, averages, )
 
-static const struct column stats_columns[] = {{"database", COLUMN_TEXT}, STATS_NAMES(TOTAL_COLUMN) STATS_NAMES(AVG_COLUMN)};
+static const struct column stats_columns[] = {
+	{"database", COLUMN_TEXT}, STATS_NAMES(TOTAL_COLUMN) STATS_NAMES(AVG_COLUMN)
+};
 static const struct column totals_columns[] = {{"database", COLUMN_TEXT}, STATS_NAMES(TOTALS_COLUMN)};
 static const struct column averages_columns[] = {{"database", COLUMN_TEXT}, STATS_NAMES(AVERAGES_COLUMN)};
 

@@ -41,7 +41,8 @@ static void set_done(void *ctx, bool was_set, bool tls_ok)
 		return;
 	}
 	if (!tls_ok)
-		put_notice(&a->answer, "00000", "TLS settings could not be applied, still using old configuration", NULL);
+		put_notice(&a->answer, "00000", "TLS settings could not be applied, still using old configuration",
+			   NULL);
 	snprintf(tag, sizeof(tag), "SET %s=%s", a->command.argument, a->command.value);
 	ask_done(a, tag);
 }
@@ -304,7 +305,7 @@ static void kill_room(struct worker *w, void *ctx)
 		if (!concerns(ctx, s))
 			continue;
 		set_flag(&s->pool->database->is_paused, true);
-		share_close_all(s, "database removed");
+		share_close_all(s, "database removed", true);
 		/* What is left of the pool is as good as new. */
 		share_dirty(s);
 		memset(&s->stats, 0, sizeof(s->stats));

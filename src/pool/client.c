@@ -438,10 +438,15 @@ enum acquired client_acquire(struct client *c)
 static size_t on_bytes(struct conn *conn, const uint8_t *p, size_t n)
 {
 	struct client *c = of(conn);
+	size_t used;
 
 	switch (c->state) {
 	case CL_LOGIN:
-		return login_bytes(c, p, n);
+		used = login_bytes(c, p, n);
+		/* Queries may have come with the last message of the log-in. */
+		if (used < n && !c->conn.is_retired && c->state != CL_LOGIN && c->pauses == 0)
+			used += on_bytes(conn, p + used, n - used);
+		return used;
 	case CL_CONSOLE:
 		return room_at(c)->pooler->console->bytes(c, p, n);
 	case CL_ACTIVE:

@@ -204,10 +204,18 @@ static bool count_database(struct client *c)
 	/* Names that nobody has configured make no entity. */
 	if (!l->def && !l->is_console)
 		return true;
-	c->database = database_get(reg, l->wishes.database);
+	c->database = database_find(reg, l->wishes.database);
 	if (!c->database) {
-		client_fail(c, "out of memory");
-		return false;
+		char prefix[400];
+
+		c->database = database_get(reg, l->wishes.database);
+		if (!c->database) {
+			client_fail(c, "out of memory");
+			return false;
+		}
+		if (l->def && l->def->is_template)
+			log_info("%sregistered new auto-database: %s", client_prefix(c, prefix, sizeof(prefix)),
+				 l->wishes.database);
 	}
 	c->counted_database = true;
 	if (!tally_add_client(reg, &c->database->tally, max) && !is_console_admin(c)) {
@@ -320,7 +328,7 @@ static void start_auth(struct client *c)
 	}
 	if (!choose_user(c, kind))
 		return;
-	l->policy = (struct wallet_policy){BIT(ECDSA_FORMAT_TIMESTAMP), s->ecdsa_window};
+	l->policy = (struct wallet_policy){BIT(ECDSA_FORMAT_TIMESTAMP), s->ecdsa_window / USEC_PER_SEC};
 	l->input = (struct auth_input){
 		.kind = kind,
 		.user = l->wishes.user,

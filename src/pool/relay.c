@@ -109,6 +109,8 @@ static enum step copy_end(struct client *c, uint8_t type)
 		sv->is_idle_tx = false;
 	} else if (sv->is_ready && outstanding_empty(&sv->requests))
 		sv->wants_release = true; /* it was kept only for the late end of this COPY */
+	else
+		c->ended_copy_early = true;
 	return STEP_FORWARD;
 }
 
@@ -277,8 +279,10 @@ static bool on_ready(struct server *sv, char status)
 		params_are_set(sv);
 		return true;
 	}
-	if (outstanding_empty(&sv->requests))
+	if (outstanding_empty(&sv->requests)) {
+		c->ended_copy_early = false;
 		end_of_query(sv, status);
+	}
 	if (sv->is_ready && (sh->mode != POOL_SESSION || (sv->wants_close && sh->room->settings->server_fast_close)))
 		sv->wants_release = true;
 	return true;
@@ -352,6 +356,8 @@ static bool inspect(struct server *sv, const struct frame *f, const uint8_t *p, 
 	case 'C':
 		if (sv->copy_state) {
 			sv->copy_state = 0;
+			if (c)
+				c->in_copy = false;
 			outstanding_copy_done(&sv->requests, NULL, NULL);
 		}
 		sv->skips_message |= answer(sv, f->type);
@@ -359,8 +365,10 @@ static bool inspect(struct server *sv, const struct frame *f, const uint8_t *p, 
 	case 'G':
 	case 'W':
 		sv->copy_state = (char)f->type;
-		if (c)
-			c->in_copy = true;
+		if (c) {
+			c->in_copy = !c->ended_copy_early;
+			c->ended_copy_early = false;
+		}
 		return true;
 	case '1':
 	case '2':

@@ -189,7 +189,7 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 		if (!sh->def) {
 			log_info("dropping database '%s' as it does not exist anymore or inactive auto-database",
 				 share_database_name(sh));
-			share_close_all(sh, "database removed");
+			share_close_all(sh, "database removed", true);
 			continue;
 		}
 		if (a->server_tls_changed || !was || database_def_needs_reconnect(was, sh->def))
@@ -245,7 +245,7 @@ void room_close_all(struct room *r, const char *reason)
 	close_list(&r->travellers, reason);
 	close_list(&r->orphans, reason);
 	LIST_FOR_SAFE(node, &r->shares)
-		share_close_all(LIST_ITEM(node, struct share, link), reason);
+		share_close_all(LIST_ITEM(node, struct share, link), reason, false);
 }
 
 void room_resolved(struct room *r, struct pool *pool, uint64_t server_id, const union sock_addr *addr)

@@ -49,6 +49,20 @@ static usec_t first_set(usec_t own, usec_t global)
 	return own > 0 ? own : global;
 }
 
+/* Wallets that RELOAD took off the list: their sessions end with it. ecdsa-login.md section 23. */
+static void revoke_wallets(struct share *sh)
+{
+	struct counted_list *lists[] = {&sh->waiting, &sh->active};
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		LIST_FOR_SAFE(node, &lists[i]->head) {
+			struct client *c = LIST_ITEM(node, struct client, link);
+
+			if (c->is_wallet && !config_wallet_allowed(sh->room->config, &c->wallet))
+				client_fail(c, "admin forced disconnect");
+		}
+}
+
 void share_adopt(struct share *sh)
 {
 	const struct settings *s = sh->room->settings;
@@ -78,6 +92,8 @@ void share_adopt(struct share *sh)
 	sh->query_timeout = first_set(u ? u->query_timeout : 0, s->query_timeout);
 	sh->idle_transaction_timeout = first_set(u ? u->idle_transaction_timeout : 0, s->idle_transaction_timeout);
 	sh->transaction_timeout = first_set(u ? u->transaction_timeout : 0, s->transaction_timeout);
+	if (s->ecdsa_revoke_on_reload)
+		revoke_wallets(sh);
 	for (int i = 0; i < SERVER_STATES; i++)
 		LIST_FOR(node, &sh->servers[i].head)
 			server_deadline(LIST_ITEM(node, struct server, link));
@@ -129,15 +145,16 @@ void share_dirty(struct share *sh)
 	share_hunger(sh);
 }
 
-void share_close_all(struct share *sh, const char *reason)
+void share_close_all(struct share *sh, const char *reason, bool tell)
 {
-	struct counted_list *clients[] = {&sh->active, &sh->waiting, &sh->cancels_waiting, &sh->cancels_active};
+	/* Waiting ones first, so that none gets a server now. */
+	struct counted_list *clients[] = {&sh->waiting, &sh->active, &sh->cancels_waiting, &sh->cancels_active};
 
 	for (size_t i = 0; i < ARRAY_LEN(clients); i++)
 		while (clients[i]->count > 0) {
 			struct client *c = LIST_ITEM(clients[i]->head.next, struct client, link);
 
-			client_close(c, NULL, i < 2 ? reason : NULL, reason);
+			client_close(c, NULL, tell && i < 2 ? reason : NULL, reason);
 		}
 	for (int i = 0; i < SERVER_STATES; i++)
 		while (sh->servers[i].count > 0)

@@ -153,7 +153,7 @@ BROKEN = [
     ("reserved", "[databases]\npgbouncer = host=x\n[pgbouncer]\n", r'database name "pgbouncer" is reserved', 2),
     ("db-key", "[databases]\ndb = nonsense=1\n[pgbouncer]\n", r"unrecognized connection parameter: nonsense", 2),
     ("db-syntax", "[databases]\ndb = host\n[pgbouncer]\n", r"syntax error in connection string", 2),
-    ("db-empty", "[databases]\ndb = port=1 host=\n[pgbouncer]\n", r"syntax error in connection string", 2),
+    ("db-empty", "[databases]\ndb = host=\n[pgbouncer]\n", r"syntax error in connection string", 2),
     ("db-port", "[databases]\ndb = port=x\n[pgbouncer]\n", r"invalid port: x", 2),
     ("db-mode", "[databases]\ndb = pool_mode=x\n[pgbouncer]\n", r"invalid pool mode: x", 2),
     ("user-key", "[users]\nu = nonsense=1\n[pgbouncer]\n", r"unrecognized user parameter: nonsense", 2),

@@ -114,7 +114,8 @@ static void a_heading_names_types(void **state)
 		'n', 'a', 'm', 'e', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 25, 255, 255, 255, 255, 255, 255, 0, 0, /* count */
 		'c', 'o', 'u', 'n', 't', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 23, 0, 4, 255, 255, 255, 255, 0, 0, /* ttl */
 		't', 't', 'l', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 8, 255, 255, 255, 255, 0, 0, /* total */
-		't', 'o', 't', 'a', 'l', 0, 0, 0, 0, 0, 0, 0, 0, 0, 6, 164, 255, 255, 255, 255, 255, 255, 0, 0, /* nothing */
+		't', 'o', 't', 'a', 'l', 0, 0, 0, 0, 0, 0, 0, 0, 0, 6, 164, 255, 255, 255, 255, 255, 255, 0, 0,
+		/* nothing */
 		'n', 'o', 't', 'h', 'i', 'n', 'g', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 25, 255, 255, 255, 255, 255, 255, 0, 0,
 	};
 	struct buf b;
@@ -212,7 +213,8 @@ static void rows_of_one_database_are_summed_and_sorted(void **state)
 static void averages_are_per_second_and_per_item(void **state)
 {
 	struct stats then = {.xacts = 10, .queries = 100, .xact_usec = 1000, .query_usec = 0, .server_bytes = 5};
-	struct stats now = {.xacts = 30, .queries = 140, .xact_usec = 5000, .query_usec = 400, .server_bytes = UINT64_MAX};
+	struct stats now = {
+		.xacts = 30, .queries = 140, .xact_usec = 5000, .query_usec = 400, .server_bytes = UINT64_MAX};
 	struct stats a = stats_average(&now, &then, 2 * USEC_PER_SEC);
 
 	(void)state;
