@@ -39,7 +39,7 @@ step() {
 	local name=$1 log=$logs/$1.log
 	shift
 	echo "--> $name"
-	if ! "$@" >"$log" 2>&1; then
+	if ! ("$@") >"$log" 2>&1; then
 		echo "FAILED: $name; the end of $log:"
 		tail -n 40 "$log"
 		count 0 1 0 "$name"
