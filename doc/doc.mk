@@ -1,9 +1,9 @@
 # Guides, man pages, and the list of settings that the program itself writes.
 DOC_GUIDES = doc/config.md doc/console.md doc/migration.md doc/status.md doc/usage.md doc/wallet-login.md
-MAN_SOURCES = doc/man/pg-ecdsa-proxy.1.md doc/man/pg-ecdsa-token.1.md doc/man/pgbouncer.ini.5.md
+MAN_TEXTS = doc/man/pg-ecdsa-proxy.1.md doc/man/pg-ecdsa-token.1.md doc/man/pgbouncer.ini.5.md
 MAN_PAGES = doc/man/pg-ecdsa-proxy.1 doc/man/pg-ecdsa-token.1 doc/man/pgbouncer.ini.5
 
-EXTRA_DIST += LICENSE $(DOC_GUIDES) $(MAN_SOURCES) \
+EXTRA_DIST += LICENSE $(DOC_GUIDES) $(MAN_TEXTS) \
 	etc/pg-ecdsa-proxy.service etc/pgbouncer.ini etc/quickstart.sh etc/userlist.txt
 dist_doc_DATA = README.md $(DOC_GUIDES) etc/pgbouncer.ini etc/userlist.txt
 
@@ -20,7 +20,7 @@ CLEANFILES += doc/settings.md doc/settings.md.new
 if HAVE_PANDOC
 man_MANS = $(MAN_PAGES)
 doc: $(MAN_PAGES)
-$(MAN_PAGES): $(MAN_SOURCES)
+$(MAN_PAGES): $(MAN_TEXTS)
 	$(AM_V_GEN)$(MKDIR_P) doc/man && $(PANDOC) --standalone --from markdown-smart --to man --output $@ \
 		$(top_srcdir)/$@.md
 CLEANFILES += $(MAN_PAGES)
