@@ -10,7 +10,7 @@ dist_doc_DATA = README.md $(DOC_GUIDES) etc/pgbouncer.ini etc/userlist.txt
 # Every setting with its type, default and meaning. Not installed by default:
 # pg-ecdsa-proxy --describe-settings says the same.
 .PHONY: doc
-doc: doc/settings.md
+doc: doc/settings.md $(man_MANS)
 doc/settings.md: pg-ecdsa-proxy$(EXEEXT)
 	$(AM_V_GEN)$(MKDIR_P) doc && { \
 		echo "# Settings of the section [pgbouncer]"; echo; \
@@ -19,7 +19,6 @@ CLEANFILES += doc/settings.md doc/settings.md.new
 
 if HAVE_PANDOC
 man_MANS = $(MAN_PAGES)
-doc: $(MAN_PAGES)
 $(MAN_PAGES): $(MAN_TEXTS)
 	$(AM_V_GEN)$(MKDIR_P) doc/man && $(PANDOC) --standalone --from markdown-smart --to man --output $@ \
 		$(top_srcdir)/$@.md
