@@ -695,5 +695,8 @@ int conn_attach(struct conn *c, struct worker *w)
 	c->may_read = false;
 	if (watch(c) < 0)
 		return -1;
+	/* What was about to be told there is told here; the socket may have no edge to say so. */
+	if (c->is_failed || c->wants_redelivery || (c->tls_closed && !c->is_paused))
+		put_on_ready_list(c);
 	return c->out && !watch_writable(c) ? -1 : 0;
 }
