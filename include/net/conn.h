@@ -64,6 +64,7 @@ struct conn {
 	struct event event;
 	struct event *write_event; /* owned; only between a refused send and its drain, or while connecting */
 	struct list ready_link;
+	struct list confirm_link; /* on the Worker's list of short reads to be confirmed */
 	struct wheel_node deadline;
 	struct retiree retiree;
 	struct tls_filter *tls; /* owned; NULL: plain */
@@ -123,5 +124,11 @@ int conn_attach(struct conn *, struct worker *) MUST_CHECK;
 /* For the Worker. */
 void conn_ready_turn(struct conn *);
 void conn_deadline_due(struct wheel_node *);
+/*
+ * A short read is taken for an empty socket, which saves the recv that would say EAGAIN. A reset that shares the edge
+ * with data is lost that way, since libevent reports it as readable and no more. So a Conn that fell silent after a
+ * short read is asked once, a second later.
+ */
+void conn_confirm(struct conn *);
 
 #endif

@@ -81,6 +81,11 @@ struct worker {
 	struct event wheel_timer;
 	usec_t wheel_armed; /* 0: not */
 
+	/* conns whose last read was short, and that were not asked again since: see conn_confirm() */
+	struct list unconfirmed, unconfirmed_old;
+	struct event confirm_timer;
+	bool confirm_armed;
+
 	struct list *outboxes; /* owned array, one a destination */
 	struct list self_box;  /* messages to ourselves */
 	int inbox_fd;	       /* eventfd */
@@ -109,6 +114,8 @@ void worker_post(struct worker *from, struct worker *to, struct message *);
 void worker_post_foreign(struct worker *to, struct message *);
 
 void worker_retire(struct worker *, struct retiree *, void (*release)(struct retiree *));
+/* For conns: see conn_confirm(). */
+void worker_confirm_later(struct worker *, struct list *confirm_link);
 /* Files a deadline node; conns use conn_set_deadline(). */
 void worker_file(struct worker *, struct wheel_node *, usec_t due);
 

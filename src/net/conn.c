@@ -284,8 +284,10 @@ static ssize_t raw_recv(struct conn *c, void *to, size_t cap)
 	while (n < 0 && errno == EINTR);
 	if (n > 0) {
 		/* A short read empties the socket; unless FIN shared the edge, another edge will come. */
-		if ((size_t)n < cap && !c->peer_closed)
+		if ((size_t)n < cap && !c->peer_closed) {
 			c->may_read = false;
+			worker_confirm_later(c->worker, &c->confirm_link);
+		}
 		return n;
 	}
 	if (n == 0) {
@@ -532,6 +534,7 @@ static void prepare(struct conn *c, struct worker *w, int fd, const struct conn_
 	c->worker = w;
 	c->fd = fd;
 	list_init(&c->ready_link);
+	list_init(&c->confirm_link);
 	wheel_node_init(&c->deadline);
 }
 
@@ -587,6 +590,7 @@ void conn_close(struct conn *c)
 	if (c->worker) {
 		unwatch_writable(c);
 		list_del(&c->ready_link);
+		list_del(&c->confirm_link);
 		wheel_forget(&c->worker->wheel, &c->deadline);
 		if (c->fd >= 0)
 			event_del(&c->event);
@@ -640,6 +644,12 @@ void conn_set_deadline(struct conn *c, usec_t due)
 		wheel_file(&c->worker->wheel, &c->deadline, due);
 }
 
+void conn_confirm(struct conn *c)
+{
+	if (!c->is_retired && !c->may_read)
+		conn_poke(c);
+}
+
 void conn_deadline_due(struct wheel_node *n)
 {
 	struct conn *c = CONTAINER_OF(n, struct conn, deadline);
@@ -652,6 +662,7 @@ void conn_detach(struct conn *c)
 {
 	unwatch_writable(c);
 	list_del(&c->ready_link);
+	list_del(&c->confirm_link);
 	wheel_forget(&c->worker->wheel, &c->deadline);
 	event_del(&c->event);
 	c->worker = NULL;

@@ -37,6 +37,41 @@ static void on_wheel_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *a
 	w->wheel_armed = 0;
 }
 
+static void arm_confirm(struct worker *w)
+{
+	const struct timeval second = {1, 0};
+
+	if (w->confirm_armed)
+		return;
+	w->confirm_armed = true;
+	evtimer_add(&w->confirm_timer, &second);
+}
+
+/* Those of the second before last have been silent for a whole one. */
+static void on_confirm_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+	struct worker *w = arg;
+
+	w->confirm_armed = false;
+	while (!list_empty(&w->unconfirmed_old)) {
+		struct list *link = w->unconfirmed_old.next;
+
+		list_del(link);
+		conn_confirm(CONTAINER_OF(link, struct conn, confirm_link));
+	}
+	list_splice_tail(&w->unconfirmed_old, &w->unconfirmed);
+	if (!list_empty(&w->unconfirmed_old))
+		arm_confirm(w);
+}
+
+void worker_confirm_later(struct worker *w, struct list *link)
+{
+	if (!list_empty(link))
+		return;
+	list_add_tail(&w->unconfirmed, link);
+	arm_confirm(w);
+}
+
 /* The eventfd is cleared before the list is taken: a message posted in between rings again. */
 static void on_inbox(evutil_socket_t fd, short what UNUSED, void *arg UNUSED)
 {
@@ -75,6 +110,8 @@ struct worker *worker_new(struct crew *crew, int index)
 	list_init(&w->self_box);
 	list_init(&w->ready);
 	list_init(&w->retired);
+	list_init(&w->unconfirmed);
+	list_init(&w->unconfirmed_old);
 	buf_init(&w->cipher_out);
 	w->read_cap = WORKER_SCRATCH_BYTES;
 	w->idle_read_cap = 4096;
@@ -93,6 +130,7 @@ struct worker *worker_new(struct crew *crew, int index)
 		goto failed;
 	}
 	evtimer_assign(&w->wheel_timer, w->base, on_wheel_timer, w);
+	evtimer_assign(&w->confirm_timer, w->base, on_confirm_timer, w);
 	event_assign(&w->inbox_event, w->base, w->inbox_fd, EV_READ | EV_PERSIST, on_inbox, w);
 	if (event_add(&w->inbox_event, NULL) < 0)
 		goto failed;
@@ -131,6 +169,7 @@ void worker_free(struct worker *w)
 	}
 	if (w->base) {
 		event_del(&w->wheel_timer);
+		event_del(&w->confirm_timer);
 		event_base_free(w->base);
 	}
 	buf_free(&w->cipher_out);
