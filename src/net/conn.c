@@ -528,7 +528,7 @@ void conn_resume(struct conn *c)
 		return;
 	c->is_paused = false;
 	c->wants_redelivery = true;
-	if (c->in || c->may_read)
+	if (c->in || c->may_read || c->tls_closed)
 		put_on_ready_list(c);
 }
 
