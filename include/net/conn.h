@@ -83,6 +83,7 @@ struct conn {
 	bool is_failed : 1;
 	bool is_retired : 1;
 	bool in_is_cipher : 1;	/* `in` holds what TLS is to be fed */
+	bool is_corked : 1;
 	bool tls_closed : 1;	/* close_notify came while paused */
 	bool is_unix : 1;
 };
@@ -100,6 +101,9 @@ bool conn_write(struct conn *, const struct iovec *, int n);
 bool conn_send(struct conn *, const void *bytes, size_t n);
 bool conn_send_buf(struct conn *, struct buf *); /* and clears it */
 size_t conn_unsent(const struct conn *);
+/* What is sent while corked waits, so that several answers leave in one piece; conn_uncork() sends it. */
+void conn_cork(struct conn *);
+void conn_uncork(struct conn *);
 
 void conn_pause(struct conn *);
 void conn_resume(struct conn *); /* what waits is shown at the next step 3, not from in here */

@@ -51,7 +51,7 @@ void outstanding_error(struct outstanding *, bool in_copy, outstanding_dropped *
  * ReadyForQuery then answers).
  */
 void outstanding_before_ready(struct outstanding *, outstanding_dropped *, void *ctx);
-/* CommandComplete that ends copy mode: drops entries through the next CopyDone. */
+/* CommandComplete that ends copy mode: drops entries through the next CopyDone. In both the Query that copies stays. */
 void outstanding_copy_done(struct outstanding *, outstanding_dropped *, void *ctx);
 /* Takes a fake entry from the head; false when the head is none. */
 bool outstanding_take_fake(struct outstanding *, struct request *);

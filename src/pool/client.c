@@ -210,6 +210,7 @@ void client_close(struct client *c, const char *sqlstate, const char *text, cons
 			log_warning("%spooler error: %s", prefix, text);
 		buf_init(&b);
 		put_error(&b, "FATAL", sqlstate ? sqlstate : "08P01", text);
+		conn_uncork(&c->conn);
 		if (!c->conn.is_failed)
 			conn_send_buf(&c->conn, &b);
 		buf_free(&b);

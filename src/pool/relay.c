@@ -263,8 +263,9 @@ static bool on_ready(struct server *sv, char status)
 
 	outstanding_before_ready(&sv->requests, NULL, NULL);
 	sv->skips_message = outstanding_answer(&sv->requests, 'Z', &popped) && popped.action == REQUEST_SKIP;
-	sv->is_ready = status == 'I';
-	sv->is_idle_tx = status != 'I';
+	/* Whatever was sent behind the query that this answers is still running. */
+	sv->is_ready = status == 'I' && outstanding_empty(&sv->requests);
+	sv->is_idle_tx = status != 'I' && outstanding_empty(&sv->requests);
 	if (status != 'I' && sh->mode == POOL_STATEMENT) {
 		server_close(sv, "transaction blocks not allowed in statement pooling mode", true);
 		return false;

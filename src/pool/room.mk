@@ -16,3 +16,15 @@ librooms_pool_a_SOURCES = \
 	src/pool/share.c include/pool/share.h \
 	src/pool/startup.c include/pool/startup.h \
 	include/pool/stats.h
+
+if HAVE_CMOCKA
+check_PROGRAMS += test/unit/test_ledger
+test_unit_test_ledger_SOURCES = test/unit/test_ledger.c
+test_unit_test_ledger_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_ledger_LDADD = $(POOL_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+
+check_PROGRAMS += test/unit/test_pool
+test_unit_test_pool_SOURCES = test/unit/test_pool.c
+test_unit_test_pool_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_pool_LDADD = $(POOL_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+endif
