@@ -3,8 +3,7 @@ DOC_GUIDES = doc/config.md doc/console.md doc/migration.md doc/status.md doc/usa
 MAN_TEXTS = doc/man/pg-ecdsa-proxy.1.md doc/man/pg-ecdsa-token.1.md doc/man/pgbouncer.ini.5.md
 MAN_PAGES = doc/man/pg-ecdsa-proxy.1 doc/man/pg-ecdsa-token.1 doc/man/pgbouncer.ini.5
 
-EXTRA_DIST += LICENSE $(DOC_GUIDES) $(MAN_TEXTS) \
-	etc/pg-ecdsa-proxy.service etc/pgbouncer.ini etc/quickstart.sh etc/userlist.txt
+EXTRA_DIST += LICENSE $(MAN_TEXTS)
 dist_doc_DATA = README.md $(DOC_GUIDES) etc/pgbouncer.ini etc/userlist.txt
 
 # Every setting with its type, default and meaning. Not installed by default:
