@@ -29,6 +29,7 @@
 #include <sys/un.h>
 
 #include "lib/span.h"
+#include "net/sockets.h"
 #include "net/worker.h"
 
 #define CONN_MAGIC 0x434f4e4e
@@ -91,8 +92,8 @@ struct conn {
 /* Takes fd. 0, or -1 without memory or epoll room; the fd is closed then. */
 int conn_open(struct conn *, struct worker *, int fd, const struct conn_ops *) MUST_CHECK;
 /* A non-blocking connect; `connected` is called later, never from in here. err: errno value on -1. */
-int conn_connect(struct conn *, struct worker *, const struct sockaddr *, socklen_t, const struct conn_ops *,
-		 int *err) MUST_CHECK;
+int conn_connect(struct conn *, struct worker *, const struct sockaddr *, socklen_t, const struct tcp_options *,
+		 const struct conn_ops *, int *err) MUST_CHECK;
 /* Releases everything but the memory of the Conn itself; worker_retire() the owner afterwards. */
 void conn_close(struct conn *);
 

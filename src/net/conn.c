@@ -570,7 +570,7 @@ int conn_open(struct conn *c, struct worker *w, int fd, const struct conn_ops *o
 }
 
 int conn_connect(struct conn *c, struct worker *w, const struct sockaddr *sa, socklen_t len,
-		 const struct conn_ops *ops, int *err)
+		 const struct tcp_options *tcp, const struct conn_ops *ops, int *err)
 {
 	int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
@@ -579,6 +579,8 @@ int conn_connect(struct conn *c, struct worker *w, const struct sockaddr *sa, so
 		goto failed;
 	c->is_unix = sa->sa_family == AF_UNIX;
 	c->is_connecting = true;
+	/* Before the handshake: a receive buffer that shrinks later leaves the peer with too large segments. */
+	socket_tune(fd, sa->sa_family, tcp);
 	if (connect(fd, sa, len) < 0 && errno != EINPROGRESS)
 		goto failed;
 	/* A socket that is up at once is told by its first writable edge, too. */

@@ -16,7 +16,7 @@
 #include "lib/mem.h"
 
 #define ACCEPTS_A_TURN 64
-#define STORM_USEC 2000 /* closer together than this, sockets are taken several at once */
+#define STORM_USEC 200 /* closer together than this, sockets are taken several at once */
 #define ACCEPT_PAUSE_SEC 5
 
 struct listener {
@@ -80,7 +80,7 @@ static bool open_one(struct listeners *all, const struct listen_options *o, cons
 		goto failed;
 	if (o->reuseport && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
 		goto failed;
-	/* Inherited by what is accepted. */
+	/* Inherited by what is accepted; buffer sizes shape the window only when set before the handshake. */
 	socket_tune(fd, ai->ai_family, &o->tcp);
 	if (o->defer_accept)
 		set_defer(fd, true);

@@ -148,6 +148,9 @@ struct client *client_new(struct room *r, int fd, const struct peer_addr *addr, 
 		return NULL;
 	}
 	client_deadline(c);
+	/* With a deferred accept the start-up message is here already. */
+	if (!is_unix && r->settings->tcp_defer_accept)
+		conn_poke(&c->conn);
 	return c;
 }
 

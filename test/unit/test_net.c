@@ -609,7 +609,7 @@ static struct owner *owner_connect(struct worker *w, int nth, const struct socka
 	struct owner *o = owner_new(nth, &fd);
 
 	close(fd);
-	assert_int_equal(conn_connect(&o->conn, w, (const struct sockaddr *)sa, sizeof(*sa), &ops, &err), 0);
+	assert_int_equal(conn_connect(&o->conn, w, (const struct sockaddr *)sa, sizeof(*sa), &(struct tcp_options){0}, &ops, &err), 0);
 	return o;
 }
 
