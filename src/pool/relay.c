@@ -92,6 +92,14 @@ static enum step request(struct client *c, uint8_t type, bool has_answer)
 	return STEP_FORWARD;
 }
 
+/* Between transactions: does the pool's mode, or a close that is due, end the link? */
+static bool wants_release_when_ready(const struct server *sv)
+{
+	const struct share *sh = sv->share;
+
+	return sh->mode != POOL_SESSION || (sv->wants_close && sh->room->settings->server_fast_close);
+}
+
 static enum step copy_end(struct client *c, uint8_t type)
 {
 	struct server *sv = c->server;
@@ -108,7 +116,7 @@ static enum step copy_end(struct client *c, uint8_t type)
 		sv->is_ready = false;
 		sv->is_idle_tx = false;
 	} else if (sv->is_ready && outstanding_empty(&sv->requests))
-		sv->wants_release = true; /* it was kept only for the late end of this COPY */
+		sv->wants_release = wants_release_when_ready(sv); /* it may have been kept for the late end of this COPY */
 	else
 		c->ended_copy_early = true;
 	return STEP_FORWARD;
@@ -284,7 +292,7 @@ static bool on_ready(struct server *sv, char status)
 		c->ended_copy_early = false;
 		end_of_query(sv, status);
 	}
-	if (sv->is_ready && (sh->mode != POOL_SESSION || (sv->wants_close && sh->room->settings->server_fast_close)))
+	if (sv->is_ready && wants_release_when_ready(sv))
 		sv->wants_release = true;
 	return true;
 }
@@ -484,7 +492,8 @@ static void release_if_done(struct server *sv)
 		return;
 	}
 	/* A new request, or a notice that makes it unclean: the next ReadyForQuery decides. */
-	if (!sv->is_ready || sv->is_setting_params || !outstanding_empty(&sv->requests)) {
+	if (!sv->is_ready || sv->is_setting_params || !outstanding_empty(&sv->requests) ||
+	    !wants_release_when_ready(sv)) {
 		sv->wants_release = false;
 		return;
 	}
