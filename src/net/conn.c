@@ -447,7 +447,7 @@ static bool read_tls(struct conn *c, size_t cap)
 /* What came before the owner knew that it is TLS. */
 static bool feed_kept_cipher(struct conn *c)
 {
-	bool ok = tls_filter_feed(c->tls, buf_span(c->in)) && tls_filter_keep(c->tls);
+	bool ok = !c->in || (tls_filter_feed(c->tls, buf_span(c->in)) && tls_filter_keep(c->tls));
 
 	c->in_is_cipher = false;
 	drop_buf(&c->in);
@@ -465,21 +465,25 @@ static void read_turn(struct conn *c)
 	struct worker *w = c->worker;
 	int loops = 0;
 
-	if (c->in_is_cipher && c->in && !feed_kept_cipher(c))
-		return;
 	if (c->wants_redelivery && !c->is_paused && !show_kept(c))
 		return;
 	if (c->tls_closed && !c->is_paused) {
 		end(c, CONN_EOF, 0);
 		return;
 	}
-	while (c->may_read && !c->is_paused) {
+	/* The owner may have found out with the very last read that what it left is TLS. */
+	while ((c->may_read || c->in_is_cipher) && !c->is_paused) {
 		size_t cap = c->has_big_reads ? w->read_cap : w->idle_read_cap;
 
 		/* A handshake costs a millisecond: the others get their turn in between. */
 		if (c->is_handshaking && w->handshakes_left-- <= 0) {
 			put_on_ready_list(c);
 			return;
+		}
+		if (c->in_is_cipher) {
+			if (!feed_kept_cipher(c))
+				return;
+			continue;
 		}
 		if (!(c->tls ? read_tls(c, WORKER_SCRATCH_BYTES) : read_plain(c, cap)))
 			return;
@@ -607,6 +611,17 @@ void conn_close(struct conn *c)
 	if (c->tls && c->worker && !c->is_failed && !c->is_handshaking) {
 		tls_filter_shutdown(c->tls, &c->worker->cipher_out);
 		send_cipher(c);
+	}
+	/* The last words, often an error message, may be waiting behind a partial send. */
+	while (c->out && !c->is_failed && !c->is_connecting) {
+		struct iovec iov = {c->out->data + c->out->start, buf_len(c->out)};
+		ssize_t sent = raw_send(c, &iov, 1);
+
+		if (sent <= 0)
+			break;
+		buf_take(c->out, (size_t)sent);
+		if (buf_len(c->out) == 0)
+			drop_buf(&c->out);
 	}
 	c->is_retired = true;
 	if (c->worker) {
