@@ -104,7 +104,9 @@ static bool has(const struct outstanding *q, const char *types)
 
 void outstanding_error(struct outstanding *q, bool in_copy, outstanding_dropped *dropped, void *ctx)
 {
-	q->saw_error = true;
+	/* With nothing outstanding no batch can have failed. */
+	if (q->count > 0)
+		q->saw_error = true;
 	if (in_copy && has(q, "cf"))
 		drop_until(q, "cf", false, dropped, ctx);
 }
@@ -124,8 +126,18 @@ void outstanding_copy_done(struct outstanding *q, outstanding_dropped *dropped, 
 
 bool outstanding_take_fake(struct outstanding *q, struct request *out)
 {
-	if (q->count == 0 || q->ring[q->first].action != REQUEST_FAKE)
+	if (!outstanding_fake_is_next(q))
 		return false;
 	pop(q, out);
 	return true;
+}
+
+void outstanding_drop_all(struct outstanding *q, outstanding_dropped *dropped, void *ctx)
+{
+	struct request r;
+
+	while (q->count > 0) {
+		pop(q, &r);
+		dropped(ctx, &r);
+	}
 }
