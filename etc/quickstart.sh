@@ -127,6 +127,10 @@ begin "Build"
 if [ ! -x "$top/configure" ]; then
 	(cd "$top" && ./autogen.sh) >>"$log" 2>&1
 fi
+if [ -e "$top/config.status" ]; then
+	echo "The source tree itself is configured; run make distclean in $top first." >>"$log"
+	exit 1
+fi
 mkdir -p "$work/build"
 (
 	cd "$work/build"
@@ -203,12 +207,20 @@ sign_in() {
 	PGPASSWORD=$("$token" --key "$work/wallet.key") PGHOST=127.0.0.1 PGPORT=$port PGUSER=$wallet "$@"
 }
 
+# The same, its output shown and kept; a pipe to tee would hide a failure.
+show() {
+	if ! sign_in "$@" >"$work/out" 2>&1; then
+		cat "$work/out" >>"$log"
+		return 1
+	fi
+	tee -a "$log" <"$work/out"
+}
+
 begin "The wallet signs in with psql"
 say "\$ PGPASSWORD=\$(pg-ecdsa-token --key wallet.key) psql -h 127.0.0.1 -p $port -U $wallet appdb"
-sign_in psql -X appdb -c "SELECT current_user AS role, current_setting('application_name') AS application_name" |
-	tee -a "$log"
-sign_in psql -X -q appdb -c "CREATE TABLE notes (id int GENERATED ALWAYS AS IDENTITY, text text)" \
-	-c "INSERT INTO notes (text) VALUES ('written by a wallet')" -c "TABLE notes" | tee -a "$log"
+show psql -X appdb -c "SELECT current_user AS role, current_setting('application_name') AS application_name"
+show psql -X -q appdb -c "CREATE TABLE notes (id int GENERATED ALWAYS AS IDENTITY, text text)" \
+	-c "INSERT INTO notes (text) VALUES ('written by a wallet')" -c "TABLE notes"
 if PGPASSWORD=wrong PGHOST=127.0.0.1 PGPORT=$port PGUSER=$wallet psql -X appdb -c "SELECT 1" >>"$log" 2>&1; then
 	say "a wrong password was accepted"
 	exit 1
@@ -227,7 +239,7 @@ cat "$work/pgbench.out" >>"$log"
 grep -E '^(number of (clients|transactions|failed)|latency average|tps)' "$work/pgbench.out"
 
 begin "SHOW POOLS"
-sign_in psql -X pgbouncer -c "SHOW POOLS" | tee -a "$log"
+show psql -X -x pgbouncer -c "SHOW POOLS"
 
 begin "What was seen"
 cat <<SEEN

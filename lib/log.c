@@ -142,10 +142,14 @@ void log_line(enum log_level level, const char *fmt, ...)
 {
 	static const char *const names[] = {"FATAL", "ERROR", "WARNING", "LOG", "DEBUG", "NOISE"};
 	static const int priorities[] = {LOG_CRIT, LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG, LOG_DEBUG};
-	char text[LINE_MAX_BYTES - 100], line[LINE_MAX_BYTES], stamp[40], zone[16];
+	/* Many lines come within one second. */
+	static _Thread_local struct {
+		time_t second;
+		char stamp[40], zone[16];
+	} last;
+	char text[LINE_MAX_BYTES - 100], line[LINE_MAX_BYTES];
 	int saved_errno = errno, head;
 	struct timeval tv;
-	struct tm tm;
 	size_t n;
 	va_list ap;
 
@@ -155,11 +159,16 @@ void log_line(enum log_level level, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	gettimeofday(&tv, NULL);
-	localtime_r(&tv.tv_sec, &tm);
-	strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", &tm);
-	strftime(zone, sizeof(zone), "%Z", &tm);
-	head = snprintf(line, sizeof(line), "%s.%03d %s [%d] %s ", stamp, (int)(tv.tv_usec / 1000), zone,
-			(int)getpid(), names[level]);
+	if (tv.tv_sec != last.second) {
+		struct tm tm;
+
+		localtime_r(&tv.tv_sec, &tm);
+		strftime(last.stamp, sizeof(last.stamp), "%Y-%m-%d %H:%M:%S", &tm);
+		strftime(last.zone, sizeof(last.zone), "%Z", &tm);
+		last.second = tv.tv_sec;
+	}
+	head = snprintf(line, sizeof(line), "%s.%03d %s [%d] %s ", last.stamp, (int)(tv.tv_usec / 1000), last.zone,
+			(int)process_id(), names[level]);
 	n = (size_t)head + tidy(text, line + head, sizeof(line) - (size_t)head - 1);
 	line[n] = '\n';
 	if (atomic_load_explicit(&to_stderr, memory_order_relaxed))

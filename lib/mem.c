@@ -2,11 +2,14 @@
 
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 
 
@@ -88,7 +91,7 @@ int mem_equal_const_time(const void *a, const void *b, size_t bytes)
 	return CRYPTO_memcmp(a, b, bytes) == 0;
 }
 
-void mem_random(void *p, size_t bytes)
+static void random_from_kernel(void *p, size_t bytes)
 {
 	uint8_t *at = p;
 
@@ -103,4 +106,48 @@ void mem_random(void *p, size_t bytes)
 		at += n;
 		bytes -= (size_t)n;
 	}
+}
+
+/* A log-in needs two or three times some bytes: one system call fills many of them. Handed out once, then wiped. */
+static _Thread_local struct {
+	uint8_t bytes[512];
+	size_t left;
+	pid_t pid; /* a child must not hand out what its parent has */
+} pool;
+
+void mem_random(void *p, size_t bytes)
+{
+	if (bytes > sizeof(pool.bytes) / 4) {
+		random_from_kernel(p, bytes);
+		return;
+	}
+	if (pool.left < bytes || pool.pid != process_id()) {
+		random_from_kernel(pool.bytes, sizeof(pool.bytes));
+		pool.left = sizeof(pool.bytes);
+		pool.pid = process_id();
+	}
+	pool.left -= bytes;
+	memcpy(p, pool.bytes + pool.left, bytes);
+	mem_wipe(pool.bytes + pool.left, bytes);
+}
+
+/* getpid() is a system call each time, and every log line wants it. */
+static _Atomic pid_t own_pid;
+static pthread_once_t own_pid_once = PTHREAD_ONCE_INIT;
+
+static void note_pid(void)
+{
+	atomic_store_explicit(&own_pid, getpid(), memory_order_relaxed);
+}
+
+static void watch_pid(void)
+{
+	pthread_atfork(NULL, NULL, note_pid);
+	note_pid();
+}
+
+pid_t process_id(void)
+{
+	pthread_once(&own_pid_once, watch_pid);
+	return atomic_load_explicit(&own_pid, memory_order_relaxed);
 }

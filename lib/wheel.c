@@ -93,14 +93,21 @@ void wheel_advance(struct wheel *w, usec_t now, struct list *out)
 
 usec_t wheel_next(const struct wheel *w)
 {
+	int64_t first = INT64_MAX;
+
 	if (w->count == 0)
 		return -1;
+	/* A coarse slot that was far ahead when it was filled may by now begin before the next fine one. */
 	for (int l = 0; l < WHEEL_LEVELS; l++) {
 		int64_t base = w->tick >> (LEVEL_BITS * l);
 
 		for (int64_t i = 1; i <= WHEEL_SLOTS; i++)
-			if (!list_empty(&w->slots[l][(base + i) & SLOT_MASK]))
-				return ((base + i) << (LEVEL_BITS * l)) * WHEEL_SLOT_USEC;
+			if (!list_empty(&w->slots[l][(base + i) & SLOT_MASK])) {
+				int64_t at = (base + i) << (LEVEL_BITS * l);
+
+				first = at < first ? at : first;
+				break;
+			}
 	}
-	return (w->tick + 1) * WHEEL_SLOT_USEC;
+	return (first < INT64_MAX ? first : w->tick + 1) * WHEEL_SLOT_USEC;
 }

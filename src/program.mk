@@ -9,12 +9,3 @@ pg_ecdsa_proxy_SOURCES = \
 	src/tls_setup.c src/tls_setup.h
 pg_ecdsa_proxy_LDADD = $(ADMIN_ROOM) $(POOL_ROOM) $(AUTH_ROOM) $(NET_ROOM) $(CONFIG_ROOM) \
 	$(WALLET_ROOM) $(PROTO_ROOM) $(LIB_ROOM) $(EXTERNAL_LIBS)
-
-EXTRA_DIST += doc/man/pg-ecdsa-proxy.1.md
-if HAVE_PANDOC
-man_MANS = doc/man/pg-ecdsa-proxy.1
-CLEANFILES += $(man_MANS)
-doc/man/pg-ecdsa-proxy.1: doc/man/pg-ecdsa-proxy.1.md
-	$(AM_V_GEN)$(MKDIR_P) doc/man && $(PANDOC) --standalone --from markdown-smart --to man --output $@ \
-		$(top_srcdir)/doc/man/pg-ecdsa-proxy.1.md
-endif

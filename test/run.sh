@@ -14,6 +14,7 @@
 #	fuzz       every fuzz target for 20 seconds
 #	install    make install, make distcheck
 #
+# SYSTEM_ARGS="-k cancel" runs a part of the system tests while one develops.
 # The log of each stage is in build-test/logs. The last line counts all tests.
 set -u
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -39,7 +40,7 @@ step() {
 	local name=$1 log=$logs/$1.log
 	shift
 	echo "--> $name"
-	if ! "$@" >"$log" 2>&1; then
+	if ! ("$@") >"$log" 2>&1; then
 		echo "FAILED: $name; the end of $log:"
 		tail -n 40 "$log"
 		count 0 1 0 "$name"
@@ -165,7 +166,7 @@ system() {
 	rm -f "$xml"
 	BUILD_DIR=$dir WORKERS=$workers TIMEOUT_SCALE=$scale timeout -k 10 1500 \
 		${wrapper:-} $python -m pytest -p no:cacheprovider -q -ra --maxfail=40 --tb=short -n 2 --dist loadfile \
-		--timeout=$((120 * scale)) --junitxml="$xml" "$@" test/system >"$logs/$name.log" 2>&1
+		--timeout=$((120 * scale)) --junitxml="$xml" "$@" ${SYSTEM_ARGS:-} test/system >"$logs/$name.log" 2>&1
 	status=$?
 	if [ ! -s "$xml" ]; then
 		echo "FAILED: $name ended with status $status; the end of $logs/$name.log:"

@@ -9,6 +9,7 @@
 #define LIB_MEM_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 void *xmalloc(size_t bytes);		    /* owned by the caller; never NULL */
 void *xcalloc(size_t n, size_t bytes);	    /* zeroed */
@@ -25,5 +26,7 @@ void str_wipe_free(char *s);
 int mem_equal_const_time(const void *a, const void *b, size_t bytes);
 /* Fills p from the kernel's random source; ends the process if there is none. */
 void mem_random(void *p, size_t bytes);
+/* getpid() without the system call; right in a child, too. */
+pid_t process_id(void);
 
 #endif

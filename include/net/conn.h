@@ -29,6 +29,7 @@
 #include <sys/un.h>
 
 #include "lib/span.h"
+#include "net/sockets.h"
 #include "net/worker.h"
 
 #define CONN_MAGIC 0x434f4e4e
@@ -83,6 +84,7 @@ struct conn {
 	bool is_failed : 1;
 	bool is_retired : 1;
 	bool in_is_cipher : 1;	/* `in` holds what TLS is to be fed */
+	bool is_corked : 1;
 	bool tls_closed : 1;	/* close_notify came while paused */
 	bool is_unix : 1;
 };
@@ -90,8 +92,8 @@ struct conn {
 /* Takes fd. 0, or -1 without memory or epoll room; the fd is closed then. */
 int conn_open(struct conn *, struct worker *, int fd, const struct conn_ops *) MUST_CHECK;
 /* A non-blocking connect; `connected` is called later, never from in here. err: errno value on -1. */
-int conn_connect(struct conn *, struct worker *, const struct sockaddr *, socklen_t, const struct conn_ops *,
-		 int *err) MUST_CHECK;
+int conn_connect(struct conn *, struct worker *, const struct sockaddr *, socklen_t, const struct tcp_options *,
+		 const struct conn_ops *, int *err) MUST_CHECK;
 /* Releases everything but the memory of the Conn itself; worker_retire() the owner afterwards. */
 void conn_close(struct conn *);
 
@@ -100,6 +102,9 @@ bool conn_write(struct conn *, const struct iovec *, int n);
 bool conn_send(struct conn *, const void *bytes, size_t n);
 bool conn_send_buf(struct conn *, struct buf *); /* and clears it */
 size_t conn_unsent(const struct conn *);
+/* What is sent while corked waits, so that several answers leave in one piece; conn_uncork() sends it. */
+void conn_cork(struct conn *);
+void conn_uncork(struct conn *);
 
 void conn_pause(struct conn *);
 void conn_resume(struct conn *); /* what waits is shown at the next step 3, not from in here */

@@ -51,7 +51,7 @@ void outstanding_error(struct outstanding *, bool in_copy, outstanding_dropped *
  * ReadyForQuery then answers).
  */
 void outstanding_before_ready(struct outstanding *, outstanding_dropped *, void *ctx);
-/* CommandComplete that ends copy mode: drops entries through the next CopyDone. */
+/* CommandComplete that ends copy mode: drops entries through the next CopyDone. In both the Query that copies stays. */
 void outstanding_copy_done(struct outstanding *, outstanding_dropped *, void *ctx);
 /* Is the head a fake entry whose turn has come? In a failed batch it never comes. */
 static inline bool outstanding_fake_is_next(const struct outstanding *q)

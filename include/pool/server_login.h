@@ -25,7 +25,6 @@ struct server_login {
 	bool is_orphan;	   /* the server died meanwhile */
 };
 
-void server_login_tune(struct server *);
 void server_login_connected(struct conn *, int err);
 void server_login_tls_up(struct conn *);
 /* One whole message, or bytes before the protocol proper. Returns how many were used. */

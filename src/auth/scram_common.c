@@ -1,8 +1,7 @@
 #include "auth/scram.h"
 
+#include <nettle/hmac.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/sha.h>
 #include <string.h>
 
 #include "auth/saslprep.h"
@@ -174,12 +173,25 @@ bool scram_salted_password(const char *password, const uint8_t *salt, size_t sal
 
 bool scram_hash(const void *bytes, size_t len, uint8_t out[SCRAM_KEY_LEN])
 {
-	return SHA256(bytes, len, out) != NULL;
+	struct sha256_ctx ctx;
+
+	sha256_init(&ctx);
+	sha256_update(&ctx, len, bytes);
+	sha256_digest(&ctx, SCRAM_KEY_LEN, out);
+	mem_wipe(&ctx, sizeof(ctx));
+	return true;
 }
 
 bool scram_hmac(const uint8_t key[SCRAM_KEY_LEN], struct span text, uint8_t out[SCRAM_KEY_LEN])
 {
-	return HMAC(EVP_sha256(), key, SCRAM_KEY_LEN, text.ptr, text.len, out, NULL) != NULL;
+	struct hmac_sha256_ctx ctx;
+
+	/* Nettle's, because OpenSSL 3 looks its algorithms up anew for each of the four HMACs of a log-in. */
+	hmac_sha256_set_key(&ctx, SCRAM_KEY_LEN, key);
+	hmac_sha256_update(&ctx, text.len, text.ptr);
+	hmac_sha256_digest(&ctx, SCRAM_KEY_LEN, out);
+	mem_wipe(&ctx, sizeof(ctx));
+	return true;
 }
 
 bool scram_client_key(const uint8_t salted[SCRAM_KEY_LEN], uint8_t out[SCRAM_KEY_LEN])

@@ -150,7 +150,7 @@ static bool plain_write(struct conn *c, const struct iovec *iov, int n)
 {
 	size_t skip = 0;
 
-	if (!c->out) {
+	if (!c->out && !c->is_corked) {
 		struct iovec copy[64];
 		int m = n < (int)ARRAY_LEN(copy) ? n : (int)ARRAY_LEN(copy);
 		ssize_t sent;
@@ -172,7 +172,7 @@ static bool plain_write(struct conn *c, const struct iovec *iov, int n)
 		}
 		skip = 0;
 	}
-	return !c->out || watch_writable(c);
+	return !c->out || c->is_corked || watch_writable(c);
 }
 
 static bool send_cipher(struct conn *c)
@@ -220,6 +220,26 @@ bool conn_send_buf(struct conn *c, struct buf *b)
 		ok = conn_send(c, buf_data(b), buf_len(b));
 	buf_clear(b);
 	return ok;
+}
+
+void conn_cork(struct conn *c)
+{
+	c->is_corked = true;
+}
+
+void conn_uncork(struct conn *c)
+{
+	struct buf *waiting = c->out;
+	struct iovec iov;
+
+	c->is_corked = false;
+	/* With a writable watch it goes out by that, behind what waited before. */
+	if (!waiting || c->write_event || c->is_failed)
+		return;
+	c->out = NULL;
+	iov = (struct iovec){waiting->data + waiting->start, buf_len(waiting)};
+	plain_write(c, &iov, 1);
+	drop_buf(&waiting);
 }
 
 size_t conn_unsent(const struct conn *c)
@@ -508,7 +528,7 @@ void conn_resume(struct conn *c)
 		return;
 	c->is_paused = false;
 	c->wants_redelivery = true;
-	if (c->in || c->may_read)
+	if (c->in || c->may_read || c->tls_closed)
 		put_on_ready_list(c);
 }
 
@@ -550,7 +570,7 @@ int conn_open(struct conn *c, struct worker *w, int fd, const struct conn_ops *o
 }
 
 int conn_connect(struct conn *c, struct worker *w, const struct sockaddr *sa, socklen_t len,
-		 const struct conn_ops *ops, int *err)
+		 const struct tcp_options *tcp, const struct conn_ops *ops, int *err)
 {
 	int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
@@ -559,6 +579,8 @@ int conn_connect(struct conn *c, struct worker *w, const struct sockaddr *sa, so
 		goto failed;
 	c->is_unix = sa->sa_family == AF_UNIX;
 	c->is_connecting = true;
+	/* Before the handshake: a receive buffer that shrinks later leaves the peer with too large segments. */
+	socket_tune(fd, sa->sa_family, tcp);
 	if (connect(fd, sa, len) < 0 && errno != EINPROGRESS)
 		goto failed;
 	/* A socket that is up at once is told by its first writable edge, too. */
@@ -675,5 +697,8 @@ int conn_attach(struct conn *c, struct worker *w)
 	c->may_read = false;
 	if (watch(c) < 0)
 		return -1;
+	/* What was about to be told there is told here; the socket may have no edge to say so. */
+	if (c->is_failed || c->wants_redelivery || (c->tls_closed && !c->is_paused))
+		put_on_ready_list(c);
 	return c->out && !watch_writable(c) ? -1 : 0;
 }

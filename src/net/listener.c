@@ -16,6 +16,7 @@
 #include "lib/mem.h"
 
 #define ACCEPTS_A_TURN 64
+#define STORM_USEC 200 /* closer together than this, sockets are taken several at once */
 #define ACCEPT_PAUSE_SEC 5
 
 struct listener {
@@ -24,6 +25,8 @@ struct listener {
 	struct event *event;
 	struct event *pause; /* runs after accept() failed */
 	int fd;
+	int burst; /* sockets to take at the next wake-up: taking one more than there are costs a system call */
+	usec_t woken_at;
 	bool is_unix;
 };
 
@@ -33,6 +36,7 @@ struct listeners {
 	int unix_port;
 	char unix_path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "" when there is no file */
 	bool defer_accept;
+	struct worker *control; /* borrowed */
 	listeners_accepted *accepted;
 	void *arg;
 };
@@ -76,7 +80,7 @@ static bool open_one(struct listeners *all, const struct listen_options *o, cons
 		goto failed;
 	if (o->reuseport && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
 		goto failed;
-	/* Inherited by what is accepted. */
+	/* Inherited by what is accepted; buffer sizes shape the window only when set before the handshake. */
 	socket_tune(fd, ai->ai_family, &o->tcp);
 	if (o->defer_accept)
 		set_defer(fd, true);
@@ -259,8 +263,13 @@ static void on_pause_over(evutil_socket_t fd UNUSED, short what UNUSED, void *ar
 static void on_incoming(evutil_socket_t lfd, short what UNUSED, void *arg)
 {
 	struct listener *l = arg;
+	usec_t now = worker_now(l->all->control);
 
-	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+	l->burst = now - l->woken_at > STORM_USEC ? 1 : l->burst * 2;
+	if (l->burst > ACCEPTS_A_TURN)
+		l->burst = ACCEPTS_A_TURN;
+	l->woken_at = now;
+	for (int i = 0; i < l->burst; i++) {
 		union sock_addr from;
 		socklen_t len = sizeof(from);
 		int fd = accept4(lfd, &from.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -268,8 +277,10 @@ static void on_incoming(evutil_socket_t lfd, short what UNUSED, void *arg)
 		if (fd < 0) {
 			const struct timeval wait = {ACCEPT_PAUSE_SEC, 0};
 
-			if (errno == EAGAIN || errno == EWOULDBLOCK)
+			if (errno == EAGAIN || errno == EWOULDBLOCK) {
+				l->burst = 1;
 				return;
+			}
 			if (errno == ECONNABORTED || errno == EINTR)
 				continue;
 			/* Out of descriptors, most likely: trying at once would only spin. */
@@ -288,6 +299,7 @@ static void on_incoming(evutil_socket_t lfd, short what UNUSED, void *arg)
 
 void listeners_start(struct listeners *all, struct worker *control, listeners_accepted *accepted, void *arg)
 {
+	all->control = control;
 	all->accepted = accepted;
 	all->arg = arg;
 	LIST_FOR(node, &all->list) {

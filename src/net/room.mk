@@ -14,4 +14,9 @@ check_PROGRAMS += test/unit/test_dns
 test_unit_test_dns_SOURCES = test/unit/test_dns.c
 test_unit_test_dns_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 test_unit_test_dns_LDADD = $(NET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+
+check_PROGRAMS += test/unit/test_net
+test_unit_test_net_SOURCES = test/unit/test_net.c
+test_unit_test_net_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_net_LDADD = $(NET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
 endif

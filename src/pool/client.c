@@ -149,6 +149,9 @@ struct client *client_new(struct room *r, int fd, const struct peer_addr *addr, 
 		return NULL;
 	}
 	client_deadline(c);
+	/* With a deferred accept the start-up message is here already. */
+	if (!is_unix && r->settings->tcp_defer_accept)
+		conn_poke(&c->conn);
 	return c;
 }
 
@@ -211,6 +214,7 @@ void client_close(struct client *c, const char *sqlstate, const char *text, cons
 			log_warning("%spooler error: %s", prefix, text);
 		buf_init(&b);
 		put_error(&b, "FATAL", sqlstate ? sqlstate : "08P01", text);
+		conn_uncork(&c->conn);
 		if (!c->conn.is_failed)
 			conn_send_buf(&c->conn, &b);
 		buf_free(&b);

@@ -438,6 +438,9 @@ static void proceed(struct client *c, enum auth_verdict verdict, struct buf *out
 	struct login *l = c->login;
 	struct auth_job *aj;
 
+	/* The last answer of the method leaves with the greeting. */
+	if (verdict == AUTH_OK)
+		conn_cork(&c->conn);
 	if (buf_len(out) > 0)
 		conn_send_buf(&c->conn, out);
 	switch (verdict) {
@@ -460,6 +463,8 @@ static void proceed(struct client *c, enum auth_verdict verdict, struct buf *out
 	case AUTH_OK:
 		cache_verifier(c);
 		login_done(c);
+		if (!c->conn.is_retired)
+			conn_uncork(&c->conn);
 		return;
 	case AUTH_REJECT:
 		cache_verifier(c);

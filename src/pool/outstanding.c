@@ -102,13 +102,40 @@ static bool has(const struct outstanding *q, const char *types)
 	return false;
 }
 
+/*
+ * The head is what runs the COPY. A simple query has its ReadyForQuery still to come, so it stays: without it a query
+ * sent behind the COPY would be taken for answered, and the server for free.
+ */
+static void drop_copy(struct outstanding *q, const char *last, outstanding_dropped *dropped, void *ctx)
+{
+	bool keeps_head = q->count > 0 && q->ring[q->first].type == 'Q';
+	struct request head;
+
+	if (!has(q, last))
+		return;
+	if (keeps_head)
+		pop(q, &head);
+	drop_until(q, last, false, dropped, ctx);
+	if (keeps_head) {
+		q->first = (q->first - 1) & (q->cap - 1);
+		q->ring[q->first] = head;
+		q->count++;
+	}
+}
+
 void outstanding_error(struct outstanding *q, bool in_copy, outstanding_dropped *dropped, void *ctx)
 {
+<<<<<<< HEAD
 	/* With nothing outstanding no batch can have failed. */
 	if (q->count > 0)
 		q->saw_error = true;
 	if (in_copy && has(q, "cf"))
 		drop_until(q, "cf", false, dropped, ctx);
+=======
+	q->saw_error = true;
+	if (in_copy)
+		drop_copy(q, "cf", dropped, ctx);
+>>>>>>> main
 }
 
 void outstanding_before_ready(struct outstanding *q, outstanding_dropped *dropped, void *ctx)
@@ -120,8 +147,7 @@ void outstanding_before_ready(struct outstanding *q, outstanding_dropped *droppe
 
 void outstanding_copy_done(struct outstanding *q, outstanding_dropped *dropped, void *ctx)
 {
-	if (has(q, "c"))
-		drop_until(q, "c", false, dropped, ctx);
+	drop_copy(q, "c", dropped, ctx);
 }
 
 bool outstanding_take_fake(struct outstanding *q, struct request *out)

@@ -91,6 +91,14 @@ static enum step request(struct client *c, uint8_t type, bool has_answer)
 	return STEP_FORWARD;
 }
 
+/* Between transactions: does the pool's mode, or a close that is due, end the link? */
+static bool wants_release_when_ready(const struct server *sv)
+{
+	const struct share *sh = sv->share;
+
+	return sh->mode != POOL_SESSION || (sv->wants_close && sh->room->settings->server_fast_close);
+}
+
 static enum step copy_end(struct client *c, uint8_t type)
 {
 	struct server *sv = c->server;
@@ -107,7 +115,7 @@ static enum step copy_end(struct client *c, uint8_t type)
 		sv->is_ready = false;
 		sv->is_idle_tx = false;
 	} else if (sv->is_ready && outstanding_empty(&sv->requests))
-		sv->wants_release = true; /* it was kept only for the late end of this COPY */
+		sv->wants_release = wants_release_when_ready(sv); /* it may have been kept for the late end of this COPY */
 	else
 		c->ended_copy_early = true;
 	return STEP_FORWARD;
@@ -289,8 +297,9 @@ static bool on_ready(struct server *sv, char status)
 
 	outstanding_before_ready(&sv->requests, tracking_dropped, sv);
 	sv->skips_message = outstanding_answer(&sv->requests, 'Z', &popped) && popped.action == REQUEST_SKIP;
-	sv->is_ready = status == 'I';
-	sv->is_idle_tx = status != 'I';
+	/* Whatever was sent behind the query that this answers is still running. */
+	sv->is_ready = status == 'I' && outstanding_empty(&sv->requests);
+	sv->is_idle_tx = status != 'I' && outstanding_empty(&sv->requests);
 	if (status != 'I' && sh->mode == POOL_STATEMENT) {
 		server_close(sv, "transaction blocks not allowed in statement pooling mode", true);
 		return false;
@@ -309,7 +318,7 @@ static bool on_ready(struct server *sv, char status)
 		c->ended_copy_early = false;
 		end_of_query(sv, status);
 	}
-	if (sv->is_ready && (sh->mode != POOL_SESSION || (sv->wants_close && sh->room->settings->server_fast_close)))
+	if (sv->is_ready && wants_release_when_ready(sv))
 		sv->wants_release = true;
 	return true;
 }
@@ -504,7 +513,8 @@ static void release_if_done(struct server *sv)
 		return;
 	}
 	/* A new request, or a notice that makes it unclean: the next ReadyForQuery decides. */
-	if (!sv->is_ready || sv->is_setting_params || !outstanding_empty(&sv->requests)) {
+	if (!sv->is_ready || sv->is_setting_params || !outstanding_empty(&sv->requests) ||
+	    !wants_release_when_ready(sv)) {
 		sv->wants_release = false;
 		return;
 	}

@@ -136,6 +136,13 @@ static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 			sh->used_at = now;
 			continue;
 		}
+		if (sh->def && sh->def->is_template && r->settings->autodb_idle_timeout > 0 &&
+		    age >= r->settings->autodb_idle_timeout && !share_is_paused(sh)) {
+			log_info("dropping database '%s' as it does not exist anymore or inactive auto-database",
+				 share_database_name(sh));
+			drop_share(r, sh);
+			continue;
+		}
 		if (sh->def && (r->settings->pool_idle_timeout == 0 || age < r->settings->pool_idle_timeout ||
 				(sh->def->user && sh->limits.min_pool_size > 0)))
 			continue;
@@ -196,6 +203,13 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 			share_dirty(sh);
 		share_hunger(sh);
 	}
+	if (r->settings->ecdsa_revoke_on_reload)
+		LIST_FOR_SAFE(node, &r->consoles.head) {
+			struct client *c = LIST_ITEM(node, struct client, link);
+
+			if (c->is_wallet && !config_wallet_allowed(r->config, &c->wallet))
+				client_fail(c, "admin forced disconnect");
+		}
 	login_adopt(r);
 	config_unref(old);
 }

@@ -25,4 +25,14 @@ check_PROGRAMS += test/unit/test_prepared
 test_unit_test_prepared_SOURCES = test/unit/test_prepared.c
 test_unit_test_prepared_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 test_unit_test_prepared_LDADD = $(POOL_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+
+check_PROGRAMS += test/unit/test_ledger
+test_unit_test_ledger_SOURCES = test/unit/test_ledger.c
+test_unit_test_ledger_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_ledger_LDADD = $(POOL_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+
+check_PROGRAMS += test/unit/test_pool
+test_unit_test_pool_SOURCES = test/unit/test_pool.c
+test_unit_test_pool_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_pool_LDADD = $(POOL_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
 endif

@@ -130,16 +130,18 @@ static void begin_connect(struct server *sv, socklen_t len)
 {
 	char where[80];
 	struct peer_addr peer;
+	const struct settings *s = sv->share->room->settings;
+	const struct tcp_options tcp = {s->tcp_keepalive,    s->tcp_keepcnt,	  s->tcp_keepidle,
+					s->tcp_keepintvl, s->tcp_user_timeout, s->tcp_socket_buffer};
 	int err = 0;
 
-	if (conn_connect(&sv->conn, sv->share->room->worker, &sv->addr.sa, len, &ops, &err) < 0) {
+	if (conn_connect(&sv->conn, sv->share->room->worker, &sv->addr.sa, len, &tcp, &ops, &err) < 0) {
 		peer_addr_from(&peer, &sv->addr);
 		log_warning("sbuf_connect failed to connect to %s: %s", peer_addr_text(&peer, where, sizeof(where)),
 			    strerror(err));
 		server_close(sv, "connect failed", false);
 		return;
 	}
-	server_login_tune(sv);
 	server_deadline(sv);
 }
 

@@ -19,15 +19,6 @@ static struct room *room_at(const struct server *sv)
 	return sv->share->room;
 }
 
-void server_login_tune(struct server *sv)
-{
-	const struct settings *s = room_at(sv)->settings;
-	const struct tcp_options o = {s->tcp_keepalive,	    s->tcp_keepcnt,	 s->tcp_keepidle,
-				      s->tcp_keepintvl, s->tcp_user_timeout, s->tcp_socket_buffer};
-
-	socket_tune(sv->conn.fd, sv->addr.sa.sa_family, &o);
-}
-
 /* Log-in errors concern everybody who waits for this pool. */
 static void fail_waiters(struct share *sh, const char *sqlstate, const char *text)
 {

@@ -7,4 +7,4 @@ pg_ecdsa_token_SOURCES = \
 	src/token/verify.c
 pg_ecdsa_token_LDADD = $(WALLET_ROOM) $(LIB_ROOM) $(SECP256K1_LIBS) $(NETTLE_LIBS) $(OPENSSL_LIBS)
 
-EXTRA_DIST += test/system/test_token.py doc/man/pg-ecdsa-token.1.md
+EXTRA_DIST += test/system/test_token.py

@@ -53,9 +53,10 @@ def test_psql(pool, tmp_path):
     assert out.returncode == 2 and "SASL authentication failed" in out.stdout
 
 
-@pytest.mark.parametrize("protocol", ["simple", "extended", pytest.param("prepared", marks=ours)])
+@pytest.mark.parametrize("protocol", ["simple", "extended", "prepared"])
 def test_pgbench(pool, protocol):
-    p = pool(max_client_conn=50)
+    # Statements of a name of their own need a server of their own.
+    p = pool(max_client_conn=50, **dict(pool_mode="session", default_pool_size=20) if protocol == "prepared" else {})
     args = ("pgbench", "-h", p.host, "-p", str(p.port), "-U", "someone")
     script = os.path.join(env.make_dir(), "script")
     with open(script, "w") as f:
@@ -213,7 +214,7 @@ def node(tmp_path_factory):
 
 @ours
 def test_postgres_js_with_viem(wallets, node):
-    p = wallets()
+    p = wallets(pool_mode="session", default_pool_size=10)
     out = node("wallet.mjs", PGPORT=str(p.port), KEY="0x" + ALICE.key_hex)
     assert out["address"] == ALICE.address
     assert [r["v"] for r in out["values"]] == list(range(20))
@@ -224,7 +225,7 @@ def test_postgres_js_with_viem(wallets, node):
 
 
 def test_postgres_js(pool, node):
-    p = pool(pool_mode="session" if env.ORACLE else "transaction", default_pool_size=5)
+    p = pool(pool_mode="session", default_pool_size=5)
     out = node("plain.mjs", PGPORT=str(p.port), PGUSER="someone", SECRET="secret")
     assert out["values"] == list(range(30))
     assert out["error"] == "22012" and out["simple"] == 2

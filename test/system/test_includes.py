@@ -93,3 +93,13 @@ def test_scripts_parse(script):
     with open(path) as f:
         shell = "bash" if "bash" in f.readline() else "dash"
     subprocess.run([shell, "-n", path], check=True)
+
+
+def test_status_names_every_setting_without_effect():
+    with open(os.path.join(env.TOP, "include/config/settings.def")) as f:
+        rows = f.read().split("\nSETTING(")[1:]
+    with open(os.path.join(env.TOP, "doc/status.md")) as f:
+        named = set(re.findall(r"`(\w+)`", f.read()))
+    later = {row.split(",")[0] for row in rows if ", LATER," in row}
+    assert later
+    assert not later - named, "doc/status.md does not name %s" % sorted(later - named)

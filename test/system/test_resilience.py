@@ -39,6 +39,17 @@ def test_one_wallet_after_the_other(pooler, pg):
         assert growth < 1024, "%d KiB for 150 wallets" % growth
 
 
+def test_half_a_message_and_a_reset(pooler, pg):
+    """Clients that vanish while they wait, with half a message sent, do not
+    keep the servers that they are given."""
+    p = pooler(databases={"db": pg.entry()}, users={"u_trust": ""}, pool_mode="transaction", default_pool_size=2)
+    for _ in range(8):
+        c = p.login()
+        c.send(b"Q\0\0\0\x15SELECT pg_sleep")
+        c.reset()
+    p.wait_pool(cl_active=0, cl_waiting=0, sv_active=0)
+
+
 def test_client_storm(pooler, pg):
     """Connections come and go in every state; the counts come back to zero."""
     p = pooler(databases={"db": pg.entry()}, users={"u_trust": ""}, pool_mode="transaction", default_pool_size=2,

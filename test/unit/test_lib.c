@@ -166,6 +166,29 @@ static void wheel_forgets(void **state)
 	assert_true(list_empty(&out));
 }
 
+static void wheel_wakes_for_a_coarse_slot_before_a_later_fine_one(void **state)
+{
+	struct wheel w;
+	struct wheel_node early, late;
+	struct list out;
+
+	(void)state;
+	wheel_init(&w, 0);
+	wheel_node_init(&early);
+	wheel_node_init(&late);
+	list_init(&out);
+	wheel_file(&w, &early, 70 * WHEEL_SLOT_USEC); /* too far for the finest level */
+	wheel_advance(&w, 50 * WHEEL_SLOT_USEC, &out);
+	wheel_file(&w, &late, 110 * WHEEL_SLOT_USEC); /* near enough by now */
+	assert_true(wheel_next(&w) <= early.due);
+	wheel_advance(&w, wheel_next(&w), &out);
+	assert_true(list_empty(&out));
+	assert_int_equal(wheel_next(&w), 70 * WHEEL_SLOT_USEC);
+	wheel_advance(&w, wheel_next(&w), &out);
+	assert_ptr_equal(out.next, &early.link);
+	assert_int_equal(wheel_next(&w), 110 * WHEEL_SLOT_USEC);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -175,6 +198,7 @@ int main(void)
 		cmocka_unit_test(hex_takes_digits_of_either_case_and_nothing_else),
 		cmocka_unit_test(wheel_hands_out_every_node_once_and_not_early),
 		cmocka_unit_test(wheel_forgets),
+		cmocka_unit_test(wheel_wakes_for_a_coarse_slot_before_a_later_fine_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@ import os
 import pwd
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -39,7 +40,15 @@ def popen(args, **kw):
     if IS_ROOT:
         kw.update(user=SERVER_USER, group=pwd.getpwnam(SERVER_USER).pw_gid, extra_groups=[])
     kw.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.Popen(args, start_new_session=True, **kw)
+    # A test run that is killed takes its servers along.
+    return subprocess.Popen(args, start_new_session=True, preexec_fn=_die_with_parent, **kw)
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _die_with_parent():
+    _libc.prctl(1, signal.SIGQUIT)  # PR_SET_PDEATHSIG
 
 
 def run(args, **kw):
@@ -61,13 +70,12 @@ def as_server_user():
         yield
         return
     number = {"x86_64": 117, "aarch64": 147}[os.uname().machine]  # setresuid
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syscall(number, -1, pwd.getpwnam(SERVER_USER).pw_uid, -1):
+    if _libc.syscall(number, -1, pwd.getpwnam(SERVER_USER).pw_uid, -1):
         raise OSError(ctypes.get_errno(), "setresuid")
     try:
         yield
     finally:
-        libc.syscall(number, -1, 0, -1)
+        _libc.syscall(number, -1, 0, -1)
 
 
 def own(path):
