@@ -125,17 +125,11 @@ static void drop_copy(struct outstanding *q, const char *last, outstanding_dropp
 
 void outstanding_error(struct outstanding *q, bool in_copy, outstanding_dropped *dropped, void *ctx)
 {
-<<<<<<< HEAD
 	/* With nothing outstanding no batch can have failed. */
 	if (q->count > 0)
 		q->saw_error = true;
-	if (in_copy && has(q, "cf"))
-		drop_until(q, "cf", false, dropped, ctx);
-=======
-	q->saw_error = true;
 	if (in_copy)
 		drop_copy(q, "cf", dropped, ctx);
->>>>>>> main
 }
 
 void outstanding_before_ready(struct outstanding *q, outstanding_dropped *dropped, void *ctx)
@@ -148,6 +142,14 @@ void outstanding_before_ready(struct outstanding *q, outstanding_dropped *droppe
 void outstanding_copy_done(struct outstanding *q, outstanding_dropped *dropped, void *ctx)
 {
 	drop_copy(q, "c", dropped, ctx);
+}
+
+bool outstanding_nothing_sent(const struct outstanding *q)
+{
+	for (uint32_t i = 0; i < q->count; i++)
+		if (q->ring[(q->first + i) & (q->cap - 1)].action != REQUEST_FAKE)
+			return false;
+	return true;
 }
 
 bool outstanding_take_fake(struct outstanding *q, struct request *out)

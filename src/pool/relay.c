@@ -294,12 +294,14 @@ static bool on_ready(struct server *sv, char status)
 	struct client *c = sv->client;
 	struct share *sh = sv->share;
 	struct request popped;
+	bool is_last;
 
 	outstanding_before_ready(&sv->requests, tracking_dropped, sv);
 	sv->skips_message = outstanding_answer(&sv->requests, 'Z', &popped) && popped.action == REQUEST_SKIP;
 	/* Whatever was sent behind the query that this answers is still running. */
-	sv->is_ready = status == 'I' && outstanding_empty(&sv->requests);
-	sv->is_idle_tx = status != 'I' && outstanding_empty(&sv->requests);
+	is_last = outstanding_nothing_sent(&sv->requests);
+	sv->is_ready = status == 'I' && is_last;
+	sv->is_idle_tx = status != 'I' && is_last;
 	if (status != 'I' && sh->mode == POOL_STATEMENT) {
 		server_close(sv, "transaction blocks not allowed in statement pooling mode", true);
 		return false;
@@ -314,7 +316,7 @@ static bool on_ready(struct server *sv, char status)
 		params_are_set(sv);
 		return true;
 	}
-	if (outstanding_empty(&sv->requests)) {
+	if (is_last) {
 		c->ended_copy_early = false;
 		end_of_query(sv, status);
 	}
