@@ -79,6 +79,8 @@ struct client *client_new(struct room *, int fd, const struct peer_addr *, bool 
 void client_close(struct client *, const char *sqlstate, const char *text, const char *reason);
 /* The same text for both. */
 void client_fail(struct client *, const char *text);
+/* FATAL with the first bytes of what cannot be a message. */
+void client_bad_header(struct client *, const uint8_t *bytes, size_t n);
 void client_pause(struct client *, enum pause_reason);
 void client_unpause(struct client *, enum pause_reason);
 void client_set_state(struct client *, enum client_state); /* moves between lists of its share or room */

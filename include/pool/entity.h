@@ -25,7 +25,8 @@ struct database { /* a client-facing database name */
 };
 
 struct user { /* a name that logs in, here or at a server */
-	char name[USER_NAME_MAX + 1];
+	char name[USER_NAME_MAX + 1]; /* wallets in lower case */
+	char eip55[WALLET_TEXT_LEN + 1]; /* a wallet's name as people see it; "" for others */
 	struct tally tally; /* ledger's mutex */
 	int refs;
 	struct scram_verifier verifier; /* derived from a plain secret; ledger's mutex */
@@ -63,6 +64,11 @@ void database_put(struct registry *, struct database *);
 struct user *user_get(struct registry *, const char *name);
 struct user *user_find(struct registry *, const char *name);
 void user_put(struct registry *, struct user *);
+/* The name for logs and the console. */
+static inline const char *user_shown(const struct user *u)
+{
+	return u->eip55[0] ? u->eip55 : u->name;
+}
 struct pool *pool_get(struct registry *, struct database *, struct user *account);
 void pool_put(struct registry *, struct pool *);
 struct pool *pool_ref(struct registry *, struct pool *);

@@ -7,9 +7,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/hex.h"
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "pool/cancel.h"
+#include "pool/deadline.h"
 #include "pool/login.h"
 #include "pool/prepared.h"
 #include "pool/relay.h"
@@ -34,7 +36,7 @@ static usec_t now_of(const struct client *c)
 
 const char *client_user_name(const struct client *c)
 {
-	return c->user ? c->user->name : login_user_name(c);
+	return c->user ? user_shown(c->user) : login_user_name(c);
 }
 
 const char *client_database_name(const struct client *c)
@@ -249,6 +251,15 @@ void client_close(struct client *c, const char *sqlstate, const char *text, cons
 void client_fail(struct client *c, const char *text)
 {
 	client_close(c, NULL, text, text);
+}
+
+void client_bad_header(struct client *c, const uint8_t *p, size_t n)
+{
+	char hex[17] = "", text[64];
+
+	hex_encode(p, n < 8 ? n : 8, hex);
+	snprintf(text, sizeof(text), "bad packet header: '%s'", hex);
+	client_fail(c, text);
 }
 
 /* --- greeting --------------------------------------------------------------- */
@@ -503,12 +514,6 @@ static void on_ended(struct conn *conn, enum conn_end why, int err)
 		client_close(c, NULL, NULL, c->was_seen ? "client unexpected eof" : NULL);
 }
 
-static void consider(usec_t *earliest, usec_t start, usec_t timeout)
-{
-	if (timeout > 0 && (*earliest == 0 || start + timeout < *earliest))
-		*earliest = start + timeout;
-}
-
 static usec_t wait_timeout_of(const struct client *c)
 {
 	const struct room *r = room_at(c);
@@ -542,21 +547,21 @@ void client_deadline(struct client *c)
 
 	switch (c->state) {
 	case CL_LOGIN:
-		consider(&due, c->connected_at, s->client_login_timeout);
+		deadline_consider(&due, c->connected_at, s->client_login_timeout);
 		break;
 	case CL_WAITING:
 		if (c->needs_greeting)
-			consider(&due, c->connected_at, s->client_login_timeout);
-		consider(&due, since, wait_timeout_of(c));
-		consider(&due, since, s->query_timeout);
+			deadline_consider(&due, c->connected_at, s->client_login_timeout);
+		deadline_consider(&due, since, wait_timeout_of(c));
+		deadline_consider(&due, since, s->query_timeout);
 		if (s->query_wait_notify > 0 && !c->needs_greeting && !c->was_told_of_wait)
-			consider(&due, c->wait_start, notify_after(c));
+			deadline_consider(&due, c->wait_start, notify_after(c));
 		break;
 	case CL_ACTIVE:
-		consider(&due, c->active_at, idle_timeout_of(c));
+		deadline_consider(&due, c->active_at, idle_timeout_of(c));
 		break;
 	case CL_WAITING_CANCEL:
-		consider(&due, c->wait_start, s->cancel_wait_timeout);
+		deadline_consider(&due, c->wait_start, s->cancel_wait_timeout);
 		break;
 	case CL_ACTIVE_CANCEL:
 	case CL_CONSOLE:
@@ -569,24 +574,19 @@ void client_deadline(struct client *c)
 		conn_set_deadline(&c->conn, due);
 }
 
-static bool over(usec_t now, usec_t start, usec_t timeout)
-{
-	return timeout > 0 && now - start >= timeout;
-}
-
 static void waiting_deadline(struct client *c)
 {
 	const struct settings *s = room_at(c)->settings;
 	usec_t now = now_of(c), since = c->query_start ? c->query_start : c->active_at;
 
-	if (c->needs_greeting && over(now, c->connected_at, s->client_login_timeout))
+	if (c->needs_greeting && deadline_over(now, c->connected_at, s->client_login_timeout))
 		client_fail(c, "client_login_timeout (server down)");
-	else if (over(now, since, wait_timeout_of(c)))
+	else if (deadline_over(now, since, wait_timeout_of(c)))
 		client_fail(c, "query_wait_timeout");
-	else if (over(now, since, s->query_timeout))
+	else if (deadline_over(now, since, s->query_timeout))
 		client_fail(c, "query_timeout");
 	else if (s->query_wait_notify > 0 && !c->needs_greeting && !c->was_told_of_wait &&
-		 over(now, c->wait_start, notify_after(c))) {
+		 deadline_over(now, c->wait_start, notify_after(c))) {
 		struct buf b;
 
 		c->was_told_of_wait = true;
@@ -605,18 +605,18 @@ static void on_deadline(struct conn *conn)
 
 	switch (c->state) {
 	case CL_LOGIN:
-		if (over(now, c->connected_at, room_at(c)->settings->client_login_timeout))
+		if (deadline_over(now, c->connected_at, room_at(c)->settings->client_login_timeout))
 			client_fail(c, "client_login_timeout");
 		break;
 	case CL_WAITING:
 		waiting_deadline(c);
 		break;
 	case CL_ACTIVE:
-		if (!c->server && over(now, c->active_at, idle_timeout_of(c)))
+		if (!c->server && deadline_over(now, c->active_at, idle_timeout_of(c)))
 			client_fail(c, "client_idle_timeout");
 		break;
 	case CL_WAITING_CANCEL:
-		if (over(now, c->wait_start, room_at(c)->settings->cancel_wait_timeout))
+		if (deadline_over(now, c->wait_start, room_at(c)->settings->cancel_wait_timeout))
 			client_close(c, NULL, NULL, "cancel_wait_timeout");
 		break;
 	case CL_ACTIVE_CANCEL:

@@ -101,7 +101,11 @@ struct user *user_get(struct registry *r, const char *name)
 	pthread_mutex_lock(&r->ledger.lock);
 	u = hash_get_str(&r->users, name);
 	if (!u && (u = calloc(1, sizeof(*u)))) {
+		struct wallet_address wallet;
+
 		strncpy(u->name, name, sizeof(u->name) - 1);
+		if (wallet_address_parse(name, strlen(name), &wallet))
+			wallet_address_eip55(&wallet, u->eip55);
 		if (!hash_put_str(&r->users, u->name, u)) {
 			free(u);
 			u = NULL;

@@ -723,16 +723,6 @@ static void take_password(struct client *c, const struct frame *f, const uint8_t
 	buf_wipe_free(&out);
 }
 
-static void bad_header(struct client *c, const uint8_t *p, size_t n)
-{
-	char hex[17] = "", text[64];
-
-	for (size_t i = 0; i < n && i < 8; i++)
-		sprintf(hex + 2 * i, "%02x", p[i]);
-	snprintf(text, sizeof(text), "bad packet header: '%s'", hex);
-	client_fail(c, text);
-}
-
 /* A message without a type byte. Returns the bytes used; 0: wait for more. */
 static size_t startup_style(struct client *c, const struct frame *f, const uint8_t *p, size_t n)
 {
@@ -757,7 +747,7 @@ static size_t startup_style(struct client *c, const struct frame *f, const uint8
 		return n;
 	}
 	if (f->code >> 16 != PROTO_V3 >> 16) {
-		bad_header(c, p, n);
+		client_bad_header(c, p, n);
 		return n;
 	}
 	take_startup(c, f->code, span_of(p + 8, f->len - 8));
@@ -816,7 +806,7 @@ size_t login_bytes(struct client *c, const uint8_t *bytes, size_t n)
 		case PROTO_MORE:
 			return at;
 		case PROTO_BAD:
-			bad_header(c, bytes + at, n - at);
+			client_bad_header(c, bytes + at, n - at);
 			return n;
 		case PROTO_OK:
 			break;

@@ -23,21 +23,6 @@ static usec_t now_of(const struct share *sh)
 
 /* --- client to server --------------------------------------------------------- */
 
-static void hex_of(const uint8_t *p, size_t n, char *out)
-{
-	for (size_t i = 0; i < n; i++)
-		sprintf(out + 2 * i, "%02x", p[i]);
-}
-
-static void bad_header(struct client *c, const uint8_t *p, size_t n)
-{
-	char hex[17] = "", text[64];
-
-	hex_of(p, n < 8 ? n : 8, hex);
-	snprintf(text, sizeof(text), "bad packet header: '%s'", hex);
-	client_fail(c, text);
-}
-
 /* Sends what was gathered, and behind it bytes [from, to) of the read, to the linked server. */
 static void to_server(struct gather *g, const uint8_t *p, size_t from, size_t to)
 {
@@ -189,7 +174,7 @@ size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
 		case PROTO_BAD:
 			if (c->server)
 				to_server(&g, p, run, at);
-			bad_header(c, p + at, n - at);
+			client_bad_header(c, p + at, n - at);
 			return n;
 		case PROTO_OK:
 			break;

@@ -4,6 +4,7 @@ POOL_ROOM = librooms_pool.a
 librooms_pool_a_SOURCES = \
 	src/pool/cancel.c include/pool/cancel.h \
 	src/pool/client.c include/pool/client.h \
+	include/pool/deadline.h \
 	src/pool/entity.c include/pool/entity.h \
 	src/pool/gather.c include/pool/gather.h \
 	src/pool/ledger.c include/pool/ledger.h \
@@ -34,5 +35,5 @@ test_unit_test_ledger_LDADD = $(POOL_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL
 check_PROGRAMS += test/unit/test_pool
 test_unit_test_pool_SOURCES = test/unit/test_pool.c
 test_unit_test_pool_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
-test_unit_test_pool_LDADD = $(POOL_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+test_unit_test_pool_LDADD = $(POOL_ROOM) $(WALLET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
 endif

@@ -11,6 +11,7 @@
 #include "lib/mem.h"
 #include "pool/cancel.h"
 #include "pool/client.h"
+#include "pool/deadline.h"
 #include "pool/relay.h"
 #include "pool/server_login.h"
 #include "pool/share.h"
@@ -454,13 +455,6 @@ static void on_drained(struct conn *c)
 		client_unpause(sv->client, PAUSE_PEER_FULL);
 }
 
-/* A time-out that is on: when it is over. */
-static void consider(usec_t *earliest, usec_t start, usec_t timeout)
-{
-	if (timeout > 0 && (*earliest == 0 || start + timeout < *earliest))
-		*earliest = start + timeout;
-}
-
 /*
  * The earliest moment at which anything may be due. Whatever begins after now
  * cannot be due before now + its time-out, so a change of state needs no filing.
@@ -474,34 +468,29 @@ void server_deadline(struct server *sv)
 	if (sv->conn.fd < 0)
 		return;
 	if (sv->state == SV_LOGIN || sv->state == SV_ACTIVE_CANCEL)
-		consider(&due, sv->connected_at, s->server_connect_timeout);
-	consider(&due, now, sh->query_timeout);
-	consider(&due, now, sh->idle_transaction_timeout);
-	consider(&due, now, sh->transaction_timeout);
-	consider(&due, now, s->server_idle_timeout);
-	consider(&due, now, s->server_check_delay);
+		deadline_consider(&due, sv->connected_at, s->server_connect_timeout);
+	deadline_consider(&due, now, sh->query_timeout);
+	deadline_consider(&due, now, sh->idle_transaction_timeout);
+	deadline_consider(&due, now, sh->transaction_timeout);
+	deadline_consider(&due, now, s->server_idle_timeout);
+	deadline_consider(&due, now, s->server_check_delay);
 	/* What runs already may be due sooner. */
 	if (sv->state == SV_ACTIVE && sv->client) {
 		if (sv->client->query_start)
-			consider(&due, sv->client->query_start, sh->query_timeout);
+			deadline_consider(&due, sv->client->query_start, sh->query_timeout);
 		if (sv->client->xact_start)
-			consider(&due, sv->client->xact_start, sh->transaction_timeout);
+			deadline_consider(&due, sv->client->xact_start, sh->transaction_timeout);
 		if (sv->is_idle_tx)
-			consider(&due, sv->used_at, sh->idle_transaction_timeout);
+			deadline_consider(&due, sv->used_at, sh->idle_transaction_timeout);
 	} else if (sv->state == SV_IDLE || sv->state == SV_USED || sv->state == SV_TESTED) {
-		consider(&due, sv->used_at, s->server_idle_timeout);
+		deadline_consider(&due, sv->used_at, s->server_idle_timeout);
 		if (sv->state == SV_IDLE)
-			consider(&due, sv->used_at, s->server_check_delay);
+			deadline_consider(&due, sv->used_at, s->server_check_delay);
 	}
-	consider(&due, sv->connected_at, sh->server_lifetime);
+	deadline_consider(&due, sv->connected_at, sh->server_lifetime);
 	if (due && due <= now)
 		due = now + USEC_PER_SEC / 3;
 	conn_set_deadline(&sv->conn, due);
-}
-
-static bool over(usec_t now, usec_t start, usec_t timeout)
-{
-	return timeout > 0 && now - start >= timeout;
 }
 
 static void on_deadline(struct conn *conn)
@@ -514,28 +503,28 @@ static void on_deadline(struct conn *conn)
 
 	switch (sv->state) {
 	case SV_LOGIN:
-		if (over(now, sv->connected_at, s->server_connect_timeout)) {
+		if (deadline_over(now, sv->connected_at, s->server_connect_timeout)) {
 			server_close(sv, sv->login->phase <= PHASE_CONNECTING ? "connect failed" : "connect timeout",
 				     false);
 			return;
 		}
 		break;
 	case SV_ACTIVE_CANCEL:
-		if (over(now, sv->connected_at, s->server_connect_timeout)) {
+		if (deadline_over(now, sv->connected_at, s->server_connect_timeout)) {
 			server_close(sv, "connect timeout", false);
 			return;
 		}
 		break;
 	case SV_ACTIVE:
-		if (c && c->query_start && !sv->is_idle_tx && over(now, c->query_start, sh->query_timeout)) {
+		if (c && c->query_start && !sv->is_idle_tx && deadline_over(now, c->query_start, sh->query_timeout)) {
 			server_close(sv, "query timeout", true);
 			return;
 		}
-		if (c && sv->is_idle_tx && over(now, sv->used_at, sh->idle_transaction_timeout)) {
+		if (c && sv->is_idle_tx && deadline_over(now, sv->used_at, sh->idle_transaction_timeout)) {
 			server_close(sv, "idle transaction timeout", true);
 			return;
 		}
-		if (c && c->xact_start && !sv->is_ready && over(now, c->xact_start, sh->transaction_timeout)) {
+		if (c && c->xact_start && !sv->is_ready && deadline_over(now, c->xact_start, sh->transaction_timeout)) {
 			server_close(sv, "transaction timeout", true);
 			return;
 		}
@@ -543,7 +532,7 @@ static void on_deadline(struct conn *conn)
 	case SV_IDLE:
 	case SV_USED:
 	case SV_TESTED:
-		if (over(now, sv->used_at, s->server_idle_timeout) &&
+		if (deadline_over(now, sv->used_at, s->server_idle_timeout) &&
 		    ledger_connected(ledger_of(sv), &sh->pool->ledger) > sh->limits.min_pool_size) {
 			server_close(sv, "server idle timeout", false);
 			return;
@@ -553,7 +542,7 @@ static void on_deadline(struct conn *conn)
 			return;
 		}
 		if (sv->state == SV_IDLE && s->server_check_query && s->server_check_query[0] &&
-		    over(now, sv->used_at, s->server_check_delay))
+		    deadline_over(now, sv->used_at, s->server_check_delay))
 			server_enter(sv, SV_USED);
 		break;
 	case SV_BEING_CANCELED:

@@ -37,7 +37,8 @@ static const char *stored_secret(const struct server *sv)
 	const struct share *sh = sv->share;
 	const struct stored_secret *secret;
 
-	if (sh->def->user && or_null(sh->def->password))
+	/* After a RELOAD that named another user this pool still logs in as the old one. */
+	if (sh->def->user && or_null(sh->def->password) && strcmp(sh->def->user, sh->pool->account->name) == 0)
 		return sh->def->password;
 	secret = config_find_secret(sh->room->config, sh->pool->account->name);
 	return secret ? or_null(secret->text) : NULL;
