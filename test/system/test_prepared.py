@@ -615,7 +615,9 @@ def test_answers_wait_for_a_message_in_pieces(pooler, fake):
         assert c.query("three").types == "CZ"
 
 
-def test_memory_comes_back(tx):
+def test_memory_comes_back(tx, monkeypatch):
+    # A sanitizer keeps what was freed for a while.
+    monkeypatch.setenv("ASAN_OPTIONS", os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1")
     p = tx(max_prepared_statements=5)
     filler = "x" * 10000
 
