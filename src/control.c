@@ -470,6 +470,7 @@ static int start_pooler(struct tls_setup *tls)
 	if (params_setup(settings()->track_extra_parameters) < 0)
 		return -1;
 	registry_init(&p->registry, control.crew->n);
+	statement_store_init(&p->statements);
 	control.has_registry = true;
 	control.dns = resolver_start(p, settings());
 	if (!control.dns) {
@@ -572,8 +573,10 @@ void control_stop(void)
 			room_free(room_of(control.crew->workers[i]));
 		crew_free(control.crew);
 	}
-	if (control.has_registry)
+	if (control.has_registry) {
+		statement_store_destroy(&control.pooler.statements);
 		registry_destroy(&control.pooler.registry);
+	}
 	free(control.server_tls);
 	config_unref(control.config);
 }

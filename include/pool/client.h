@@ -18,6 +18,7 @@
 
 struct share;
 struct server;
+struct client_statements;
 struct login;
 
 enum client_state {
@@ -30,7 +31,7 @@ enum client_state {
 	CL_ORPHAN_CANCEL  /* room.orphans: a cancel request that asks the Workers for its key */
 };
 
-enum pause_reason { PAUSE_WAITING = 1, PAUSE_SETTING = 2, PAUSE_PEER_FULL = 4, PAUSE_TRAVEL = 8, PAUSE_CONSOLE = 16, PAUSE_WORK = 32 };
+enum pause_reason { PAUSE_WAITING = 1, PAUSE_SETTING = 2, PAUSE_PEER_FULL = 4, PAUSE_TRAVEL = 8, PAUSE_CONSOLE = 16, PAUSE_WORK = 32, PAUSE_UNREAD = 64 };
 
 struct client {
 	struct conn conn; /* first */
@@ -42,6 +43,7 @@ struct client {
 	struct database *database; /* counted entity; NULL until known */
 	struct user *user;	   /* counted entity: the login name */
 	struct server *cancel_target; /* of a cancel request */
+	struct client_statements *statements; /* owned; NULL: it has prepared nothing */
 	struct params params;
 	uint64_t id;
 	uint64_t pass_left; /* bytes of the current message still to come */

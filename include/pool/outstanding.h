@@ -19,7 +19,7 @@ enum request_action { REQUEST_FORWARD, REQUEST_SKIP, REQUEST_FAKE };
 struct request {
 	uint8_t type; /* of the client's message: Q F S P B D E C c f */
 	uint8_t action;
-	void *statement; /* of Parse and Close, for whoever keeps statements; NULL otherwise */
+	void *statement; /* of P, B, D and C, for whoever keeps statements; NULL otherwise */
 };
 
 struct outstanding {
@@ -53,7 +53,16 @@ void outstanding_error(struct outstanding *, bool in_copy, outstanding_dropped *
 void outstanding_before_ready(struct outstanding *, outstanding_dropped *, void *ctx);
 /* CommandComplete that ends copy mode: drops entries through the next CopyDone. In both the Query that copies stays. */
 void outstanding_copy_done(struct outstanding *, outstanding_dropped *, void *ctx);
-/* Takes a fake entry from the head; false when the head is none. */
+/* The server owes nothing: what is left, if anything, is answered here. */
+bool outstanding_nothing_sent(const struct outstanding *);
+/* Is the head a fake entry whose turn has come? In a failed batch it never comes. */
+static inline bool outstanding_fake_is_next(const struct outstanding *q)
+{
+	return q->count > 0 && q->ring[q->first].action == REQUEST_FAKE && !q->saw_error;
+}
+/* Takes such an entry from the head. */
 bool outstanding_take_fake(struct outstanding *, struct request *);
+/* The connection is gone, and no answer will come. */
+void outstanding_drop_all(struct outstanding *, outstanding_dropped *, void *ctx);
 
 #endif

@@ -16,6 +16,8 @@
 
 /* Bytes of a client that is logged in. */
 size_t relay_client_bytes(struct client *, const uint8_t *bytes, size_t n);
+/* A message that makes a server work: counts the query and sees to a linked server. */
+enum acquired relay_acquire(struct client *);
 /* Bytes of a server in any state (conn_ops.bytes). */
 size_t relay_server_bytes(struct conn *, const uint8_t *bytes, size_t n);
 /* The client's output is gone: read its server again, release it if it waited for that. */

@@ -16,6 +16,7 @@
 #include "net/crew.h"
 #include "net/sockets.h"
 #include "pool/entity.h"
+#include "pool/prepared.h"
 
 struct client;
 struct share;
@@ -46,6 +47,7 @@ struct resolver {
 struct pooler {
 	struct crew *crew; /* borrowed */
 	struct registry registry;
+	struct statement_store statements;
 	const struct console_ops *console;
 	const struct resolver *resolver;
 	uint8_t mock_nonce[32];

@@ -17,6 +17,7 @@
 
 struct share;
 struct client;
+struct server_statements;
 
 /* id, word in SHOW SERVERS */
 #define SERVER_STATES_LIST(X) \
@@ -49,6 +50,7 @@ struct server {
 	struct server *cancel_target; /* SV_ACTIVE_CANCEL: whose query is cancelled; NULL once that is gone */
 	struct server_login *login; /* owned; NULL once logged in */
 	struct outstanding requests;
+	struct server_statements *statements; /* owned; NULL: nothing was prepared through it */
 	struct params params;
 	uint64_t id;
 	uint64_t pass_left; /* bytes of the current message still to come */

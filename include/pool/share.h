@@ -26,6 +26,7 @@ struct share {
 	const struct user_def *account_def; /* or NULL */
 	struct ledger_limits limits;
 	enum pool_mode mode;
+	int max_prepared; /* statements a server may hold; 0: named statements are not tracked */
 	usec_t server_lifetime;
 	usec_t query_timeout, idle_transaction_timeout, transaction_timeout; /* 0: off */
 

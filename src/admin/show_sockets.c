@@ -5,6 +5,7 @@
 
 #include "admin/show.h"
 #include "pool/client.h"
+#include "pool/prepared.h"
 #include "pool/share.h"
 #include "proto/writer.h"
 #include "wallet/address.h"
@@ -19,6 +20,7 @@ struct socket_row {
 	bool wants_close;
 	char ptr[24], link[24], tls[128];
 	uint64_t id, pass_left;
+	size_t prepared;
 	const struct conn *conn;
 	char addr_text[64], local_text[64];
 };
@@ -43,7 +45,7 @@ struct socket_row {
 	COL(INT, remote_pid, r->pid)                                                   \
 	COL(TEXT, tls, r->tls)                                                         \
 	COL(TEXT, application_name, r->app_name)                                       \
-	COL(INT, prepared_statements, 0)                                               \
+	COL(INT, prepared_statements, (int64_t)r->prepared)                            \
 	COL(INT, id, (int64_t)r->id)
 
 /* Not PgBouncer's: who the client has proven to be. Last, so that nothing moves. */
@@ -149,6 +151,7 @@ static void fill_client(struct socket_row *r, const struct client *c, const char
 	r->pid = c->addr.pid;
 	r->app_name = app_name(&c->params);
 	r->id = c->id;
+	r->prepared = client_statements_count(c->statements);
 	r->pass_left = c->pass_left;
 	identity[0] = 0;
 	if (c->is_wallet)
@@ -190,6 +193,7 @@ static void fill_server(struct socket_row *r, const struct server *sv, const cha
 	r->pid = server_pid(sv, is_unix);
 	r->app_name = app_name(&sv->params);
 	r->id = sv->id;
+	r->prepared = server_statements_count(sv->statements);
 	r->pass_left = sv->pass_left;
 }
 

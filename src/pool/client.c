@@ -13,6 +13,7 @@
 #include "pool/cancel.h"
 #include "pool/deadline.h"
 #include "pool/login.h"
+#include "pool/prepared.h"
 #include "pool/relay.h"
 #include "pool/server.h"
 #include "pool/share.h"
@@ -239,6 +240,7 @@ void client_close(struct client *c, const char *sqlstate, const char *text, cons
 		c->share->used_at = worker_now(r->worker);
 	database_put(reg, c->database);
 	user_put(reg, c->user);
+	client_statements_forget(&c->statements, NULL, NULL);
 	params_free(&c->params);
 	mem_wipe(c->key, sizeof(c->key));
 	atomic_fetch_sub_explicit(&reg->clients, 1, memory_order_relaxed);

@@ -125,7 +125,9 @@ static void drop_copy(struct outstanding *q, const char *last, outstanding_dropp
 
 void outstanding_error(struct outstanding *q, bool in_copy, outstanding_dropped *dropped, void *ctx)
 {
-	q->saw_error = true;
+	/* With nothing outstanding no batch can have failed. */
+	if (q->count > 0)
+		q->saw_error = true;
 	if (in_copy)
 		drop_copy(q, "cf", dropped, ctx);
 }
@@ -142,10 +144,28 @@ void outstanding_copy_done(struct outstanding *q, outstanding_dropped *dropped, 
 	drop_copy(q, "c", dropped, ctx);
 }
 
+bool outstanding_nothing_sent(const struct outstanding *q)
+{
+	for (uint32_t i = 0; i < q->count; i++)
+		if (q->ring[(q->first + i) & (q->cap - 1)].action != REQUEST_FAKE)
+			return false;
+	return true;
+}
+
 bool outstanding_take_fake(struct outstanding *q, struct request *out)
 {
-	if (q->count == 0 || q->ring[q->first].action != REQUEST_FAKE)
+	if (!outstanding_fake_is_next(q))
 		return false;
 	pop(q, out);
 	return true;
+}
+
+void outstanding_drop_all(struct outstanding *q, outstanding_dropped *dropped, void *ctx)
+{
+	struct request r;
+
+	while (q->count > 0) {
+		pop(q, &r);
+		dropped(ctx, &r);
+	}
 }

@@ -4,8 +4,10 @@
 #include <string.h>
 
 #include "lib/log.h"
+#include "pool/gather.h"
 #include "pool/server_login.h"
 #include "pool/share.h"
+#include "pool/tracking.h"
 #include "proto/fields.h"
 #include "proto/frame.h"
 #include "proto/reader.h"
@@ -21,19 +23,12 @@ static usec_t now_of(const struct share *sh)
 
 /* --- client to server --------------------------------------------------------- */
 
-/* Sends bytes [from, to) of a read to the linked server; false: that is gone, and the client with it. */
-static bool to_server(struct client *c, const uint8_t *p, size_t from, size_t to)
+/* Sends what was gathered, and behind it bytes [from, to) of the read, to the linked server. */
+static void to_server(struct gather *g, const uint8_t *p, size_t from, size_t to)
 {
-	struct server *sv = c->server;
-
-	if (to == from)
-		return true;
-	c->share->stats.client_bytes += to - from;
-	if (!conn_send(&sv->conn, p + from, to - from))
-		return true; /* its end is told from the ready list */
-	if (conn_unsent(&sv->conn) > CONN_HIGH_MARK)
-		client_pause(c, PAUSE_PEER_FULL);
-	return true;
+	g->client->share->stats.client_bytes += to - from;
+	gather_add(g, span_of(p + from, to - from));
+	gather_send(g);
 }
 
 static void start_work(struct client *c)
@@ -50,23 +45,27 @@ static void start_work(struct client *c)
 	}
 }
 
-enum step { STEP_FORWARD, STEP_DROP, STEP_LATER, STEP_GONE };
+enum acquired relay_acquire(struct client *c)
+{
+	start_work(c);
+	return c->server ? ACQUIRED : client_acquire(c);
+}
+
+enum step { STEP_FORWARD, STEP_DROP, STEP_TRACK, STEP_LATER, STEP_GONE };
 
 /* A message that makes the server work: notes the request, with a server linked. */
 static enum step request(struct client *c, uint8_t type, bool has_answer)
 {
 	struct server *sv;
 
-	start_work(c);
-	if (!c->server)
-		switch (client_acquire(c)) {
-		case ACQUIRED:
-			break;
-		case QUEUED:
-			return STEP_LATER;
-		case ACQUIRE_CLOSED:
-			return STEP_GONE;
-		}
+	switch (relay_acquire(c)) {
+	case ACQUIRED:
+		break;
+	case QUEUED:
+		return STEP_LATER;
+	case ACQUIRE_CLOSED:
+		return STEP_GONE;
+	}
 	sv = c->server;
 	if (has_answer && !outstanding_push(&sv->requests, type, REQUEST_FORWARD, NULL)) {
 		client_fail(c, "out of memory");
@@ -119,13 +118,16 @@ static enum step classify(struct client *c, uint8_t type)
 			return STEP_GONE;
 		}
 		return request(c, type, true);
-	case 'F':
-	case 'S':
 	case 'P':
 	case 'B':
 	case 'D':
-	case 'E':
 	case 'C':
+		if (c->share->max_prepared > 0)
+			return STEP_TRACK;
+		return request(c, type, true);
+	case 'F':
+	case 'S':
+	case 'E':
 		return request(c, type, true);
 	case 'H':
 		/* Without a server nothing was sent that could be flushed. */
@@ -148,8 +150,10 @@ static void release_if_done(struct server *sv);
 
 size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
 {
-	size_t at = 0, run = 0; /* [run, at) is for the server and not sent yet */
+	size_t at = 0, run = 0; /* [run, at) is for the server and not gathered yet */
+	struct gather g;
 
+	gather_init(&g, c);
 	c->active_at = now_of(c->share);
 	while (at < n) {
 		struct frame f;
@@ -169,7 +173,7 @@ size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
 			goto out;
 		case PROTO_BAD:
 			if (c->server)
-				to_server(c, p, run, at);
+				to_server(&g, p, run, at);
 			client_bad_header(c, p + at, n - at);
 			return n;
 		case PROTO_OK:
@@ -177,27 +181,49 @@ size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
 		}
 		/* A message that ends the link must come after what was sent through it. */
 		if (f.type == 'X' && c->server) {
-			to_server(c, p, run, at);
+			to_server(&g, p, run, at);
 			run = at;
 		}
 		step = classify(c, f.type);
+		if (step == STEP_TRACK) {
+			struct span before = span_of(p + run, at - run);
+			size_t used;
+
+			switch (tracking_message(c, &f, span_of(p + at, n - at), before, &g, &used)) {
+			case TRACKED_PLAIN:
+				step = request(c, f.type, true);
+				break;
+			case TRACKED_DONE:
+				c->share->stats.client_bytes += before.len;
+				at += used;
+				run = at;
+				c->pass_left = f.len - used;
+				c->drops_message = false;
+				continue;
+			case TRACKED_MORE:
+			case TRACKED_LATER:
+				goto out;
+			case TRACKED_GONE:
+				return n;
+			}
+		}
 		if (step == STEP_GONE)
 			return n;
 		if (step == STEP_LATER)
 			goto out;
 		c->pass_left = f.len;
 		c->drops_message = step == STEP_DROP;
-		if (step == STEP_DROP && c->server) {
-			to_server(c, p, run, at);
+		if (step == STEP_DROP) {
+			if (c->server)
+				to_server(&g, p, run, at);
 			run = at;
-		} else if (step == STEP_DROP)
-			run = at;
+		}
 	}
 out:
-	if (c->server && run < at) {
+	if (c->server && (run < at || g.n > 0)) {
 		struct server *sv = c->server;
 
-		to_server(c, p, run, at);
+		to_server(&g, p, run, at);
 		if (sv->wants_release && c->pass_left == 0)
 			release_if_done(sv);
 	}
@@ -253,12 +279,14 @@ static bool on_ready(struct server *sv, char status)
 	struct client *c = sv->client;
 	struct share *sh = sv->share;
 	struct request popped;
+	bool is_last;
 
-	outstanding_before_ready(&sv->requests, NULL, NULL);
+	outstanding_before_ready(&sv->requests, tracking_dropped, sv);
 	sv->skips_message = outstanding_answer(&sv->requests, 'Z', &popped) && popped.action == REQUEST_SKIP;
 	/* Whatever was sent behind the query that this answers is still running. */
-	sv->is_ready = status == 'I' && outstanding_empty(&sv->requests);
-	sv->is_idle_tx = status != 'I' && outstanding_empty(&sv->requests);
+	is_last = outstanding_nothing_sent(&sv->requests);
+	sv->is_ready = status == 'I' && is_last;
+	sv->is_idle_tx = status != 'I' && is_last;
 	if (status != 'I' && sh->mode == POOL_STATEMENT) {
 		server_close(sv, "transaction blocks not allowed in statement pooling mode", true);
 		return false;
@@ -273,7 +301,7 @@ static bool on_ready(struct server *sv, char status)
 		params_are_set(sv);
 		return true;
 	}
-	if (outstanding_empty(&sv->requests)) {
+	if (is_last) {
 		c->ended_copy_early = false;
 		end_of_query(sv, status);
 	}
@@ -318,7 +346,11 @@ static bool answer(struct server *sv, uint8_t type)
 {
 	struct request popped;
 
-	return outstanding_answer(&sv->requests, type, &popped) && popped.action == REQUEST_SKIP;
+	if (!outstanding_answer(&sv->requests, type, &popped))
+		return false;
+	if (popped.statement)
+		tracking_answered(sv, &popped);
+	return popped.action == REQUEST_SKIP;
 }
 
 /*
@@ -341,7 +373,7 @@ static bool inspect(struct server *sv, const struct frame *f, const uint8_t *p, 
 		sv->is_ready = false;
 		if (sv->is_setting_params)
 			on_set_error(sv, body);
-		outstanding_error(&sv->requests, sv->copy_state != 0, NULL, NULL);
+		outstanding_error(&sv->requests, sv->copy_state != 0, tracking_dropped, sv);
 		sv->copy_state = 0;
 		return true;
 	case 'N':
@@ -352,8 +384,10 @@ static bool inspect(struct server *sv, const struct frame *f, const uint8_t *p, 
 			sv->copy_state = 0;
 			if (c)
 				c->in_copy = false;
-			outstanding_copy_done(&sv->requests, NULL, NULL);
+			outstanding_copy_done(&sv->requests, tracking_dropped, sv);
 		}
+		if (whole && tracking_wants_tag(sv, f))
+			tracking_command_complete(sv, body);
 		sv->skips_message |= answer(sv, f->type);
 		return true;
 	case 'G':
@@ -389,19 +423,6 @@ static bool inspect(struct server *sv, const struct frame *f, const uint8_t *p, 
 	return false;
 }
 
-/* Fake answers whose turn has come. */
-static void send_fakes(struct server *sv)
-{
-	struct request r;
-
-	while (outstanding_take_fake(&sv->requests, &r)) {
-		uint8_t message[5] = {r.type == 'P' ? '1' : '3', 0, 0, 0, 4};
-
-		if (sv->client)
-			conn_send(&sv->client->conn, message, sizeof(message));
-	}
-}
-
 /* A server that serves nobody may only say what it says unasked, or answer our own query. false: it is gone. */
 static bool unlinked_message(struct server *sv, const struct frame *f, const uint8_t *p, bool whole)
 {
@@ -424,6 +445,8 @@ static bool unlinked_message(struct server *sv, const struct frame *f, const uin
 			server_close(sv, sv->is_resetting ? "reset query failed" : "test query failed", false);
 			return false;
 		}
+		if (f->type == 'C' && whole && tracking_wants_tag(sv, f))
+			tracking_command_complete(sv, body);
 		if (f->type == 'Z') {
 			outstanding_answer(&sv->requests, 'Z', &popped);
 			sv->is_ready = f->len == 6 && body.ptr[0] == 'I';
@@ -491,6 +514,9 @@ static void release_if_done(struct server *sv)
 		server_close(sv, "database configuration changed", true);
 		return;
 	}
+	/* Only an answer made here came behind the last ReadyForQuery: nothing else will end this query. */
+	if (c->query_start)
+		end_of_query(sv, 'I');
 	server_release(sv);
 }
 
@@ -498,6 +524,7 @@ void relay_client_drained(struct client *c)
 {
 	struct server *sv = c->server;
 
+	client_unpause(c, PAUSE_UNREAD);
 	if (!sv)
 		return;
 	if (sv->client_paused_me) {
@@ -528,6 +555,8 @@ static bool wants_body(const struct server *sv, const struct frame *f)
 		return f->len == 6;
 	case 'S':
 		return f->len <= PARAMETER_MAX;
+	case 'C':
+		return tracking_wants_tag(sv, f);
 	case 'E':
 		return (sv->is_setting_params || !sv->client) && f->len <= PARAMETER_MAX;
 	}
@@ -556,6 +585,12 @@ size_t relay_server_bytes(struct conn *conn, const uint8_t *p, size_t n)
 			sv->pass_left -= take;
 			if (sv->skips_message)
 				run = at;
+			if (sv->pass_left == 0 && outstanding_fake_is_next(&sv->requests)) {
+				/* The answer made here comes right behind the current message. */
+				to_client(sv, p, run, at);
+				run = at;
+				tracking_answer_fakes(sv);
+			}
 			continue;
 		}
 		switch (frame_parse(p + at, n - at, sv->share->room->settings->max_packet_size, 0, &f)) {
@@ -588,16 +623,6 @@ size_t relay_server_bytes(struct conn *conn, const uint8_t *p, size_t n)
 			run = at;
 		}
 		sv->pass_left = f.len;
-		if (sv->requests.count > 0 && sv->requests.ring[sv->requests.first].action == REQUEST_FAKE && whole) {
-			/* The answer made here comes right behind the current message. */
-			at += f.len;
-			sv->pass_left = 0;
-			if (sv->skips_message)
-				run = at;
-			to_client(sv, p, run, at);
-			run = at;
-			send_fakes(sv);
-		}
 	}
 out:
 	to_client(sv, p, run, at);

@@ -6,19 +6,27 @@ librooms_pool_a_SOURCES = \
 	src/pool/client.c include/pool/client.h \
 	include/pool/deadline.h \
 	src/pool/entity.c include/pool/entity.h \
+	src/pool/gather.c include/pool/gather.h \
 	src/pool/ledger.c include/pool/ledger.h \
 	src/pool/login.c include/pool/login.h \
 	src/pool/outstanding.c include/pool/outstanding.h \
 	src/pool/params.c include/pool/params.h \
+	src/pool/prepared.c include/pool/prepared.h \
 	src/pool/relay.c include/pool/relay.h \
 	src/pool/room.c include/pool/room.h \
 	src/pool/server.c include/pool/server.h \
 	src/pool/server_login.c include/pool/server_login.h \
 	src/pool/share.c include/pool/share.h \
 	src/pool/startup.c include/pool/startup.h \
+	src/pool/tracking.c include/pool/tracking.h \
 	include/pool/stats.h
 
 if HAVE_CMOCKA
+check_PROGRAMS += test/unit/test_prepared
+test_unit_test_prepared_SOURCES = test/unit/test_prepared.c
+test_unit_test_prepared_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_prepared_LDADD = $(POOL_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+
 check_PROGRAMS += test/unit/test_ledger
 test_unit_test_ledger_SOURCES = test/unit/test_ledger.c
 test_unit_test_ledger_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)

@@ -15,6 +15,7 @@
 #include "pool/relay.h"
 #include "pool/server_login.h"
 #include "pool/share.h"
+#include "pool/tracking.h"
 #include "proto/writer.h"
 
 static const unsigned may_become[SERVER_STATES] = {
@@ -237,6 +238,7 @@ static void release_memory(struct retiree *r)
 {
 	struct server *sv = CONTAINER_OF(CONTAINER_OF(r, struct conn, retiree), struct server, conn);
 
+	tracking_free(sv);
 	outstanding_free(&sv->requests);
 	params_free(&sv->params);
 	mem_wipe(sv->key, sizeof(sv->key));

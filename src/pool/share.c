@@ -76,6 +76,7 @@ void share_adopt(struct share *sh)
 	sh->mode = u && u->pool_mode != POOL_MODE_UNSET ? u->pool_mode
 		   : d->pool_mode != POOL_MODE_UNSET	? d->pool_mode
 							: (enum pool_mode)s->pool_mode;
+	sh->max_prepared = sh->mode != POOL_SESSION && s->max_prepared_statements > 0 ? s->max_prepared_statements : 0;
 	sh->limits.pool_size = u && u->pool_size >= 0 ? u->pool_size
 			       : d->pool_size >= 0    ? d->pool_size
 						      : s->default_pool_size;

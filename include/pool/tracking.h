@@ -1,0 +1,50 @@
+/*
+ * pool/tracking.h - named statements on the query path, in transaction and
+ * statement mode: Parse, Bind, Describe and Close of a named statement are
+ * rewritten or answered here, and the answers keep the maps true.
+ *
+ * A Parse, Describe or Close is seen whole, a Bind up to the statement's
+ * name; its parameters stream through behind.
+ *
+ * Rules: behaviour specification, section 20.  Tests: test/system/test_prepared.py
+ */
+#ifndef POOL_TRACKING_H
+#define POOL_TRACKING_H
+
+#include "pool/client.h"
+#include "pool/gather.h"
+#include "pool/outstanding.h"
+#include "pool/server.h"
+#include "proto/frame.h"
+
+#define NAMES_MAX ((size_t)1 << 20) /* a name beyond it is taken for a broken message */
+
+enum tracked {
+	TRACKED_PLAIN, /* no named statement: forward it as it is */
+	TRACKED_DONE,  /* the first *used bytes are dealt with, what follows of it is forwarded */
+	TRACKED_MORE,  /* more of it must be seen */
+	TRACKED_LATER, /* the client waits for a server; show it again */
+	TRACKED_GONE   /* the client is closed */
+};
+
+/*
+ * A P, B, D or C message of a client whose pool tracks (share->max_prepared > 0). seen: from its header on, and maybe
+ * more. before: bytes of the same read that are for the server and not gathered yet; they are gathered when DONE.
+ */
+enum tracked tracking_message(struct client *, const struct frame *, struct span seen, struct span before,
+			      struct gather *, size_t *used);
+
+/* The server answered this request. */
+void tracking_answered(struct server *, const struct request *);
+/* It never will; ctx is the server. An outstanding_dropped. */
+void tracking_dropped(void *ctx, const struct request *);
+/* Sends the answers made here whose turn has come; the server's last message must be complete. */
+void tracking_answer_fakes(struct server *);
+/* Could a CommandComplete of this length mean that statements are gone? */
+bool tracking_wants_tag(const struct server *, const struct frame *);
+/* A whole one: DEALLOCATE ALL and DISCARD ALL take effect. */
+void tracking_command_complete(struct server *, struct span body);
+/* The maps of a server that is gone, and what its requests hold. */
+void tracking_free(struct server *);
+
+#endif

@@ -1,0 +1,40 @@
+#include "pool/gather.h"
+
+#include <assert.h>
+
+#include "pool/server.h"
+
+void gather_send(struct gather *g)
+{
+	struct client *c = g->client;
+
+	if (g->n == 0)
+		return;
+	/* When that fails, the end of the server is told from the ready list. */
+	if (conn_write(&c->server->conn, g->iov, g->n) && conn_unsent(&c->server->conn) > CONN_HIGH_MARK)
+		client_pause(c, PAUSE_PEER_FULL);
+	g->n = 0;
+	g->own_used = 0;
+}
+
+void gather_add(struct gather *g, struct span s)
+{
+	if (s.len == 0)
+		return;
+	if (g->n == GATHER_PIECES)
+		gather_send(g);
+	g->iov[g->n++] = (struct iovec){(void *)(uintptr_t)s.ptr, s.len};
+}
+
+void gather_copy(struct gather *g, const void *bytes, size_t n)
+{
+	uint8_t *to;
+
+	assert(n <= sizeof(g->own));
+	if (g->own_used + n > sizeof(g->own) || g->n == GATHER_PIECES)
+		gather_send(g);
+	to = g->own + g->own_used;
+	memcpy(to, bytes, n);
+	g->own_used += n;
+	gather_add(g, span_of(to, n));
+}
