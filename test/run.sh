@@ -9,6 +9,8 @@
 #	unit       unit tests of that build
 #	system-1   system tests, one worker thread
 #	system-2   system tests, two worker threads
+#	faults     log-ins, TLS and cancels with one byte a read, then one byte a send
+#	soak       the short form of test/soak.sh
 #	asan       unit and system tests, address and undefined-behaviour sanitizer
 #	tsan       system tests with two workers, thread sanitizer
 #	fuzz       every fuzz target for 20 seconds
@@ -29,7 +31,7 @@ mkdir -p "$logs"
 : >"$counts"
 
 if [ $# -eq 0 ]; then
-	set -- packages build unit system-1 system-2 asan tsan fuzz install
+	set -- packages build unit system-1 system-2 faults soak asan tsan fuzz install
 fi
 
 # count PASSED FAILED SKIPPED NAME
@@ -236,6 +238,18 @@ for stage; do
 	unit)		unit "$out" unit ;;
 	system-1)	system system-1 "$out" 1 1 ;;
 	system-2)	system system-2 "$out" 2 1 ;;
+	faults)
+		# What is stuffed behind an SSLRequest shows only when it is read together with it.
+		for fault in read1 send1; do
+			PGECDSA_FAULTS=$fault system "faults-$fault" "$out" 2 2 --deselect test/system/test_token.py \
+				--deselect test/system/test_clients.py -k "(test_login or test_tls or test_cancel) \
+				and not stuffed and not after_the_request and not after-N and not broken_handshake"
+		done ;;
+	soak)
+		if BUILD_DIR=$out step soak "$top/test/soak.sh" --short; then
+			cat "$logs/soak.log"
+			count 3 0 0 soak
+		fi ;;
 	asan)
 		if step asan-build build "$top/build-asan" --with-sanitizer=address,undefined CFLAGS="-g -O1"; then
 			unit "$top/build-asan" asan-unit

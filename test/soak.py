@@ -91,8 +91,11 @@ def restarts(pooler, postgres, clients, times, how=signal.SIGQUIT, user="u_trust
     threads, faults = together(clients, work)
     for _ in range(times):
         env.wait_for(lambda: all(served) or faults, "everybody to be served", timeout=60 * env.SLOW)
+        refused = len(pooler.logged("connect failed"))
         postgres.stop(how)
-        env.wait_for(lambda: errors[0] or faults, "somebody to notice", timeout=60 * env.SLOW)
+        # When every client was queued at that moment none hears of it: they go on waiting.
+        env.wait_for(lambda: errors[0] or faults or len(pooler.logged("connect failed")) > refused,
+                     "somebody to notice", timeout=60 * env.SLOW)
         postgres.start()
         errors[0] = 0
         served[:] = [0] * clients

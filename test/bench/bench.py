@@ -5,7 +5,7 @@
 
 Rows: simple extended logins results memory syscalls.  Each round measures
 both programs one after the other, and the order changes from round to round;
-a number is the median of its rounds. CPU is the pooler's own user and system
+a number is the median of its rounds. Log-ins take turns in slices of 200. CPU is the pooler's own user and system
 time from /proc. A ratio below 1.0 means that ours needs less. Nothing is
 judged here: times on a shared machine are for people to read.
 
@@ -78,6 +78,24 @@ class Bench:
                     if p.process.poll() is not None:
                         print(p.log()[-2000:], file=sys.stderr)
                     p.finish()
+        self.row(name, got, unit)
+
+    def compare_slices(self, name, measure, unit, ours_settings=None, peer_settings=None, slices=8):
+        """Both programs run side by side and take turns in short slices, so
+        that a change of the machine's speed meets both alike."""
+        got = {True: [], False: []}
+        mine = peer_settings if self.options.self else ours_settings
+        both = {ours: self.pooler(ours, **((mine if ours else peer_settings) or {})) for ours in (True, False)}
+        try:
+            for number in range(slices * self.options.rounds):
+                for ours in ((True, False), (False, True))[number % 2]:
+                    got[ours].append(measure(both[ours]))
+        finally:
+            for p in both.values():
+                p.finish()
+        self.row(name, got, unit)
+
+    def row(self, name, got, unit):
         a, b = statistics.median(got[True]), statistics.median(got[False])
         spread = max((max(v) - min(v)) / statistics.median(v) if statistics.median(v) else 0 for v in got.values())
         self.rows.append((name, a, b, unit, a / b if b else float("nan"), spread))
@@ -115,7 +133,7 @@ class Bench:
 
     def login_cpu(self, user, secret):
         def measure(p):
-            count = 1000
+            count = 200
             Wire(p.host, p.port).login(user, "db", secret).close()
             before = env.cpu_seconds(p.process.pid)
             for _ in range(count):
@@ -124,10 +142,10 @@ class Bench:
         return measure
 
     def logins(self):
-        self.compare("login, trust: CPU", self.login_cpu("u", None), "us")
+        self.compare_slices("login, trust: CPU", self.login_cpu("u", None), "us")
         scram = dict(auth_type="scram-sha-256", users={"u": scram_secret("secret")},
                      databases={"db": self.pg.entry(user="u_trust")})
-        self.compare("login, SCRAM with a stored secret: CPU", self.login_cpu("u", "secret"), "us",
+        self.compare_slices("login, SCRAM with a stored secret: CPU", self.login_cpu("u", "secret"), "us",
                      ours_settings=scram, peer_settings=scram)
         if self.options.self:
             return
@@ -137,7 +155,7 @@ class Bench:
         def measure(p):
             ours = not isinstance(p, Peer)
             return self.login_cpu(ALICE.address if ours else "u", secret if ours else "secret")(p)
-        self.compare("login, wallet against pgbouncer's SCRAM: CPU", measure, "us", ours_settings=wallet,
+        self.compare_slices("login, wallet against pgbouncer's SCRAM: CPU", measure, "us", ours_settings=wallet,
                      peer_settings=scram)
 
     def results(self):
@@ -186,7 +204,7 @@ class Bench:
                 tracer = subprocess.Popen(["strace", "-c", "-f", "-o", table, "-p", str(p.process.pid)],
                                           stderr=subprocess.PIPE, text=True)
                 tracer.stderr.readline()
-                count = 1000
+                count = 200
                 for _ in range(count):
                     c.value("SELECT 1")
                 tracer.terminate()
