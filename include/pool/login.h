@@ -1,9 +1,8 @@
 /*
  * pool/login.h - a client's log-in, from the first byte to a proven identity.
  *
- * A table of states and messages drives it; the auth room's method decides.
- * It ends in login_done(): limits, database state, account, pool, and the
- * journey to the pool's Worker.
+ * The messages drive it, the auth room's method decides. What follows the
+ * proof is pool/route.h.
  *
  * Rules: behaviour specification, sections 3 to 8; ecdsa-login.md 2, 19, 20, 22, 24.
  */
@@ -17,8 +16,6 @@ bool login_begin(struct client *); /* false: out of memory */
 size_t login_bytes(struct client *, const uint8_t *bytes, size_t n);
 /* Releases the login; work under way in a helper thread is left to finish by itself. */
 void login_free(struct client *);
-/* Sends those whose pool lives elsewhere; at the end of a turn. */
-void login_send_travellers(struct room *);
 void login_adopt(struct room *); /* after RELOAD: deadlines are filed again */
 /* Identity is proven and the client stands on its pool's Worker: hands over what the pool should know. */
 const struct scram_keys *login_keys(const struct client *);

@@ -22,5 +22,7 @@ enum acquired relay_acquire(struct client *);
 size_t relay_server_bytes(struct conn *, const uint8_t *bytes, size_t n);
 /* The client's output is gone: read its server again, release it if it waited for that. */
 void relay_client_drained(struct client *);
+/* The same of the server's output: read its client again. */
+void relay_server_drained(struct server *);
 
 #endif

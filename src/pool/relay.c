@@ -534,6 +534,14 @@ void relay_client_drained(struct client *c)
 	release_if_done(sv);
 }
 
+void relay_server_drained(struct server *sv)
+{
+	if (!sv->client)
+		return;
+	client_unpause(sv->client, PAUSE_PEER_FULL);
+	release_if_done(sv);
+}
+
 /* Sends bytes [from, to) of a read to the linked client. */
 static void to_client(struct server *sv, const uint8_t *p, size_t from, size_t to)
 {

@@ -10,6 +10,7 @@
 #include "pool/cancel.h"
 #include "pool/client.h"
 #include "pool/login.h"
+#include "pool/route.h"
 #include "pool/share.h"
 
 #define TICK_USEC (USEC_PER_SEC / 3)
@@ -169,7 +170,7 @@ static void on_turn(struct worker *w)
 		list_del(&sh->hungry_link);
 		share_turn(sh);
 	}
-	login_send_travellers(r);
+	route_send_travellers(r);
 }
 
 void room_adopt(struct room *r, const struct room_adoption *a)

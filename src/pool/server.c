@@ -449,10 +449,7 @@ void server_cancel_ended(struct server *sv)
 
 static void on_drained(struct conn *c)
 {
-	struct server *sv = of(c);
-
-	if (sv->client && sv->client->pauses & PAUSE_PEER_FULL)
-		client_unpause(sv->client, PAUSE_PEER_FULL);
+	relay_server_drained(of(c));
 }
 
 /*
