@@ -465,7 +465,6 @@ static int start_pooler(struct tls_setup *tls)
 	p->crew = control.crew;
 	p->console = &console_ops;
 	p->resolver = &resolver_ops;
-	p->started_at = clock_monotonic();
 	mem_random(p->mock_nonce, sizeof(p->mock_nonce));
 	if (params_setup(settings()->track_extra_parameters) < 0)
 		return -1;

@@ -56,7 +56,7 @@ struct conn_ops {
 	void (*ended)(struct conn *, enum conn_end, int err);	/* nothing more will come */
 	void (*deadline)(struct conn *);			/* the filed time has come */
 	void (*connected)(struct conn *, int err);		/* err 0: the socket is up */
-	void (*tls_up)(struct conn *);				/* handshake done */
+	void (*tls_up)(struct conn *);				/* handshake done; may be NULL */
 };
 
 struct conn {

@@ -116,7 +116,5 @@ void worker_post_foreign(struct worker *to, struct message *);
 void worker_retire(struct worker *, struct retiree *, void (*release)(struct retiree *));
 /* For conns: see conn_confirm(). */
 void worker_confirm_later(struct worker *, struct list *confirm_link);
-/* Files a deadline node; conns use conn_set_deadline(). */
-void worker_file(struct worker *, struct wheel_node *, usec_t due);
 
 #endif

@@ -59,7 +59,6 @@ struct client {
 	enum client_state state : 8;
 	bool is_wallet : 1;
 	bool is_admin : 1;
-	bool is_tls : 1;
 	bool is_unix : 1;
 	bool in_copy : 1;
 	bool ended_copy_early : 1; /* CopyDone came before the server said CopyInResponse */

@@ -25,7 +25,7 @@ struct pooler;
 
 /* The console, given by main: the pool room does not know the admin room. */
 struct console_ops {
-	/* A client of database pgbouncer is logged in; it has been greeted. */
+	/* A client of database pgbouncer is logged in; the greeting, AuthenticationOk included, is the console's. */
 	void (*opened)(struct client *);
 	/* Bytes of a console client. Returns how many were used. */
 	size_t (*bytes)(struct client *, const uint8_t *bytes, size_t n);
@@ -51,7 +51,6 @@ struct pooler {
 	const struct console_ops *console;
 	const struct resolver *resolver;
 	uint8_t mock_nonce[32];
-	usec_t started_at;
 };
 
 struct room {
@@ -67,11 +66,9 @@ struct room {
 	struct list travellers;	 /* clients that leave for another Worker at the end of this turn */
 	struct counted_list consoles;  /* clients of database pgbouncer */
 	struct list orphans;	 /* cancel requests that ask around for their client */
-	struct wheel_node tick;	 /* maintenance, three times a second while there are shares */
-	struct event *tick_timer;
+	struct event *tick_timer; /* owned: maintenance, three times a second while there are shares */
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;
-	int free_cache;
 };
 
 static inline struct room *room_of(const struct worker *w)

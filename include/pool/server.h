@@ -69,7 +69,6 @@ struct server {
 	bool is_setting_params : 1;
 	bool wants_release : 1;
 	bool is_resetting : 1;	 /* SV_TESTED: reset query, not a check */
-	bool is_connected : 1;	 /* counted as KIND_CONNECTED or KIND_CANCEL */
 	bool client_paused_me : 1; /* back-pressure: the client's out-queue is full */
 	bool set_failed : 1;
 };

@@ -33,7 +33,6 @@ struct share {
 	struct counted_list active, waiting;		     /* clients */
 	struct counted_list cancels_waiting, cancels_active; /* cancel requests */
 	struct counted_list servers[SERVER_STATES];
-	struct server *logging_in; /* the one attempt of the pool, or NULL; also on servers[SV_LOGIN] */
 
 	/* The greeting: what the first server said at its log-in. */
 	bool has_greeting;

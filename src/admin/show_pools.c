@@ -116,7 +116,7 @@ const struct show show_pools = SHOW_RUN("pools", pool_columns, run_pools);
 /* ---- LISTS and MEM ---- */
 
 struct counts { /* of one Worker */
-	int shares, clients, logins, free_clients, servers;
+	int shares, clients, logins, servers;
 };
 
 struct count_gathering {
@@ -132,7 +132,6 @@ static void count_room(struct worker *w, void *ctx)
 
 	c->logins = room->logins.count;
 	c->clients = room->logins.count + room->consoles.count;
-	c->free_clients = room->free_cache;
 	LIST_FOR(node, &room->orphans)
 		c->clients++;
 	LIST_FOR(node, &room->shares) {
@@ -153,7 +152,6 @@ static void counted(struct worker *control UNUSED, void *ctx)
 		sum.shares += g->workers[i].shares;
 		sum.clients += g->workers[i].clients;
 		sum.logins += g->workers[i].logins;
-		sum.free_clients += g->workers[i].free_clients;
 		sum.servers += g->workers[i].servers;
 	}
 	g->finish(g->ask, &sum);
@@ -198,7 +196,7 @@ static void finish_lists(struct ask *a, const struct counts *sum)
 	put_list(b, "peers", (int64_t)config_peer_count(console_host.ops->config()));
 	put_list(b, "pools", sum->shares + 1); /* and the console's */
 	put_list(b, "peer_pools", 0);
-	put_list(b, "free_clients", sum->free_clients);
+	put_list(b, "free_clients", 0); /* objects go back to malloc, nothing is kept */
 	put_list(b, "used_clients", sum->clients);
 	put_list(b, "login_clients", sum->logins);
 	put_list(b, "free_servers", 0);
@@ -250,7 +248,7 @@ static void finish_mem(struct ask *a, const struct counts *sum)
 	put_mem(b, "db_cache", sizeof(struct database), databases, 0);
 	put_mem(b, "pool_cache", sizeof(struct pool) + sizeof(struct share), pools, 0);
 	put_mem(b, "server_cache", sizeof(struct server), sum->servers, 0);
-	put_mem(b, "client_cache", sizeof(struct client), sum->clients, sum->free_clients);
+	put_mem(b, "client_cache", sizeof(struct client), sum->clients, 0);
 	put_mem(b, "iobuf_cache", WORKER_HEADROOM_BYTES + 2 * WORKER_SCRATCH_BYTES, console_host.pooler->crew->total,
 		0);
 	ask_done(a, "SHOW");

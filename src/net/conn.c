@@ -424,7 +424,8 @@ static bool step_handshake(struct conn *c)
 	if (step == TLS_STEP_MORE)
 		return true;
 	c->is_handshaking = false;
-	c->ops->tls_up(c);
+	if (c->ops->tls_up)
+		c->ops->tls_up(c);
 	return !c->is_retired && !c->is_failed;
 }
 

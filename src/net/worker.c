@@ -219,11 +219,6 @@ void worker_retire(struct worker *w, struct retiree *r, void (*release)(struct r
 	list_add_tail(&w->retired, &r->link);
 }
 
-void worker_file(struct worker *w, struct wheel_node *n, usec_t due)
-{
-	wheel_file(&w->wheel, n, due);
-}
-
 static void run_deadlines(struct worker *w)
 {
 	struct list due;

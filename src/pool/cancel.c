@@ -232,7 +232,6 @@ bool cancel_use_connection(struct server *sv)
 	client_set_state(c, CL_ACTIVE_CANCEL);
 	/* Read on, to notice when it gives up. */
 	client_unpause(c, PAUSE_WAITING);
-	sh->logging_in = NULL;
 	ledger_login_to_cancel(&sh->room->pooler->registry.ledger, &sh->pool->ledger);
 	server_enter(sv, SV_ACTIVE_CANCEL);
 	sv->cancel_target = target;

@@ -628,15 +628,9 @@ static void on_deadline(struct conn *conn)
 		client_deadline(c);
 }
 
-static void on_tls_up(struct conn *conn)
-{
-	of(conn)->is_tls = true;
-}
-
 const struct conn_ops client_conn_ops = {
 	.bytes = on_bytes,
 	.drained = on_drained,
 	.ended = on_ended,
 	.deadline = on_deadline,
-	.tls_up = on_tls_up,
 };

@@ -212,7 +212,6 @@ void server_launch(struct share *sh, const struct server *target)
 	outstanding_init(&sv->requests);
 	list_init(&sv->link);
 	clist_add_tail(&sh->servers[SV_LOGIN], &sv->link);
-	sh->logging_in = sv;
 	sh->used_at = sv->connected_at;
 	sv->login->is_for_cancel = target != NULL;
 	if (target && target->addr.sa.sa_family) {
@@ -273,8 +272,6 @@ void server_close(struct server *sv, const char *reason, bool tell_client)
 		log_info("%sclosing because: %s (age=%llds)", server_prefix(sv, prefix, sizeof(prefix)), reason,
 			 (long long)((now_of(sv) - sv->connected_at) / USEC_PER_SEC));
 	clist_del(&sh->servers[sv->state], &sv->link);
-	if (sh->logging_in == sv)
-		sh->logging_in = NULL;
 	if (was_login)
 		sh->last_connect_failed = while_connecting && !expected;
 	ledger_server_gone(ledger_of(sv), &sh->pool->ledger, kind, while_connecting,

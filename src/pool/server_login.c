@@ -328,7 +328,6 @@ static void login_done(struct server *sv)
 		params_copy(&sh->greeting_params, &l->greeting_params);
 		ledger_set_greeting(&r->pooler->registry.ledger, &sh->pool->ledger, true);
 	}
-	sh->logging_in = NULL;
 	ledger_login_done(&r->pooler->registry.ledger, &sh->pool->ledger);
 	server_login_free(sv);
 	sv->is_ready = true;
