@@ -55,6 +55,7 @@ struct server {
 	uint64_t id;
 	uint64_t pass_left; /* bytes of the current message still to come */
 	usec_t connected_at, used_at; /* used_at: last message, or entering idle */
+	usec_t tested_at;	      /* SV_TESTED: when its query was sent */
 	time_t connect_wall;
 	union sock_addr addr;
 	char host[256]; /* the item of the host list; TLS host name */

@@ -338,6 +338,7 @@ static void send_own_query(struct server *sv, const char *sql)
 {
 	struct buf b;
 
+	sv->tested_at = now_of(sv);
 	buf_init(&b);
 	put_query(&b, sql);
 	sv->is_ready = false;
@@ -480,6 +481,8 @@ void server_deadline(struct server *sv)
 		deadline_consider(&due, sv->used_at, s->server_idle_timeout);
 		if (sv->state == SV_IDLE)
 			deadline_consider(&due, sv->used_at, s->server_check_delay);
+		if (sv->state == SV_TESTED)
+			deadline_consider(&due, sv->tested_at, sh->query_timeout);
 	}
 	deadline_consider(&due, sv->connected_at, sh->server_lifetime);
 	if (due && due <= now)
@@ -523,9 +526,14 @@ static void on_deadline(struct conn *conn)
 			return;
 		}
 		break;
+	case SV_TESTED:
+		if (deadline_over(now, sv->tested_at, sh->query_timeout)) {
+			server_close(sv, "query timeout", false);
+			return;
+		}
+		/* fall through */
 	case SV_IDLE:
 	case SV_USED:
-	case SV_TESTED:
 		if (deadline_over(now, sv->used_at, s->server_idle_timeout) &&
 		    ledger_connected(ledger_of(sv), &sh->pool->ledger) > sh->limits.min_pool_size) {
 			server_close(sv, "server idle timeout", false);

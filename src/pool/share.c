@@ -8,6 +8,9 @@
 #include "pool/cancel.h"
 #include "pool/client.h"
 
+/* A reset or check query that takes longer no longer keeps a waiter from a new connection. */
+#define TEST_PATIENCE USEC_PER_SEC
+
 struct share *share_new(struct room *r, struct pool *pool)
 {
 	struct share *sh = calloc(1, sizeof(*sh));
@@ -268,10 +271,21 @@ static void close_unused_while_paused(struct share *sh)
 				     false);
 }
 
+/* Servers under test that may be expected back: one whose check hangs is waited for by nobody. */
+static int soon_tested(const struct share *sh)
+{
+	usec_t now = worker_now(sh->room->worker);
+	int n = 0;
+
+	LIST_FOR(node, &sh->servers[SV_TESTED].head)
+		n += now - LIST_ITEM(node, struct server, link)->tested_at < TEST_PATIENCE;
+	return n;
+}
+
 void share_turn(struct share *sh)
 {
 	struct server *target;
-	int testing = sh->servers[SV_TESTED].count;
+	int testing = soon_tested(sh);
 
 	if (!sh->def)
 		return;

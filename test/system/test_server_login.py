@@ -465,6 +465,27 @@ def test_server_goes_away(pooler, fake, step, how):
 
 
 @ours
+def test_hung_reset_query_keeps_nobody_waiting(pooler, fake):
+    """A server that hangs in its reset query: the next client gets another one."""
+    def script(peer):
+        peer.read_startup()
+        peer.welcome()
+        if peer.number > 1:
+            peer.serve()
+        while True:
+            m = peer.recv()
+            if m.body.startswith(b"DISCARD"):
+                peer.wait_gone()
+            peer.send(one_row("first"), ready())
+    p, server = misbehave(pooler, fake, script, server_tls_sslmode="disable", query_timeout=0, query_wait_timeout=10)
+    with p.login() as c:
+        assert c.value("SELECT 1") == "first"
+    with p.login() as c:
+        assert c.value("SELECT 2") == "SELECT 2"
+    assert server.count == 2
+
+
+@ours
 @pytest.mark.parametrize("extra", [
     pytest.param(data_row("unasked"), id="row-24-data-row"), pytest.param(ready(), id="row-24-second-ready"),
     pytest.param(tag("SELECT 1"), id="command-complete"), pytest.param(wire.msg(b"1"), id="parse-complete"),
