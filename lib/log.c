@@ -23,7 +23,8 @@ atomic_int log_verbosity;
  * descriptor keeps its number for the life of the process; syslog(3) locks by
  * itself.
  */
-static atomic_bool to_stderr = true, to_syslog;
+static atomic_bool to_stderr = true, to_syslog, is_bare;
+static atomic_uint counts[LEVEL_NOISE + 1];
 static atomic_int file_fd = -1;
 static char *file_name; /* owned; control role only */
 static char *ident;	/* owned; syslog keeps a pointer to it */
@@ -94,6 +95,7 @@ int log_configure(const struct log_setup *s)
 	}
 	atomic_store(&to_syslog, s->to_syslog);
 	atomic_store(&to_stderr, s->to_stderr);
+	atomic_store(&is_bare, s->is_bare);
 	return 0;
 }
 
@@ -138,6 +140,11 @@ static void write_all(int fd, const char *line, size_t len)
 	}
 }
 
+unsigned log_count(enum log_level level)
+{
+	return atomic_load_explicit(&counts[level], memory_order_relaxed);
+}
+
 void log_line(enum log_level level, const char *fmt, ...)
 {
 	static const char *const names[] = {"FATAL", "ERROR", "WARNING", "LOG", "DEBUG", "NOISE"};
@@ -158,6 +165,13 @@ void log_line(enum log_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	atomic_fetch_add_explicit(&counts[level], 1, memory_order_relaxed);
+	if (atomic_load_explicit(&is_bare, memory_order_relaxed)) {
+		static const char *const words[] = {"fatal", "error", "warning", "note", "debug", "noise"};
+
+		head = snprintf(line, sizeof(line), "%s: ", words[level]);
+		goto write;
+	}
 	gettimeofday(&tv, NULL);
 	if (tv.tv_sec != last.second) {
 		struct tm tm;
@@ -169,6 +183,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 	}
 	head = snprintf(line, sizeof(line), "%s.%03d %s [%d] %s ", last.stamp, (int)(tv.tv_usec / 1000), last.zone,
 			(int)process_id(), names[level]);
+write:
 	n = (size_t)head + tidy(text, line + head, sizeof(line) - (size_t)head - 1);
 	line[n] = '\n';
 	if (atomic_load_explicit(&to_stderr, memory_order_relaxed))

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "admin/console.h"
+#include "check.h"
 #include "control.h"
 #include "net/dns.h"
 #include "net/listener.h"
@@ -19,7 +20,7 @@ struct options {
 	const char *config_path;
 	const char *user; /* NULL: as the configuration says */
 	int verbosity;
-	bool daemon, quiet, takeover;
+	bool daemon, quiet, takeover, check;
 };
 
 static const char usage[] =
@@ -36,6 +37,7 @@ static const char usage[] =
 	"  -v, --verbose            increase verbosity\n"
 	"  -V, --version            show version, then exit\n"
 	"  -h, --help               show this help, then exit\n"
+	"      --check              read CONFIG_FILE as a start would, print every problem, then exit\n"
 	"      --describe-settings  print every setting as markdown, then exit\n";
 
 static int show_version(void)
@@ -61,13 +63,13 @@ static int usage_error(const char *program)
 /* -1: go on and start; else the exit status. */
 static int read_options(int argc, char **argv, struct options *o)
 {
-	enum { DESCRIBE_SETTINGS = 256 };
+	enum { DESCRIBE_SETTINGS = 256, CHECK };
 	static const struct option longs[] = {
 		{"daemon", no_argument, NULL, 'd'},  {"quiet", no_argument, NULL, 'q'},
 		{"reboot", no_argument, NULL, 'R'},  {"user", required_argument, NULL, 'u'},
 		{"verbose", no_argument, NULL, 'v'}, {"version", no_argument, NULL, 'V'},
 		{"help", no_argument, NULL, 'h'},    {"describe-settings", no_argument, NULL, DESCRIBE_SETTINGS},
-		{NULL, 0, NULL, 0},
+		{"check", no_argument, NULL, CHECK}, {NULL, 0, NULL, 0},
 	};
 	const char *program = base_name(argv[0]);
 	int c;
@@ -94,6 +96,9 @@ static int read_options(int argc, char **argv, struct options *o)
 		case 'h':
 			printf(usage, program, program);
 			return 0;
+		case CHECK:
+			o->check = true;
+			break;
 		case DESCRIBE_SETTINGS:
 			settings_describe(stdout);
 			return 0;
@@ -216,5 +221,7 @@ int main(int argc, char **argv)
 	struct options o = {0};
 	int status = read_options(argc, argv, &o);
 
-	return status >= 0 ? status : run(&o);
+	if (status >= 0)
+		return status;
+	return o.check ? check_run(o.config_path, o.user) : run(&o);
 }

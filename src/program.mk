@@ -1,6 +1,7 @@
 # The pooler itself: the control role and what concerns the process.
 bin_PROGRAMS += pg-ecdsa-proxy
 pg_ecdsa_proxy_SOURCES = \
+	src/check.c src/check.h \
 	src/control.c src/control.h \
 	src/main.c \
 	src/process.c src/process.h \
