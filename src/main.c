@@ -15,6 +15,7 @@
 #include "net/dns.h"
 #include "net/listener.h"
 #include "process.h"
+#include "service.h"
 
 struct options {
 	const char *config_path;
@@ -44,6 +45,8 @@ static int show_version(void)
 {
 	printf("%s\nlibevent %s\nadns: %s\ntls: %s\n", PROGRAM_VERSION_LINE, event_get_version(), dns_backend_name(),
 	       OpenSSL_version(OPENSSL_VERSION));
+	if (service_is_built())
+		printf("systemd: yes\n");
 	return 0;
 }
 
@@ -123,6 +126,10 @@ static int check_old_process(const struct options *o, const struct settings *s)
 {
 	if (o->takeover) {
 		log_warning("Online restart is deprecated, use so_reuseport instead");
+		if (service_is_managed()) {
+			log_fatal("cannot reboot under service manager");
+			return -1;
+		}
 		log_warning("online restart is not available in this version, connections are not taken over");
 		if (is_empty(s->unix_socket_dir)) {
 			log_fatal("cannot reboot if unix dir not configured");
@@ -133,7 +140,8 @@ static int check_old_process(const struct options *o, const struct settings *s)
 			return -1;
 		}
 	}
-	if (listeners_unix_in_use(s->unix_socket_dir, s->listen_port)) {
+	/* With sockets from the service manager none is made. */
+	if (service_socket_count() == 0 && listeners_unix_in_use(s->unix_socket_dir, s->listen_port)) {
 		log_fatal("unix socket is in use, cannot continue");
 		return -1;
 	}
@@ -166,8 +174,7 @@ static int prepare(const struct options *o, const struct config *config, struct 
 
 	if (process_open_log(&log, user) < 0)
 		return -1;
-	if (getenv("NOTIFY_SOCKET"))
-		log_warning("apparently running under systemd with notify socket, but systemd support was not built");
+	service_begin();
 	if (tls_setup_make(tls, s, control_worker_count(s)) < 0) {
 		log_fatal("TLS setup failed");
 		return -1;
