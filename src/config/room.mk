@@ -6,12 +6,16 @@ librooms_config_a_SOURCES = \
 	src/config/connstr.c include/config/connstr.h \
 	src/config/definitions.c include/config/definitions.h \
 	src/config/entries.c include/config/entries.h \
+	src/config/hba.c include/config/hba.h \
+	src/config/hba_names.c include/config/hba_names.h \
+	src/config/ident.c include/config/ident.h \
 	src/config/load.c include/config/config.h \
 	src/config/setting_checks.c include/config/setting_checks.h \
 	src/config/setting_types.c include/config/setting_types.h \
 	src/config/settings.c include/config/settings.h include/config/settings.def \
 	src/config/snapshot.c include/config/snapshot.h \
-	src/config/wallet_list.c include/config/wallet_list.h
+	src/config/wallet_list.c include/config/wallet_list.h \
+	src/config/words.c include/config/words.h
 
 if HAVE_CMOCKA
 check_PROGRAMS += test/unit/test_config
