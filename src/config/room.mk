@@ -22,7 +22,19 @@ check_PROGRAMS += test/unit/test_config
 test_unit_test_config_SOURCES = test/unit/test_config.c
 test_unit_test_config_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 test_unit_test_config_LDADD = $(CONFIG_ROOM) $(WALLET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+
+check_PROGRAMS += test/unit/test_hba
+test_unit_test_hba_SOURCES = test/unit/test_hba.c
+test_unit_test_hba_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_hba_LDADD = $(CONFIG_ROOM) $(WALLET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
 endif
+
+EXTRA_PROGRAMS += test/fuzz/fuzz_hba
+FUZZ_TARGETS += test/fuzz/fuzz_hba$(EXEEXT)
+test_fuzz_fuzz_hba_SOURCES = test/fuzz/fuzz_hba.c
+test_fuzz_fuzz_hba_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+test_fuzz_fuzz_hba_LDADD = $(CONFIG_ROOM) $(WALLET_ROOM) $(LIB_ROOM) $(EXTERNAL_LIBS)
+EXTRA_DIST += test/fuzz/corpus/hba
 
 EXTRA_PROGRAMS += test/fuzz/fuzz_ini
 FUZZ_TARGETS += test/fuzz/fuzz_ini$(EXEEXT)
