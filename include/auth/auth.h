@@ -27,6 +27,7 @@
 #include "lib/buf.h"
 #include "lib/span.h"
 #include "wallet/address.h"
+#include "wallet/check.h"
 
 enum auth_verdict { AUTH_OK, AUTH_CONTINUE, AUTH_PENDING, AUTH_REJECT };
 enum auth_need { NEED_NOTHING, NEED_WORK };
@@ -39,6 +40,8 @@ enum auth_kind {
 	AUTH_KIND_MD5,
 	AUTH_KIND_SCRAM,
 	AUTH_KIND_ECDSA,
+	AUTH_KIND_CERT,
+	AUTH_KIND_PEER,
 	AUTH_KINDS
 };
 
@@ -55,7 +58,9 @@ struct scram_verifier {
 	bool known;
 };
 
-struct wallet_policy; /* wallet/check.h */
+struct ident_map;     /* config/ident.h */
+
+enum auth_certificate { CERTIFICATE_NO_TLS, CERTIFICATE_NONE, CERTIFICATE_VERIFIED };
 
 /* All borrowed, and outliving the auth. */
 struct auth_input {
@@ -68,9 +73,17 @@ struct auth_input {
 	const struct scram_verifier *verifier; /* cached for a plain secret, or NULL */
 	/* ecdsa only */
 	const struct wallet_policy *wallet_policy;
-	int64_t (*wall_clock)(void);			   /* whole seconds, CLOCK_REALTIME */
-	bool (*wallet_allowed)(void *ctx, const struct wallet_address *); /* asked only about proven signers */
+	/* May this signer log in? ECDSA_OK or the reason; asked only about proven signers. */
+	enum ecdsa_reason (*judge_wallet)(void *ctx, const struct wallet_address *);
 	void *wallet_ctx;
+	/* cert and peer */
+	const struct ident_map *map; /* NULL: the name must be the user's */
+	enum auth_certificate certificate;
+	bool (*certificate_names)(void *ctx, const char *name); /* asked only about verified ones */
+	void *certificate_ctx;
+	int64_t peer_uid; /* Unix user at the other end of a Unix socket; -1: none or unknown */
+	/* ecdsa, cert and peer */
+	int64_t (*wall_clock)(void); /* whole seconds, CLOCK_REALTIME */
 };
 
 struct auth_reject {

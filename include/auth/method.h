@@ -29,7 +29,8 @@ struct auth_method {
 	void (*end)(struct auth *); /* NULL: keeps no state; else wipes and frees a->state, which may be NULL */
 };
 
-extern const struct auth_method method_any, method_trust, method_plain, method_md5, method_scram, method_ecdsa;
+extern const struct auth_method method_any, method_trust, method_plain, method_md5, method_scram, method_ecdsa,
+	method_cert, method_peer;
 
 /* Fills a->reject; reason is for the log and may be "". Always AUTH_REJECT. */
 enum auth_verdict auth_refuse(struct auth *, const char *sqlstate, const char *text, const char *reason, ...)

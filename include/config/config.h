@@ -20,6 +20,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "config/hba.h"
+#include "config/wallet_list.h"
 #include "lib/hash.h"
 #include "lib/util.h"
 #include "wallet/address.h"
@@ -33,7 +35,7 @@ enum pool_mode { POOL_MODE_UNSET = -1, POOL_SESSION, POOL_TRANSACTION, POOL_STAT
 enum tls_mode { TLS_DISABLE, TLS_ALLOW, TLS_PREFER, TLS_REQUIRE, TLS_VERIFY_CA, TLS_VERIFY_FULL };
 enum load_balance { BALANCE_ROUND_ROBIN, BALANCE_DISABLE };
 enum require_tls { REQUIRE_TLS_NEVER, REQUIRE_TLS_REMOTE, REQUIRE_TLS_ALWAYS };
-enum auth_type { /* words of auth_type; cert, hba, pam and ldap come with later work */
+enum auth_type { /* words of auth_type; pam and ldap come with later work */
 	AUTH_TYPE_ANY, AUTH_TYPE_TRUST, AUTH_TYPE_PLAIN, AUTH_TYPE_MD5, AUTH_TYPE_CERT, AUTH_TYPE_HBA,
 	AUTH_TYPE_PAM, AUTH_TYPE_LDAP, AUTH_TYPE_SCRAM, AUTH_TYPE_ECDSA
 };
@@ -104,8 +106,10 @@ size_t config_secret_count(const struct config *);
 const struct stored_secret *config_secret_at(const struct config *, size_t i); /* sorted by user */
 size_t config_peer_count(const struct config *);
 const struct peer_def *config_peer_at(const struct config *, size_t i);
-/* Allowed by ecdsa_allowed_addresses or by an auth_file line. */
-bool config_wallet_allowed(const struct config *, const struct wallet_address *);
+/* By ecdsa_allowed_addresses and auth_file; now in Unix seconds. */
+enum wallet_standing config_wallet_standing(const struct config *, const struct wallet_address *, int64_t now);
+/* NULL unless auth_type was hba at the last load. */
+const struct hba_rules *config_hba(const struct config *);
 /* Whole tokens of a comma list, as admin_users wants them. Wallet names are compared without case. */
 bool config_list_has(const char *list, const char *word);
 

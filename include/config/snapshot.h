@@ -26,6 +26,7 @@ struct config {
 	struct entries *entries;      /* counted */
 	struct auth_file *auth_file;  /* counted; NULL: none is named, needed or readable */
 	struct wallet_list *wallets;  /* counted; NULL: ecdsa_allowed_addresses is empty */
+	struct hba_rules *hba;	      /* counted; NULL: auth_type was not hba at the last load */
 };
 
 /* Where the file says a setting; line 0: it does not. */
@@ -42,7 +43,8 @@ struct config *snapshot_new(const struct config *prev);
 
 /*
  * Brings in the files that settings name, and judges the settings together.
- * origins has an element a setting, or is NULL. false: every problem logged.
+ * origins has an element a setting, or is NULL for SET, which reads no HBA
+ * rules. false: every problem logged.
  */
 MUST_CHECK bool snapshot_complete(struct config *, const struct config *prev, const struct origin *origins);
 

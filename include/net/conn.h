@@ -120,6 +120,11 @@ const char *conn_tls_error(const struct conn *);
 /* "TLSv1.3/SUITE", or "" without TLS. */
 void conn_tls_describe(const struct conn *, char *out, size_t cap);
 
+/* The peer showed a certificate, and it passed verification. */
+bool conn_peer_is_verified(const struct conn *);
+/* That certificate carries this name: see tls_filter_peer_name_matches(). */
+bool conn_peer_has_name(const struct conn *, const char *name);
+
 /* Files it at due, unless it is filed earlier already; 0 forgets it. */
 void conn_set_deadline(struct conn *, usec_t due);
 

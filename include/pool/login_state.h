@@ -27,6 +27,8 @@ struct login {
 	struct startup_wishes wishes;
 	const struct database_def *def;	 /* into config; NULL: no such database */
 	const struct stored_secret *secret; /* into config; NULL: unknown user */
+	const struct hba_rule *rule;	 /* into config; NULL: auth_type is not hba */
+	const char *mapped_role;	 /* of a proven wallet, into config or wishes; NULL: no map names one */
 	struct auth_input input;
 	struct auth auth;
 	struct wallet_policy policy;

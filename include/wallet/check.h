@@ -39,7 +39,9 @@
 	X(ECDSA_TIMESTAMP_MILLISECONDS, "timestamp_milliseconds") \
 	X(ECDSA_RECOVERY_FAILED, "recovery_failed") \
 	X(ECDSA_WRONG_SIGNER, "wrong_signer") \
-	X(ECDSA_NOT_ALLOWED, "not_allowed")
+	X(ECDSA_NOT_ALLOWED, "not_allowed") \
+	X(ECDSA_NO_MAPPING, "no_mapping") \
+	X(ECDSA_WALLET_EXPIRED, "wallet_expired")
 
 enum ecdsa_reason {
 #define X(id, word) id,
@@ -53,6 +55,7 @@ enum ecdsa_format { ECDSA_FORMAT_TIMESTAMP, ECDSA_FORMATS };
 struct wallet_policy {
 	uint32_t formats;	/* BIT(enum ecdsa_format) of those allowed */
 	int64_t window_seconds; /* either side, inclusive */
+	bool role_login;	/* a user name that is no wallet is a role: any signer is recovered, a map decides */
 };
 
 struct ecdsa_claim {
@@ -69,8 +72,8 @@ struct ecdsa_claim {
 const char *ecdsa_reason_word(enum ecdsa_reason);
 /*
  * password without its NUL; now in Unix seconds. out is filled in as far as
- * the check got, also on refusal. Never ECDSA_NOT_ALLOWED: who may enter is
- * the caller's to decide, for a proven signer.
+ * the check got, also on refusal. Never one of the last three reasons: who may
+ * enter is the caller's to decide, for a proven signer.
  */
 enum ecdsa_reason ecdsa_check(const char *user, const void *password, size_t len, int64_t now,
 			      const struct wallet_policy *, struct ecdsa_claim *out);

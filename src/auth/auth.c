@@ -15,6 +15,8 @@ const char *const auth_method_names[AUTH_KINDS] = {
 	[AUTH_KIND_MD5] = "md5",
 	[AUTH_KIND_SCRAM] = "scram-sha-256",
 	[AUTH_KIND_ECDSA] = "ecdsa",
+	[AUTH_KIND_CERT] = "cert",
+	[AUTH_KIND_PEER] = "peer",
 };
 
 static const struct auth_method *const methods[AUTH_KINDS] = {
@@ -24,6 +26,8 @@ static const struct auth_method *const methods[AUTH_KINDS] = {
 	[AUTH_KIND_MD5] = &method_md5,
 	[AUTH_KIND_SCRAM] = &method_scram,
 	[AUTH_KIND_ECDSA] = &method_ecdsa,
+	[AUTH_KIND_CERT] = &method_cert,
+	[AUTH_KIND_PEER] = &method_peer,
 };
 
 int auth_kind_by_name(const char *name)

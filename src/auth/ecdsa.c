@@ -139,8 +139,8 @@ static enum auth_verdict ecdsa_message(struct auth *a, struct span body, struct 
 	else
 		reason = ecdsa_check(in->user, body.ptr, body.len - 1, now, in->wallet_policy, &claim);
 	/* Membership is looked up only for a proven signer, so that the list cannot be probed. */
-	if (reason == ECDSA_OK && !in->wallet_allowed(in->wallet_ctx, &claim.signer))
-		reason = ECDSA_NOT_ALLOWED;
+	if (reason == ECDSA_OK)
+		reason = in->judge_wallet(in->wallet_ctx, &claim.signer);
 	if (reason == ECDSA_WRONG_SIGNER)
 		detail = ecdsa_explain_wrong_signer(in->user, body.ptr, body.len - 1);
 	write_audit(a, reason, &claim, now);

@@ -1,10 +1,12 @@
-# auth: one file a method; messages in, messages out, a verdict. Links wallet, proto and lib.
+# auth: one file a method; messages in, messages out, a verdict. Links config, wallet, proto and lib.
 noinst_LIBRARIES += librooms_auth.a
 AUTH_ROOM = librooms_auth.a
 librooms_auth_a_SOURCES = \
 	src/auth/auth.c include/auth/auth.h include/auth/method.h \
+	src/auth/cert.c \
 	src/auth/ecdsa.c \
 	src/auth/md5.c \
+	src/auth/peer.c \
 	src/auth/plain.c \
 	src/auth/saslprep.c include/auth/saslprep.h \
 	src/auth/scram.c \
@@ -19,12 +21,12 @@ check_PROGRAMS += test/unit/test_auth
 test_unit_test_auth_SOURCES = test/unit/test_auth.c
 test_unit_test_auth_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 test_unit_test_auth_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc
-test_unit_test_auth_LDADD = $(AUTH_ROOM) $(PROTO_ROOM) $(WALLET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+test_unit_test_auth_LDADD = $(AUTH_ROOM) $(CONFIG_ROOM) $(PROTO_ROOM) $(WALLET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
 endif
 
 EXTRA_PROGRAMS += test/fuzz/fuzz_scram
 FUZZ_TARGETS += test/fuzz/fuzz_scram$(EXEEXT)
 test_fuzz_fuzz_scram_SOURCES = test/fuzz/fuzz_scram.c
 test_fuzz_fuzz_scram_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
-test_fuzz_fuzz_scram_LDADD = $(AUTH_ROOM) $(PROTO_ROOM) $(WALLET_ROOM) $(LIB_ROOM) $(EXTERNAL_LIBS)
+test_fuzz_fuzz_scram_LDADD = $(AUTH_ROOM) $(CONFIG_ROOM) $(PROTO_ROOM) $(WALLET_ROOM) $(LIB_ROOM) $(EXTERNAL_LIBS)
 EXTRA_DIST += test/fuzz/corpus/scram

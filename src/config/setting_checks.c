@@ -44,7 +44,7 @@ static bool check_auth_dbname(const char *name, const char *value, const char *w
 
 static bool check_auth_type(const char *name, const char *value, const char *where)
 {
-	static const char *const known[] = {"cert", "hba", "pam", "ldap"};
+	static const char *const known[] = {"pam", "ldap"};
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
 		if (strcasecmp(value, known[i]) == 0) {

@@ -66,6 +66,22 @@ static bool bring_auth_file(struct config *c, const struct config *prev)
 	return auth_file_load(c->settings.auth_file, known, &c->auth_file);
 }
 
+/* Read anew by every load, since @files may have changed. The rules keep the maps alive. */
+static bool bring_hba(struct config *c)
+{
+	const struct settings *s = &c->settings;
+	struct ident_maps *maps;
+
+	if (s->auth_type != AUTH_TYPE_HBA)
+		return true;
+	maps = ident_load(s->auth_ident_file);
+	if (!maps)
+		return false;
+	c->hba = hba_load(s->auth_hba_file, maps);
+	ident_unref(maps);
+	return c->hba != NULL;
+}
+
 static bool has_wallet_source(const struct config *c)
 {
 	if (c->auth_file && c->auth_file->wallet_count > 0)
@@ -80,6 +96,10 @@ bool snapshot_complete(struct config *c, const struct config *prev, const struct
 	bool ok = bring_wallets(c, prev, origins);
 
 	ok &= bring_auth_file(c, prev);
+	if (origins)
+		ok &= bring_hba(c);
+	else
+		c->hba = hba_ref(prev->hba);
 	if (ok && c->settings.auth_type == AUTH_TYPE_ECDSA && !has_wallet_source(c)) {
 		log_error("auth_type=ecdsa lets nobody in: ecdsa_allowed_addresses is empty and auth_file names no "
 			  "wallet%s", origin_text(origin_of(origins, "auth_type"), where, sizeof(where)));
@@ -103,6 +123,7 @@ void config_unref(struct config *c)
 	entries_unref(c->entries);
 	auth_file_unref(c->auth_file);
 	wallet_list_unref(c->wallets);
+	hba_unref(c->hba);
 	free(c);
 }
 
@@ -183,10 +204,16 @@ const struct peer_def *config_peer_at(const struct config *c, size_t i)
 	return c->entries->peers.rows[i];
 }
 
-bool config_wallet_allowed(const struct config *c, const struct wallet_address *a)
+enum wallet_standing config_wallet_standing(const struct config *c, const struct wallet_address *a, int64_t now)
 {
-	return wallet_list_has(c->wallets, a) ||
-	       (c->auth_file && wallets_have(c->auth_file->wallets, c->auth_file->wallet_count, a));
+	if (c->auth_file && wallets_have(c->auth_file->wallets, c->auth_file->wallet_count, a))
+		return WALLET_ALLOWED;
+	return wallet_list_judge(c->wallets, a, now);
+}
+
+const struct hba_rules *config_hba(const struct config *c)
+{
+	return c->hba;
 }
 
 bool config_list_has(const char *list, const char *word)

@@ -8,8 +8,10 @@
 #include "config/setting_checks.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "lib/rfc3339.h"
 
 #define SETTING "ecdsa_allowed_addresses"
+#define VALID_UNTIL "valid-until="
 /* One wrong file can hold a million wrong lines; the log need not. */
 #define ERRORS_SHOWN 20
 
@@ -36,25 +38,65 @@ bool wallets_have(const struct wallet_address *rows, size_t count, const struct 
 	return count > 0 && bsearch(a, rows, count, sizeof(*rows), by_bytes) != NULL;
 }
 
+/* Of equal addresses the one that is good for longest comes last. */
+static int by_address_and_date(const void *a, const void *b)
+{
+	const struct dated_wallet *x = a, *y = b;
+	int order = by_bytes(&x->address, &y->address);
+
+	return order ? order : (x->valid_until > y->valid_until) - (x->valid_until < y->valid_until);
+}
+
+static int by_address(const void *a, const void *b)
+{
+	return by_bytes(a, &((const struct dated_wallet *)b)->address);
+}
+
+static void sort_dated(struct wallet_list *l)
+{
+	size_t kept = 0;
+
+	if (l->dated_count)
+		qsort(l->dated, l->dated_count, sizeof(*l->dated), by_address_and_date);
+	for (size_t i = 0; i < l->dated_count; i++)
+		if (i + 1 == l->dated_count || by_bytes(&l->dated[i].address, &l->dated[i + 1].address) != 0)
+			l->dated[kept++] = l->dated[i];
+	l->dated_count = kept;
+}
+
 struct reading {
 	struct wallet_list *list;
-	size_t cap;
+	size_t cap, dated_cap;
 	size_t errors;
 };
 
-static void add_address(struct reading *r, const char *text, size_t len, const char *where)
+static void keep_address(struct reading *r, const struct wallet_address *address, int64_t valid_until)
 {
 	struct wallet_list *l = r->list;
+
+	if (valid_until < INT64_MAX) {
+		if (l->dated_count == r->dated_cap) {
+			r->dated_cap = r->dated_cap ? r->dated_cap * 2 : 16;
+			l->dated = xrealloc(l->dated, r->dated_cap * sizeof(*l->dated));
+		}
+		l->dated[l->dated_count++] = (struct dated_wallet){*address, valid_until};
+		return;
+	}
+	if (l->count == r->cap) {
+		r->cap = r->cap ? r->cap * 2 : 16;
+		l->rows = xrealloc(l->rows, r->cap * sizeof(*l->rows));
+	}
+	l->rows[l->count++] = *address;
+}
+
+static void add_address(struct reading *r, const char *text, size_t len, int64_t valid_until, const char *where)
+{
 	struct wallet_address address;
 	char right[WALLET_TEXT_LEN + 1];
 
 	switch (wallet_address_parse_strict(text, len, &address)) {
 	case ADDRESS_OK:
-		if (l->count == r->cap) {
-			r->cap = r->cap ? r->cap * 2 : 16;
-			l->rows = xrealloc(l->rows, r->cap * sizeof(*l->rows));
-		}
-		l->rows[l->count++] = address;
+		keep_address(r, &address, valid_until);
 		return;
 	case ADDRESS_BAD_CHECKSUM:
 		wallet_address_eip55(&address, right);
@@ -75,13 +117,24 @@ static void read_list(struct reading *r, const char *value, const char *where)
 	size_t len;
 
 	while ((item = list_item(&value, &len)))
-		add_address(r, item, len, where);
+		add_address(r, item, len, INT64_MAX, where);
+}
+
+/* What stands behind the address. false: it may not. */
+static bool read_validity(const char *text, int64_t *valid_until)
+{
+	static const size_t skip = sizeof(VALID_UNTIL) - 1;
+
+	*valid_until = INT64_MAX;
+	return !*text || (strncmp(text, VALID_UNTIL, skip) == 0 &&
+			  rfc3339_parse(text + skip, strlen(text + skip), valid_until));
 }
 
 static void read_line(struct reading *r, char *line, const char *file, int number)
 {
 	static const char blanks[] = " \t\r\v\f";
-	char where[512];
+	char where[512], *end;
+	int64_t valid_until;
 	size_t len;
 
 	line[strcspn(line, "#")] = 0;
@@ -89,16 +142,15 @@ static void read_line(struct reading *r, char *line, const char *file, int numbe
 	len = strcspn(line, blanks);
 	if (len == 0)
 		return;
+	for (end = line + strlen(line); strchr(blanks, end[-1]); end--)
+		end[-1] = 0;
 	snprintf(where, sizeof(where), " (%s:%d)", file, number);
-	add_address(r, line, len, where);
-	line += len;
-	line += strspn(line, blanks);
-	if (!*line || r->errors++ >= ERRORS_SHOWN)
-		return;
-	if (strncmp(line, "valid-until=", 12) == 0)
-		log_error("%s: valid-until is not available in this version%s", SETTING, where);
-	else
-		log_error("%s: found \"%.100s\" after the address, expected the end of the line%s", SETTING, line, where);
+	end = line + len + strspn(line + len, blanks);
+	if (read_validity(end, &valid_until))
+		add_address(r, line, len, valid_until, where);
+	else if (r->errors++ < ERRORS_SHOWN)
+		log_error("%s: found \"%.100s\" after the address, expected " VALID_UNTIL
+			  "YYYY-MM-DDThh:mm:ssZ or the end of the line%s", SETTING, end, where);
 }
 
 static void read_text(struct reading *r, struct file_text *f, const char *file)
@@ -166,6 +218,7 @@ struct wallet_list *wallet_list_load(const char *value, struct wallet_list *know
 		return unchanged ? wallet_list_ref(known) : NULL;
 	}
 	r.list->count = wallets_sort(r.list->rows, r.list->count);
+	sort_dated(r.list);
 	return r.list;
 }
 
@@ -183,10 +236,20 @@ void wallet_list_unref(struct wallet_list *l)
 		return;
 	free(l->value);
 	free(l->rows);
+	free(l->dated);
 	free(l);
 }
 
-bool wallet_list_has(const struct wallet_list *l, const struct wallet_address *a)
+enum wallet_standing wallet_list_judge(const struct wallet_list *l, const struct wallet_address *a, int64_t now)
 {
-	return l && wallets_have(l->rows, l->count, a);
+	const struct dated_wallet *dated;
+
+	if (!l)
+		return WALLET_UNKNOWN;
+	if (wallets_have(l->rows, l->count, a))
+		return WALLET_ALLOWED;
+	dated = l->dated_count ? bsearch(a, l->dated, l->dated_count, sizeof(*l->dated), by_address) : NULL;
+	if (!dated)
+		return WALLET_UNKNOWN;
+	return now < dated->valid_until ? WALLET_ALLOWED : WALLET_EXPIRED;
 }

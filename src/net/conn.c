@@ -674,6 +674,16 @@ void conn_tls_describe(const struct conn *c, char *out, size_t cap)
 		tls_filter_describe(c->tls, out, cap);
 }
 
+bool conn_peer_is_verified(const struct conn *c)
+{
+	return c->tls && tls_filter_peer_is_verified(c->tls);
+}
+
+bool conn_peer_has_name(const struct conn *c, const char *name)
+{
+	return c->tls && tls_filter_peer_name_matches(c->tls, name);
+}
+
 void conn_set_deadline(struct conn *c, usec_t due)
 {
 	if (due == 0)

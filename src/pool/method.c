@@ -1,12 +1,14 @@
 #include "pool/method.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "pool/login_state.h"
 #include "pool/route.h"
+#include "pool/share.h"
 
 static struct room *room_at(const struct client *c)
 {
@@ -18,14 +20,53 @@ static struct registry *registry_at(const struct client *c)
 	return &room_at(c)->pooler->registry;
 }
 
-static bool wallet_allowed(void *ctx, const struct wallet_address *a)
-{
-	return config_wallet_allowed(ctx, a);
-}
-
 static int64_t wall_clock(void)
 {
 	return (int64_t)time(NULL);
+}
+
+/* What decides about a proven wallet; a NULL rule: auth_type is ecdsa. */
+struct wallet_case {
+	const struct config *config;
+	const struct hba_rule *rule;
+	const char *user; /* as asked for: a wallet name, or a role */
+};
+
+/* *role: what the map says; NULL: nothing. ecdsa-login.md section 19. */
+static enum ecdsa_reason judge(const struct wallet_case *w, const struct wallet_address *a, const char **role)
+{
+	const struct ident_map *map = w->rule ? w->rule->map : NULL;
+	struct wallet_address own;
+	bool is_role = !wallet_address_parse(w->user, strlen(w->user), &own);
+
+	*role = NULL;
+	if (map) {
+		switch (ident_judge_wallet(map, a, is_role ? w->user : NULL, wall_clock(), role)) {
+		case IDENT_NO_LINE:
+			return ECDSA_NO_MAPPING;
+		case IDENT_EXPIRED:
+			return ECDSA_WALLET_EXPIRED;
+		case IDENT_FOUND:
+			return ECDSA_OK;
+		}
+	}
+	switch (config_wallet_standing(w->config, a, wall_clock())) {
+	case WALLET_UNKNOWN:
+		break;
+	case WALLET_EXPIRED:
+		return ECDSA_WALLET_EXPIRED;
+	case WALLET_ALLOWED:
+		return is_role ? ECDSA_ADDRESS_MALFORMED : ECDSA_OK;
+	}
+	return ECDSA_NOT_ALLOWED;
+}
+
+static enum ecdsa_reason judge_login(void *ctx, const struct wallet_address *a)
+{
+	struct login *l = ctx;
+	const struct wallet_case w = {l->config, l->rule, l->wishes.user};
+
+	return judge(&w, a, &l->mapped_role);
 }
 
 static enum auth_kind kind_of(int auth_type)
@@ -44,7 +85,9 @@ static enum auth_kind kind_of(int auth_type)
 	case AUTH_TYPE_ECDSA:
 		return AUTH_KIND_ECDSA;
 	case AUTH_TYPE_CERT:
+		return AUTH_KIND_CERT;
 	case AUTH_TYPE_HBA:
+		break; /* a rule decides */
 	case AUTH_TYPE_PAM:
 	case AUTH_TYPE_LDAP:
 		break; /* refused when the configuration is loaded */
@@ -52,10 +95,71 @@ static enum auth_kind kind_of(int auth_type)
 	return AUTH_KINDS;
 }
 
+/* --- HBA rules ---------------------------------------------------------------- */
+
+static struct hba_facts facts_of(const struct client *c, const char *database, const char *user)
+{
+	return (struct hba_facts){
+		.is_unix = c->is_unix,
+		.is_tls = c->conn.tls != NULL,
+		.family = c->addr.family,
+		.address = c->addr.bytes,
+		.database = database,
+		.user = user,
+	};
+}
+
+/* Finds login->rule. false: by the rules the client has no chance, and is closed. */
+static bool choose_rule(struct client *c, enum auth_kind *kind)
+{
+	struct login *l = c->login;
+	const struct hba_facts facts = facts_of(c, l->wishes.database, l->wishes.user);
+	const char *refusal = "no authentication method is found";
+
+	l->rule = hba_match(config_hba(l->config), &facts);
+	if (l->rule) {
+		switch (l->rule->method) {
+		case HBA_TRUST:
+			*kind = AUTH_KIND_TRUST;
+			return true;
+		case HBA_MD5:
+			*kind = AUTH_KIND_MD5;
+			return true;
+		case HBA_PASSWORD:
+			*kind = AUTH_KIND_PLAIN;
+			return true;
+		case HBA_PEER:
+			*kind = AUTH_KIND_PEER;
+			return true;
+		case HBA_CERT:
+			*kind = AUTH_KIND_CERT;
+			return true;
+		case HBA_SCRAM:
+			*kind = AUTH_KIND_SCRAM;
+			return true;
+		case HBA_ECDSA:
+			*kind = AUTH_KIND_ECDSA;
+			return true;
+		case HBA_REJECT:
+			refusal = "login rejected";
+			break;
+		case HBA_LDAP:
+			refusal = "ldap is not supported by this build";
+			break;
+		}
+	}
+	client_fail(c, refusal);
+	return false;
+}
+
 /* A proof in the clear works for whoever reads it: demanded before the password is asked for. */
 static bool wallet_needs_tls(const struct client *c)
 {
-	switch ((enum require_tls)config_settings(c->login->config)->ecdsa_require_tls) {
+	const struct hba_rule *rule = c->login->rule;
+	int required = rule && rule->ecdsa.has_tls ? rule->ecdsa.require_tls
+						   : config_settings(c->login->config)->ecdsa_require_tls;
+
+	switch ((enum require_tls)required) {
 	case REQUIRE_TLS_NEVER:
 		return false;
 	case REQUIRE_TLS_REMOTE:
@@ -92,6 +196,42 @@ static bool choose_user(struct client *c, enum auth_kind kind)
 	return true;
 }
 
+/* --- what the methods need to know ---------------------------------------------- */
+
+static enum auth_certificate certificate_of(const struct client *c)
+{
+	if (!c->conn.tls)
+		return CERTIFICATE_NO_TLS;
+	return conn_peer_is_verified(&c->conn) ? CERTIFICATE_VERIFIED : CERTIFICATE_NONE;
+}
+
+static bool certificate_names(void *ctx, const char *name)
+{
+	const struct client *c = ctx;
+
+	return conn_peer_has_name(&c->conn, name);
+}
+
+static int64_t peer_uid(const struct client *c)
+{
+	pid_t pid;
+	uid_t uid;
+
+	return c->is_unix && socket_peer_cred(c->conn.fd, &pid, &uid) ? (int64_t)uid : -1;
+}
+
+static struct wallet_policy policy_of(const struct login *l)
+{
+	usec_t window = l->rule && l->rule->ecdsa.has_window ? l->rule->ecdsa.window
+							      : config_settings(l->config)->ecdsa_window;
+
+	return (struct wallet_policy){
+		.formats = BIT(ECDSA_FORMAT_TIMESTAMP),
+		.window_seconds = window / USEC_PER_SEC,
+		.role_login = l->rule && l->rule->map,
+	};
+}
+
 bool method_choose(struct client *c)
 {
 	struct login *l = c->login;
@@ -99,13 +239,15 @@ bool method_choose(struct client *c)
 	struct pooler *pooler = room_at(c)->pooler;
 	enum auth_kind kind = kind_of(s->auth_type);
 
+	if (s->auth_type == AUTH_TYPE_HBA && !choose_rule(c, &kind))
+		return false;
 	if (kind == AUTH_KIND_ECDSA && wallet_needs_tls(c)) {
 		client_close(c, "28000", "wallet login requires TLS", "wallet login requires TLS");
 		return false;
 	}
 	if (!choose_user(c, kind))
 		return false;
-	l->policy = (struct wallet_policy){BIT(ECDSA_FORMAT_TIMESTAMP), s->ecdsa_window / USEC_PER_SEC};
+	l->policy = policy_of(l);
 	l->input = (struct auth_input){
 		.kind = kind,
 		.user = l->wishes.user,
@@ -115,11 +257,47 @@ bool method_choose(struct client *c)
 		.mock_nonce = pooler->mock_nonce,
 		.wallet_policy = &l->policy,
 		.wall_clock = wall_clock,
-		.wallet_allowed = wallet_allowed,
-		.wallet_ctx = l->config,
+		.judge_wallet = judge_login,
+		.wallet_ctx = l,
+		.map = l->rule ? l->rule->map : NULL,
+		.certificate = certificate_of(c),
+		.certificate_names = certificate_names,
+		.certificate_ctx = c,
+		.peer_uid = kind == AUTH_KIND_PEER ? peer_uid(c) : -1,
 	};
 	if (l->secret && c->user &&
 	    user_verifier(registry_at(c), c->user, l->secret->text, &l->verifier))
 		l->input.verifier = &l->verifier;
 	return true;
+}
+
+/* --- afterwards -------------------------------------------------------------------- */
+
+const char *method_wallet_role(const struct settings *s, const struct database_def *def, const char *own)
+{
+	if (def->user)
+		return def->user;
+	return s->ecdsa_user && s->ecdsa_user[0] ? s->ecdsa_user : own;
+}
+
+bool method_still_admits(const struct client *c)
+{
+	const struct room *r = room_at(c);
+	const struct database_def *def = c->share ? room_database_def(r, c->database->name) : NULL;
+	struct wallet_case w = {.config = r->config, .user = c->user->name};
+	const char *role;
+
+	if (r->settings->auth_type == AUTH_TYPE_HBA) {
+		const struct hba_facts facts = facts_of(c, c->database->name, c->user->name);
+
+		/* Whoever was let in by a wallet needs a line that lets wallets in. */
+		w.rule = hba_match(config_hba(r->config), &facts);
+		if (!w.rule || w.rule->method != HBA_ECDSA)
+			return false;
+	}
+	if (judge(&w, &c->wallet, &role) != ECDSA_OK)
+		return false;
+	if (!def)
+		return true; /* the console; or a database that is going, with all its clients */
+	return strcmp(role ? role : method_wallet_role(r->settings, def, c->user->name), c->share->pool->account->name) == 0;
 }

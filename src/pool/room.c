@@ -10,6 +10,7 @@
 #include "pool/cancel.h"
 #include "pool/client.h"
 #include "pool/login.h"
+#include "pool/method.h"
 #include "pool/route.h"
 #include "pool/share.h"
 
@@ -208,7 +209,7 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 		LIST_FOR_SAFE(node, &r->consoles.head) {
 			struct client *c = LIST_ITEM(node, struct client, link);
 
-			if (c->is_wallet && !config_wallet_allowed(r->config, &c->wallet))
+			if (c->is_wallet && !method_still_admits(c))
 				client_fail(c, "admin forced disconnect");
 		}
 	login_adopt(r);

@@ -6,6 +6,7 @@
 
 #include "lib/log.h"
 #include "pool/login_state.h"
+#include "pool/method.h"
 #include "pool/share.h"
 
 static struct room *room_at(const struct client *c)
@@ -55,7 +56,7 @@ bool route_count_user(struct client *c, const char *name)
 void route_audit(struct client *c, bool ok, const char *role)
 {
 	struct login *l = c->login;
-	char where[80], tls[128], *slash;
+	char where[80], tls[128], rule[400] = "", *slash;
 
 	if (!l->auth.audit[0] || !config_settings(l->config)->log_connections)
 		return;
@@ -64,12 +65,15 @@ void route_audit(struct client *c, bool ok, const char *role)
 	if (slash)
 		*slash = 0;
 	peer_addr_text(&c->addr, where, sizeof(where));
+	if (l->rule)
+		snprintf(rule, sizeof(rule), " hba=%d%s%s", l->rule->line, l->rule->map ? " map=" : "",
+			 l->rule->map ? l->rule->map->name : "");
 	if (ok)
-		log_info("login: %s role=%s db=%s source=%s tls=%s", l->auth.audit, role, l->wishes.database, where,
-			 tls[0] ? tls : "no");
+		log_info("login: %s role=%s db=%s source=%s tls=%s%s", l->auth.audit, role, l->wishes.database, where,
+			 tls[0] ? tls : "no", rule);
 	else
-		log_info("login failed: %s db=%s source=%s tls=%s text=\"password authentication failed\"%s%s",
-			 l->auth.audit, l->wishes.database, where, tls[0] ? tls : "no",
+		log_info("login failed: %s db=%s source=%s tls=%s%s text=\"password authentication failed\"%s%s",
+			 l->auth.audit, l->wishes.database, where, tls[0] ? tls : "no", rule,
 			 l->auth.reject.reason[0] ? " hint=" : "", l->auth.reject.reason);
 }
 
@@ -148,11 +152,11 @@ static const char *account_of(const struct client *c)
 	const struct login *l = c->login;
 	const struct settings *s = config_settings(l->config);
 
-	if (l->def->user)
-		return l->def->user;
-	if (c->is_wallet && s->ecdsa_user && s->ecdsa_user[0])
-		return s->ecdsa_user;
-	return c->user->name;
+	if (l->mapped_role)
+		return l->mapped_role;
+	if (c->is_wallet)
+		return method_wallet_role(s, l->def, c->user->name);
+	return l->def->user ? l->def->user : c->user->name;
 }
 
 static void route(struct client *c)
@@ -188,12 +192,15 @@ void route_proven(struct client *c)
 {
 	struct login *l = c->login;
 	char name[WALLET_TEXT_LEN + 1], text[128], prefix[400];
+	struct wallet_address claimed;
 
 	if (l->auth.is_wallet) {
 		c->is_wallet = true;
 		c->wallet = l->auth.wallet;
 		wallet_address_lower(&c->wallet, name);
-		if (!route_count_user(c, name))
+		/* In role login the role is the user, and the wallet only who answers for it. */
+		if (!route_count_user(c, wallet_address_parse(l->wishes.user, strlen(l->wishes.user), &claimed)
+						 ? name : l->wishes.user))
 			return;
 	}
 	if (l->is_console) {

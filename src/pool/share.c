@@ -7,6 +7,7 @@
 #include "lib/mem.h"
 #include "pool/cancel.h"
 #include "pool/client.h"
+#include "pool/method.h"
 
 /* A reset or check query that takes longer no longer keeps a waiter from a new connection. */
 #define TEST_PATIENCE USEC_PER_SEC
@@ -61,7 +62,7 @@ static void revoke_wallets(struct share *sh)
 		LIST_FOR_SAFE(node, &lists[i]->head) {
 			struct client *c = LIST_ITEM(node, struct client, link);
 
-			if (c->is_wallet && !config_wallet_allowed(sh->room->config, &c->wallet))
+			if (c->is_wallet && !method_still_admits(c))
 				client_fail(c, "admin forced disconnect");
 		}
 }

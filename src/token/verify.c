@@ -54,6 +54,8 @@ static const char *sentence(enum ecdsa_reason reason)
 	case ECDSA_WRONG_SIGNER:
 		return "the password was not signed by this wallet, or another text was signed";
 	case ECDSA_NOT_ALLOWED:
+	case ECDSA_NO_MAPPING:
+	case ECDSA_WALLET_EXPIRED:
 		return "the wallet is not on the list of those that may enter";
 	case ECDSA_REASON_COUNT:
 		break;
@@ -90,7 +92,7 @@ int verify_password(const char *user, int64_t now, int64_t window)
 {
 	/* Room for a password that is too long, so that it is called that. */
 	static char password[WALLET_PASSWORD_MAX + 2];
-	const struct wallet_policy policy = {BIT(ECDSA_FORMAT_TIMESTAMP), window};
+	const struct wallet_policy policy = {BIT(ECDSA_FORMAT_TIMESTAMP), window, false};
 	ssize_t len = read_all(STDIN_FILENO, password, sizeof(password));
 	struct ecdsa_claim claim;
 	enum ecdsa_reason reason;

@@ -256,7 +256,7 @@ enum ecdsa_reason ecdsa_check(const char *user, const void *password, size_t len
 	memset(out, 0, sizeof(*out));
 	out->format = ECDSA_FORMAT_TIMESTAMP;
 	out->has_claimed = wallet_address_parse(user, strlen(user), &out->claimed);
-	if (!out->has_claimed)
+	if (!out->has_claimed && !policy->role_login)
 		return ECDSA_ADDRESS_MALFORMED;
 
 	reason = parse_proof(password, len, policy->formats, &proof, &out->has_time);
@@ -276,7 +276,7 @@ enum ecdsa_reason ecdsa_check(const char *user, const void *password, size_t len
 	out->has_signer = recover(&proof.signature, out->digest, &out->signer);
 	if (!out->has_signer)
 		return ECDSA_RECOVERY_FAILED;
-	if (memcmp(out->signer.bytes, out->claimed.bytes, sizeof(out->signer.bytes)) != 0)
+	if (out->has_claimed && memcmp(out->signer.bytes, out->claimed.bytes, sizeof(out->signer.bytes)) != 0)
 		return ECDSA_WRONG_SIGNER;
 	return ECDSA_OK;
 }

@@ -25,11 +25,11 @@ static int64_t clock_at_noon(void)
 	return 1750000000;
 }
 
-static bool nobody(void *ctx, const struct wallet_address *wallet)
+static enum ecdsa_reason nobody(void *ctx, const struct wallet_address *wallet)
 {
 	(void)ctx;
 	(void)wallet;
-	return false;
+	return ECDSA_NOT_ALLOWED;
 }
 
 /* The value of the r= that was sent last. */
@@ -68,11 +68,11 @@ static void feed_client_login(struct reader *r, uint8_t choice)
 		"SCRAM-SHA-256$1:AAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:"
 		"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="};
 	static const uint8_t mock_nonce[32] = {1};
-	struct wallet_policy policy = {BIT(ECDSA_FORMAT_TIMESTAMP), 300};
+	struct wallet_policy policy = {BIT(ECDSA_FORMAT_TIMESTAMP), 300, false};
 	struct auth_input in = {
 		.kind = choice / 4 % AUTH_KINDS, .user = "bob", .secret = secrets[choice % 4],
 		.is_mock = !secrets[choice % 4], .scram_iterations = 1, .mock_nonce = mock_nonce,
-		.wallet_policy = &policy, .wall_clock = clock_at_noon, .wallet_allowed = nobody};
+		.wallet_policy = &policy, .wall_clock = clock_at_noon, .judge_wallet = nobody};
 	struct auth a = {0};
 	struct buf out, message;
 	enum auth_verdict v;

@@ -1168,17 +1168,17 @@ static int64_t test_clock(void)
 	return now;
 }
 
-static bool test_allowed(void *ctx, const struct wallet_address *wallet)
+static enum ecdsa_reason test_allowed(void *ctx, const struct wallet_address *wallet)
 {
 	char text[WALLET_TEXT_LEN + 1];
 
 	asked++;
 	wallet_address_eip55(wallet, text);
 	assert_string_equal(text, ctx);
-	return is_listed;
+	return is_listed ? ECDSA_OK : ECDSA_NOT_ALLOWED;
 }
 
-static const struct wallet_policy policy = {BIT(ECDSA_FORMAT_TIMESTAMP), 300};
+static const struct wallet_policy policy = {BIT(ECDSA_FORMAT_TIMESTAMP), 300, false};
 
 static struct auth_input wallet_input(const char *user)
 {
@@ -1188,7 +1188,7 @@ static struct auth_input wallet_input(const char *user)
 	in.is_mock = true; /* of no meaning here */
 	in.wallet_policy = &policy;
 	in.wall_clock = test_clock;
-	in.wallet_allowed = test_allowed;
+	in.judge_wallet = test_allowed;
 	in.wallet_ctx = (void *)(uintptr_t)WALLET;
 	return in;
 }

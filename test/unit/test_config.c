@@ -160,8 +160,6 @@ static void each_mistake_is_told_with_its_place(void **state)
 		{"a day's window at most", "[pgbouncer]\necdsa_window=86401", "ecdsa_window must be between 0 and 86400"},
 		{"the console as auth_dbname", "[pgbouncer]\nauth_dbname=pgbouncer",
 		 "cannot use the reserved \"pgbouncer\" database as an auth_dbname"},
-		{"hba", "[pgbouncer]\nauth_type=hba", "auth_type=hba is not available in this version (t.ini:2)"},
-		{"cert", "[pgbouncer]\nauth_type=Cert", "auth_type=cert is not available in this version (t.ini:2)"},
 		{"pam", "[pgbouncer]\nauth_type=pam", "auth_type=pam is not available in this version (t.ini:2)"},
 		{"ldap", "[pgbouncer]\nauth_type=ldap", "auth_type=ldap is not available in this version (t.ini:2)"},
 		{"a format to come", "[pgbouncer]\necdsa_formats=timestamp, siwe",
@@ -851,7 +849,7 @@ static bool allows(const struct config *c, const char *wallet)
 {
 	struct wallet_address a = address_of(wallet);
 
-	return config_wallet_allowed(c, &a);
+	return config_wallet_standing(c, &a, 0) == WALLET_ALLOWED;
 }
 
 static void wallets_come_from_the_list_and_from_auth_file(void **state)
@@ -897,13 +895,37 @@ static void a_wallet_file_has_one_a_line(void **state)
 static void every_mistake_of_a_wallet_file_is_reported(void **state)
 {
 	(void)state;
-	write_file("wl", WALLET_WRONG "\nx\n" OTHER_LOWER " valid-until=2030-01-01T00:00:00Z\n" OTHER_LOWER " y\n");
+	write_file("wl", WALLET_WRONG "\nx\n" OTHER_LOWER " valid-until=tomorrow\n" OTHER_LOWER " y\n");
 	assert_null(load(LIST_INI, NULL));
 	logged();
 	assert_non_null(strstr(log_text, "the correct spelling is " WALLET " (wl:1)"));
 	assert_non_null(strstr(log_text, "found \"x\", expected 0x and 40 hexadecimal digits (wl:2)"));
-	assert_non_null(strstr(log_text, "valid-until is not available in this version (wl:3)"));
-	assert_non_null(strstr(log_text, "found \"y\" after the address, expected the end of the line (wl:4)"));
+	assert_non_null(strstr(log_text, "found \"valid-until=tomorrow\" after the address, expected "
+			       "valid-until=YYYY-MM-DDThh:mm:ssZ or the end of the line (wl:3)"));
+	assert_non_null(strstr(log_text, "found \"y\" after the address, expected "));
+}
+
+static enum wallet_standing standing(const struct config *c, const char *wallet, int64_t now)
+{
+	struct wallet_address a = address_of(wallet);
+
+	return config_wallet_standing(c, &a, now);
+}
+
+static void a_wallet_may_have_a_last_day(void **state)
+{
+	struct config *c;
+
+	(void)state;
+	write_file("wl", WALLET " valid-until=1970-01-01T00:01:40Z # for now\n" WALLET
+			 " valid-until=1970-01-01T00:01:30Z\n" OTHER_LOWER " valid-until=1970-01-01T01:00:00+01:00\r\n"
+			 OTHER_LOWER "\n");
+	c = must_load(LIST_INI, NULL);
+	assert_int_equal(standing(c, WALLET, 99), WALLET_ALLOWED);
+	assert_int_equal(standing(c, WALLET, 100), WALLET_EXPIRED);
+	assert_int_equal(standing(c, OTHER_LOWER, 100), WALLET_ALLOWED);
+	assert_int_equal(standing(c, "0xde709f2102306220921060314715629080e2fb77", 0), WALLET_UNKNOWN);
+	config_unref(c);
 }
 
 static void a_hundred_thousand_wallets_are_found(void **state)
@@ -975,6 +997,7 @@ int main(void)
 		cmocka_unit_test(wallets_come_from_the_list_and_from_auth_file),
 		cmocka_unit_test(a_wallet_file_has_one_a_line),
 		cmocka_unit_test(every_mistake_of_a_wallet_file_is_reported),
+		cmocka_unit_test(a_wallet_may_have_a_last_day),
 		cmocka_unit_test(a_hundred_thousand_wallets_are_found),
 		cmocka_unit_test(user_lists_are_matched_as_whole_tokens),
 	};

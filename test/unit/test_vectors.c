@@ -26,7 +26,7 @@ static void every_vector_is_judged_as_published(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(vectors); i++) {
 		const struct vector *v = &vectors[i];
-		struct wallet_policy policy = {BIT(ECDSA_FORMAT_TIMESTAMP), v->window};
+		struct wallet_policy policy = {BIT(ECDSA_FORMAT_TIMESTAMP), v->window, false};
 		struct ecdsa_claim claim;
 		enum ecdsa_reason reason = ecdsa_check(v->address, v->password, v->len, v->now, &policy, &claim);
 
