@@ -558,7 +558,11 @@ static void event_drop(struct event *e)
 static void stop_workers(void)
 {
 	crew_stop(control.crew);
-	crew_helpers_stop();
+	if (!crew_helpers_stop()) {
+		/* It still uses what would be freed now, and comes back nobody knows when. */
+		log_info("a log-in still waits for PAM or LDAP, leaving it");
+		_exit(signals_exit_status());
+	}
 	crew_settle(control.crew);
 	while (!list_empty(&control.tasks)) {
 		struct task *t = LIST_ITEM(control.tasks.next, struct task, link);

@@ -10,7 +10,7 @@
  *	auth_end(a);				wipes secrets
  *
  * AUTH_PENDING: something must be done elsewhere first; a->need says what.
- * For NEED_WORK the owner runs auth_work(a) off the loop (nobody else touches
+ * The owner runs auth_work(a) off the loop (nobody else touches
  * a meanwhile) and then calls auth_resume().
  *
  * AUTH_REJECT: a->reject says what the client sees and what the log says.
@@ -30,7 +30,12 @@
 #include "wallet/check.h"
 
 enum auth_verdict { AUTH_OK, AUTH_CONTINUE, AUTH_PENDING, AUTH_REJECT };
-enum auth_need { NEED_NOTHING, NEED_WORK };
+/*
+ * NEED_WORK is computing, which may go on side by side. PAM and LDAP wait for
+ * somebody outside, each in a thread of its own, so that a directory that does
+ * not answer holds up nobody else.
+ */
+enum auth_need { NEED_NOTHING, NEED_WORK, NEED_PAM, NEED_LDAP };
 
 /* Spelled in auth_type and HBA files; the order is that of auth_method_names. */
 enum auth_kind {
@@ -42,6 +47,8 @@ enum auth_kind {
 	AUTH_KIND_ECDSA,
 	AUTH_KIND_CERT,
 	AUTH_KIND_PEER,
+	AUTH_KIND_PAM,
+	AUTH_KIND_LDAP,
 	AUTH_KINDS
 };
 
@@ -82,6 +89,8 @@ struct auth_input {
 	bool (*certificate_names)(void *ctx, const char *name); /* asked only about verified ones */
 	void *certificate_ctx;
 	int64_t peer_uid; /* Unix user at the other end of a Unix socket; -1: none or unknown */
+	const char *remote_host;  /* pam: PAM_RHOST; NULL: a Unix socket */
+	const char *ldap_options; /* ldap: not parsed yet; NULL: none */
 	/* ecdsa, cert and peer */
 	int64_t (*wall_clock)(void); /* whole seconds, CLOCK_REALTIME */
 };
@@ -104,6 +113,7 @@ struct auth {
 	/* results of AUTH_OK */
 	struct scram_keys keys;		 /* known after SCRAM with a stored SCRAM secret */
 	struct scram_verifier derived;	 /* known when one was derived, also on AUTH_REJECT: the owner may cache it */
+	char *cleartext;		 /* owned, wiped by auth_end(): the password that PAM or LDAP took */
 	bool is_wallet;
 	struct wallet_address wallet;	 /* proven signer */
 	/* the audit line of a wallet login, key=value, for success and refusal; "" otherwise */
@@ -122,6 +132,8 @@ enum auth_verdict auth_resume(struct auth *a, struct buf *out);
 /* Frees the state, wipes keys and derived; texts and wallet stay. Harmless if called twice; not during auth_work(). */
 void auth_end(struct auth *a);
 
+/* false: left out of this build. */
+bool auth_kind_is_built(enum auth_kind);
 /* -1 when the word names no method that exists here. */
 int auth_kind_by_name(const char *name);
 extern const char *const auth_method_names[AUTH_KINDS];

@@ -21,6 +21,7 @@
 
 struct auth_method {
 	uint32_t max_body; /* bytes */
+	enum auth_need queue; /* where its work waits; 0: NEED_WORK */
 	enum auth_verdict (*start)(struct auth *, struct buf *out);
 	enum auth_verdict (*message)(struct auth *, struct span body, struct buf *out); /* NULL: takes none */
 	void (*work)(struct auth *);	/* NULL: never pending; runs in a helper thread */
@@ -31,6 +32,12 @@ struct auth_method {
 
 extern const struct auth_method method_any, method_trust, method_plain, method_md5, method_scram, method_ecdsa,
 	method_cert, method_peer;
+#ifdef HAVE_PAM
+extern const struct auth_method method_pam;
+#endif
+#ifdef HAVE_LDAP
+extern const struct auth_method method_ldap;
+#endif
 
 /* Fills a->reject; reason is for the log and may be "". Always AUTH_REJECT. */
 enum auth_verdict auth_refuse(struct auth *, const char *sqlstate, const char *text, const char *reason, ...)

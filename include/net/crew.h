@@ -44,15 +44,22 @@ void crew_gather(struct crew *, gather_visit *visit, gather_done *done, void *ct
 
 /*
  * Blocking work: run is called in a helper thread, then done on the Worker
- * that asked. The job is the caller's and must live until done.
+ * that asked. The job is the caller's and must live until done. Each lane has
+ * its own threads and its own queue: LANE_COMPUTE some, the others one.
  */
+enum lane { LANE_COMPUTE, LANE_PAM, LANE_LDAP, LANES };
+
 struct job {
 	struct message reply;
 	struct worker *asker;
 	void (*run)(struct job *);
 	void (*done)(struct worker *, struct job *);
 };
-void crew_submit(struct worker *asker, struct job *);
-void crew_helpers_stop(void);
+void crew_submit(struct worker *asker, enum lane, struct job *);
+/*
+ * Lets every helper finish what it is at. false: one is stuck in something
+ * that does not come back soon; then nothing that its job uses may be freed.
+ */
+bool crew_helpers_stop(void) MUST_CHECK;
 
 #endif

@@ -32,6 +32,7 @@ struct login {
 	struct auth_input input;
 	struct auth auth;
 	struct wallet_policy policy;
+	char remote_host[64];
 	struct scram_verifier verifier;
 	struct pool *pool; /* counted, while routed */
 	bool is_console, is_orphan;

@@ -17,6 +17,8 @@ const char *const auth_method_names[AUTH_KINDS] = {
 	[AUTH_KIND_ECDSA] = "ecdsa",
 	[AUTH_KIND_CERT] = "cert",
 	[AUTH_KIND_PEER] = "peer",
+	[AUTH_KIND_PAM] = "pam",
+	[AUTH_KIND_LDAP] = "ldap",
 };
 
 static const struct auth_method *const methods[AUTH_KINDS] = {
@@ -28,7 +30,18 @@ static const struct auth_method *const methods[AUTH_KINDS] = {
 	[AUTH_KIND_ECDSA] = &method_ecdsa,
 	[AUTH_KIND_CERT] = &method_cert,
 	[AUTH_KIND_PEER] = &method_peer,
+#ifdef HAVE_PAM
+	[AUTH_KIND_PAM] = &method_pam,
+#endif
+#ifdef HAVE_LDAP
+	[AUTH_KIND_LDAP] = &method_ldap,
+#endif
 };
+
+bool auth_kind_is_built(enum auth_kind kind)
+{
+	return kind < AUTH_KINDS && methods[kind] != NULL;
+}
 
 int auth_kind_by_name(const char *name)
 {
@@ -75,7 +88,7 @@ static enum auth_verdict settle(struct auth *a, enum auth_verdict v, const struc
 		mem_wipe(&a->keys, sizeof(a->keys));
 		a->is_wallet = false;
 	}
-	a->need = v == AUTH_PENDING ? NEED_WORK : NEED_NOTHING;
+	a->need = v != AUTH_PENDING ? NEED_NOTHING : a->method->queue ? a->method->queue : NEED_WORK;
 	a->is_over = v == AUTH_OK || v == AUTH_REJECT;
 	return v;
 }
@@ -110,13 +123,13 @@ enum auth_verdict auth_too_long(struct auth *a)
 
 void auth_work(struct auth *a)
 {
-	if (a->need == NEED_WORK)
+	if (a->need != NEED_NOTHING)
 		a->method->work(a);
 }
 
 enum auth_verdict auth_resume(struct auth *a, struct buf *out)
 {
-	if (a->need != NEED_WORK)
+	if (a->need == NEED_NOTHING)
 		return settle(a, auth_refuse(a, SQLSTATE_PROTOCOL, "bad packet", "resumed without need"), NULL);
 	return settle(a, a->method->resume(a, out), out);
 }
@@ -127,6 +140,8 @@ void auth_end(struct auth *a)
 		a->method->end(a);
 	mem_wipe(&a->keys, sizeof(a->keys));
 	mem_wipe(&a->derived, sizeof(a->derived));
+	str_wipe_free(a->cleartext);
+	a->cleartext = NULL;
 	a->need = NEED_NOTHING;
 	a->is_over = true;
 }

@@ -44,7 +44,8 @@ static char *server_uris(const struct ldap_options *o)
 	buf_init(&b);
 	for (host = strtok_r(list, " ", &save); host; host = strtok_r(NULL, " ", &save)) {
 		buf_printf(&b, "%s%s://%s", buf_len(&b) > 0 ? " " : "", scheme, host);
-		if (o->server)
+		/* One that names its port itself keeps it; a colon inside brackets is part of an IPv6 address. */
+		if (o->server && !strchr(strchr(host, ']') ? strchr(host, ']') : host, ':'))
 			buf_printf(&b, ":%d", o->port ? o->port : o->is_ldaps ? LDAPS_PORT : LDAP_PORT);
 	}
 	buf_put_u8(&b, 0);

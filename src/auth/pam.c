@@ -16,7 +16,7 @@
 #include "auth/password.h"
 #include "lib/mem.h"
 
-#define PAM_SERVICE "pgbouncer"
+#define SERVICE_NAME "pgbouncer"
 
 static const char failure_text[] = "PAM authentication failed";
 
@@ -64,7 +64,7 @@ static void pam_work(struct auth *a)
 	const struct pam_conv conv = {.conv = converse, .appdata_ptr = s->password};
 	pam_handle_t *pam = NULL;
 	const char *step = "pam_start";
-	int err = pam_start(PAM_SERVICE, a->in->user, &conv, &pam);
+	int err = pam_start(SERVICE_NAME, a->in->user, &conv, &pam);
 
 	if (err == PAM_SUCCESS && a->in->remote_host) {
 		step = "pam_set_item(PAM_RHOST)";

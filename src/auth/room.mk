@@ -6,6 +6,7 @@ librooms_auth_a_SOURCES = \
 	src/auth/cert.c \
 	src/auth/ecdsa.c \
 	src/auth/md5.c \
+	src/auth/password.c include/auth/password.h \
 	src/auth/peer.c \
 	src/auth/plain.c \
 	src/auth/saslprep.c include/auth/saslprep.h \
@@ -15,6 +16,12 @@ librooms_auth_a_SOURCES = \
 	src/auth/secret.c include/auth/secret.h \
 	src/auth/server_auth.c include/auth/server_auth.h \
 	src/auth/trust.c
+if HAVE_PAM
+librooms_auth_a_SOURCES += src/auth/pam.c
+endif
+if HAVE_LDAP
+librooms_auth_a_SOURCES += src/auth/ldap.c src/auth/ldap_options.c include/auth/ldap_options.h
+endif
 
 if HAVE_CMOCKA
 check_PROGRAMS += test/unit/test_auth
@@ -30,3 +37,18 @@ test_fuzz_fuzz_scram_SOURCES = test/fuzz/fuzz_scram.c
 test_fuzz_fuzz_scram_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 test_fuzz_fuzz_scram_LDADD = $(AUTH_ROOM) $(CONFIG_ROOM) $(PROTO_ROOM) $(WALLET_ROOM) $(LIB_ROOM) $(EXTERNAL_LIBS)
 EXTRA_DIST += test/fuzz/corpus/scram
+
+if HAVE_LDAP
+if HAVE_CMOCKA
+check_PROGRAMS += test/unit/test_ldap
+test_unit_test_ldap_SOURCES = test/unit/test_ldap.c
+test_unit_test_ldap_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_ldap_LDADD = $(AUTH_ROOM) $(CONFIG_ROOM) $(PROTO_ROOM) $(WALLET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+endif
+EXTRA_PROGRAMS += test/fuzz/fuzz_ldap
+FUZZ_TARGETS += test/fuzz/fuzz_ldap$(EXEEXT)
+test_fuzz_fuzz_ldap_SOURCES = test/fuzz/fuzz_ldap.c
+test_fuzz_fuzz_ldap_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+test_fuzz_fuzz_ldap_LDADD = $(AUTH_ROOM) $(CONFIG_ROOM) $(PROTO_ROOM) $(WALLET_ROOM) $(LIB_ROOM) $(EXTERNAL_LIBS)
+endif
+EXTRA_DIST += test/fuzz/corpus/ldap

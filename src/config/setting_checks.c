@@ -44,11 +44,19 @@ static bool check_auth_dbname(const char *name, const char *value, const char *w
 
 static bool check_auth_type(const char *name, const char *value, const char *where)
 {
-	static const char *const known[] = {"pam", "ldap"};
+	static const char *const left_out[] = {
+#ifndef HAVE_PAM
+		"pam",
+#endif
+#ifndef HAVE_LDAP
+		"ldap",
+#endif
+		NULL,
+	};
 
-	for (size_t i = 0; i < ARRAY_LEN(known); i++)
-		if (strcasecmp(value, known[i]) == 0) {
-			log_error("%s=%s is not available in this version%s", name, known[i], where);
+	for (size_t i = 0; left_out[i]; i++)
+		if (strcasecmp(value, left_out[i]) == 0) {
+			log_error("%s=%s is not supported by this build%s", name, left_out[i], where);
 			return false;
 		}
 	return true;

@@ -4,11 +4,14 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/log.h"
 #include "lib/mem.h"
 
 #define HELPER_THREADS 2
+#define HELPER_PATIENCE_SEC 1
+#define LONG_QUEUE 20 /* log-ins that wait for PAM or LDAP, from which on it is worth a warning */
 #define SETTLE_ROUNDS 16
 
 struct crew *crew_new(int workers)
@@ -155,15 +158,21 @@ void crew_gather(struct crew *crew, gather_visit *visit, gather_done *done, void
 	}
 }
 
-/* The helper threads: started with the first job, so never before the last fork. */
-static struct {
-	pthread_mutex_t lock;
+/* The helper threads: started with the first job of their lane, so never before the last fork. */
+struct helpers {
 	pthread_cond_t more;
 	struct list jobs; /* through job.reply.link */
 	pthread_t threads[HELPER_THREADS];
-	int started;
-	bool wants_stop;
-} helpers = {.lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER};
+	int started, queued;
+	usec_t warned_at;
+};
+
+static pthread_mutex_t helpers_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct helpers helpers[LANES] = {
+	{.more = PTHREAD_COND_INITIALIZER}, {.more = PTHREAD_COND_INITIALIZER}, {.more = PTHREAD_COND_INITIALIZER}};
+static bool helpers_end;
+static const int lane_threads[LANES] = {[LANE_COMPUTE] = HELPER_THREADS, [LANE_PAM] = 1, [LANE_LDAP] = 1};
+static const char *const lane_names[LANES] = {[LANE_COMPUTE] = "helper", [LANE_PAM] = "PAM", [LANE_LDAP] = "LDAP"};
 
 static void deliver_job(struct worker *w, struct message *m)
 {
@@ -172,51 +181,70 @@ static void deliver_job(struct worker *w, struct message *m)
 	j->done(w, j);
 }
 
-static void *helper_thread(void *arg UNUSED)
+static void *helper_thread(void *arg)
 {
-	pthread_mutex_lock(&helpers.lock);
-	while (!helpers.wants_stop) {
+	struct helpers *h = arg;
+
+	pthread_mutex_lock(&helpers_lock);
+	while (!helpers_end) {
 		struct job *j;
 
-		if (list_empty(&helpers.jobs)) {
-			pthread_cond_wait(&helpers.more, &helpers.lock);
+		if (list_empty(&h->jobs)) {
+			pthread_cond_wait(&h->more, &helpers_lock);
 			continue;
 		}
-		j = LIST_ITEM(helpers.jobs.next, struct job, reply.link);
+		j = LIST_ITEM(h->jobs.next, struct job, reply.link);
 		list_del(&j->reply.link);
-		pthread_mutex_unlock(&helpers.lock);
+		h->queued--;
+		pthread_mutex_unlock(&helpers_lock);
 		j->run(j);
 		j->reply.deliver = deliver_job;
 		worker_post_foreign(j->asker, &j->reply);
-		pthread_mutex_lock(&helpers.lock);
+		pthread_mutex_lock(&helpers_lock);
 	}
-	pthread_mutex_unlock(&helpers.lock);
+	pthread_mutex_unlock(&helpers_lock);
 	return NULL;
 }
 
-void crew_submit(struct worker *asker, struct job *j)
+/* With the lock held. */
+static void start_helper(struct helpers *h)
 {
 	sigset_t all, old;
 
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	if (pthread_create(&h->threads[h->started], NULL, helper_thread, h) == 0)
+		h->started++;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+void crew_submit(struct worker *asker, enum lane lane, struct job *j)
+{
+	struct helpers *h = &helpers[lane];
+	bool is_taken, is_long = false;
+
 	j->asker = asker;
 	list_init(&j->reply.link);
-	pthread_mutex_lock(&helpers.lock);
-	if (!helpers.jobs.next)
-		list_init(&helpers.jobs);
-	if (helpers.started < HELPER_THREADS) {
-		sigfillset(&all);
-		pthread_sigmask(SIG_BLOCK, &all, &old);
-		if (pthread_create(&helpers.threads[helpers.started], NULL, helper_thread, NULL) == 0)
-			helpers.started++;
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_mutex_lock(&helpers_lock);
+	if (!h->jobs.next)
+		list_init(&h->jobs);
+	if (h->started < lane_threads[lane])
+		start_helper(h);
+	is_taken = h->started > 0;
+	if (is_taken) {
+		list_add_tail(&h->jobs, &j->reply.link);
+		h->queued++;
+		if (h->queued > LONG_QUEUE && worker_now(asker) - h->warned_at > USEC_PER_SEC) {
+			h->warned_at = worker_now(asker);
+			is_long = true;
+		}
+		pthread_cond_signal(&h->more);
 	}
-	if (helpers.started > 0) {
-		list_add_tail(&helpers.jobs, &j->reply.link);
-		pthread_cond_signal(&helpers.more);
-		pthread_mutex_unlock(&helpers.lock);
+	pthread_mutex_unlock(&helpers_lock);
+	if (is_long)
+		log_warning("%s queue is full, waiting", lane_names[lane]);
+	if (is_taken)
 		return;
-	}
-	pthread_mutex_unlock(&helpers.lock);
 	/* No thread to be had: slow is better than a login that never ends. */
 	log_warning("could not start a helper thread, working in the loop");
 	j->run(j);
@@ -224,12 +252,24 @@ void crew_submit(struct worker *asker, struct job *j)
 	worker_post(asker, asker, &j->reply);
 }
 
-void crew_helpers_stop(void)
+bool crew_helpers_stop(void)
 {
-	pthread_mutex_lock(&helpers.lock);
-	helpers.wants_stop = true;
-	pthread_cond_broadcast(&helpers.more);
-	pthread_mutex_unlock(&helpers.lock);
-	for (int i = 0; i < helpers.started; i++)
-		pthread_join(helpers.threads[i], NULL);
+	struct timespec until;
+	bool all = true;
+
+	pthread_mutex_lock(&helpers_lock);
+	helpers_end = true;
+	for (int lane = 0; lane < LANES; lane++)
+		pthread_cond_broadcast(&helpers[lane].more);
+	pthread_mutex_unlock(&helpers_lock);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += HELPER_PATIENCE_SEC;
+	for (int lane = 0; lane < LANES; lane++)
+		for (int i = 0; i < helpers[lane].started; i++)
+			/* Computing ends; PAM and LDAP may be waiting for a server that is not there. */
+			if (lane == LANE_COMPUTE)
+				pthread_join(helpers[lane].threads[i], NULL);
+			else
+				all &= pthread_timedjoin_np(helpers[lane].threads[i], NULL, &until) == 0;
+	return all;
 }

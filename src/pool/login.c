@@ -275,6 +275,11 @@ static void cache_verifier(struct client *c)
 		user_set_verifier(registry_at(c), c->user, l->secret->text, &l->auth.derived);
 }
 
+static enum lane lane_of(enum auth_need need)
+{
+	return need == NEED_PAM ? LANE_PAM : need == NEED_LDAP ? LANE_LDAP : LANE_COMPUTE;
+}
+
 static void proceed(struct client *c, enum auth_verdict verdict, struct buf *out)
 {
 	struct login *l = c->login;
@@ -300,7 +305,7 @@ static void proceed(struct client *c, enum auth_verdict verdict, struct buf *out
 		aj->login = l;
 		l->state = LOGIN_WORK;
 		client_pause(c, PAUSE_WORK);
-		crew_submit(c->conn.worker, &aj->job);
+		crew_submit(c->conn.worker, lane_of(l->auth.need), &aj->job);
 		return;
 	case AUTH_OK:
 		cache_verifier(c);

@@ -86,11 +86,12 @@ static enum auth_kind kind_of(int auth_type)
 		return AUTH_KIND_ECDSA;
 	case AUTH_TYPE_CERT:
 		return AUTH_KIND_CERT;
+	case AUTH_TYPE_PAM:
+		return AUTH_KIND_PAM;
+	case AUTH_TYPE_LDAP:
+		return AUTH_KIND_LDAP;
 	case AUTH_TYPE_HBA:
 		break; /* a rule decides */
-	case AUTH_TYPE_PAM:
-	case AUTH_TYPE_LDAP:
-		break; /* refused when the configuration is loaded */
 	}
 	return AUTH_KINDS;
 }
@@ -144,6 +145,9 @@ static bool choose_rule(struct client *c, enum auth_kind *kind)
 			refusal = "login rejected";
 			break;
 		case HBA_LDAP:
+			*kind = AUTH_KIND_LDAP;
+			if (auth_kind_is_built(AUTH_KIND_LDAP))
+				return true;
 			refusal = "ldap is not supported by this build";
 			break;
 		}
@@ -189,6 +193,16 @@ static bool choose_user(struct client *c, enum auth_kind kind)
 	/* A wallet becomes a user once it is proven: strangers cost no memory. */
 	if (kind == AUTH_KIND_ECDSA)
 		return true;
+	/* Somebody outside knows who exists. */
+	if (kind == AUTH_KIND_PAM || kind == AUTH_KIND_LDAP) {
+		if (l->def && l->def->auth_user) {
+			log_error("%s%s can't be used together with database authentication",
+				  client_prefix(c, prefix, sizeof(prefix)), kind == AUTH_KIND_PAM ? "PAM" : "LDAP");
+			client_fail(c, "bouncer config error");
+			return false;
+		}
+		return route_count_user(c, l->wishes.user);
+	}
 	l->secret = config_find_secret(l->config, l->wishes.user);
 	if (l->secret || (l->is_console && kind == AUTH_KIND_ANY))
 		return route_count_user(c, l->wishes.user);
@@ -264,6 +278,8 @@ bool method_choose(struct client *c)
 		.certificate_names = certificate_names,
 		.certificate_ctx = c,
 		.peer_uid = kind == AUTH_KIND_PEER ? peer_uid(c) : -1,
+		.remote_host = c->is_unix ? NULL : peer_addr_host(&c->addr, l->remote_host, sizeof(l->remote_host)),
+		.ldap_options = l->rule ? l->rule->options : s->auth_ldap_options,
 	};
 	if (l->secret && c->user &&
 	    user_verifier(registry_at(c), c->user, l->secret->text, &l->verifier))

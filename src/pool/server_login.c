@@ -247,7 +247,7 @@ static void after_auth(struct server *sv, enum auth_verdict verdict, struct buf 
 		l->is_working = true;
 		l->phase = PHASE_AUTH_WORK;
 		conn_pause(&sv->conn);
-		crew_submit(room_at(sv)->worker, &aj->job);
+		crew_submit(room_at(sv)->worker, LANE_COMPUTE, &aj->job);
 		return;
 	case AUTH_REJECT:
 		if (l->auth.log_text[0])

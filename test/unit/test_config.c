@@ -160,8 +160,6 @@ static void each_mistake_is_told_with_its_place(void **state)
 		{"a day's window at most", "[pgbouncer]\necdsa_window=86401", "ecdsa_window must be between 0 and 86400"},
 		{"the console as auth_dbname", "[pgbouncer]\nauth_dbname=pgbouncer",
 		 "cannot use the reserved \"pgbouncer\" database as an auth_dbname"},
-		{"pam", "[pgbouncer]\nauth_type=pam", "auth_type=pam is not available in this version (t.ini:2)"},
-		{"ldap", "[pgbouncer]\nauth_type=ldap", "auth_type=ldap is not available in this version (t.ini:2)"},
 		{"a format to come", "[pgbouncer]\necdsa_formats=timestamp, siwe",
 		 "ecdsa_formats: format siwe is not available in this version (t.ini:2)"},
 		{"an unknown format", "[pgbouncer]\necdsa_formats=x", "ecdsa_formats: unknown format x, expected"},

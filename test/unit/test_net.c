@@ -1081,7 +1081,7 @@ static void submit(struct worker *w, struct message *m)
 
 	k->job.run = square;
 	k->job.done = job_is_done;
-	crew_submit(w, &k->job);
+	crew_submit(w, LANE_COMPUTE, &k->job);
 }
 
 static bool is_zero(void *arg)
@@ -1141,7 +1141,7 @@ static void messages_under_way_are_delivered_after_the_threads_have_ended(void *
 
 static int stop_helpers(void **state UNUSED)
 {
-	crew_helpers_stop();
+	assert_true(crew_helpers_stop());
 	return 0;
 }
 
