@@ -1,4 +1,4 @@
-"""auth_type = pam, with the real libpam and a service directory of its own (pam_wrapper)."""
+"""auth_type = pam, with the real libpam, a service of our own, and the module that libpam-wrapper has for tests."""
 import glob
 import os
 import threading
@@ -8,12 +8,11 @@ from harness import env, wire
 from harness.wire import Closed, PgError
 
 pytestmark = pytest.mark.ours
-WRAPPER = sorted(glob.glob("/usr/lib/*/libpam_wrapper.so") + glob.glob("/usr/lib/libpam_wrapper.so"))
 MATRIX = sorted(glob.glob("/usr/lib/*/pam_wrapper/pam_matrix.so") + glob.glob("/usr/lib/pam_wrapper/pam_matrix.so"))
 RULES = """auth required %(matrix)s passdb=%(passdb)s
 account required %(matrix)s passdb=%(passdb)s
 """
-if not WRAPPER or not MATRIX:
+if not MATRIX:
     pytest.skip("libpam-wrapper is not installed", allow_module_level=True)
 
 
@@ -30,14 +29,9 @@ def service(pooler, pg, monkeypatch):
         env.own(where)
         if "PAM" not in os.popen("ldd " + p.binary).read().upper():
             pytest.skip("libpam not in this build")
-        monkeypatch.setenv("LD_PRELOAD", WRAPPER[0])
-        monkeypatch.setenv("PAM_WRAPPER", "1")
-        monkeypatch.setenv("PAM_WRAPPER_SERVICE_DIR", where)
-        # The address sanitizer wants to come first among the libraries.
-        monkeypatch.setenv("ASAN_OPTIONS", os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0")
+        # Read by developer builds only.
+        monkeypatch.setenv("PGECDSA_PAM_DIR", where)
         p.start()
-        for name in ("LD_PRELOAD", "PAM_WRAPPER", "PAM_WRAPPER_SERVICE_DIR"):
-            monkeypatch.delenv(name)
         return p
     return make
 
