@@ -301,3 +301,8 @@ bool method_still_admits(const struct client *c)
 		return true; /* the console; or a database that is going, with all its clients */
 	return strcmp(role ? role : method_wallet_role(r->settings, def, c->user->name), c->share->pool->account->name) == 0;
 }
+
+bool method_admits_now(const struct client *c)
+{
+	return !c->is_wallet || c->login->config == room_at(c)->config || method_still_admits(c);
+}
