@@ -462,6 +462,19 @@ def test_role_login(gate):
 
 
 @ours
+def test_no_name_is_a_pattern(gate):
+    """Attack row 40: a role is one name, byte for byte."""
+    p = gate("host all all 127.0.0.1/32 ecdsa map=m\n",
+             'm %s svc2\nm %s ".*"\nm %s "all"\n' % (ALICE.address, BOB.address, BOB.address))
+    for user in ("SVC2", "svc2 ", " svc2", "svc", "svc22", "%", ".*", "all", '"svc2"', "+svc2", "svc2,all", "@svc2",
+                 "svc2' or 'x", "svc2\tx"):
+        assert text(p, user, "db", ALICE.password()) == 'password authentication failed for user "%s"' % user.replace(
+            "\t", "?")
+    for user in ("svc2", "postgres", "al"):
+        refused(p, user, BOB.password(), "no_mapping")
+
+
+@ours
 def test_role_login_counts_for_the_role(gate):
     p = gate("host all all 127.0.0.1/32 ecdsa map=m\n", "m %s svc2\nm %s svc2\n" % (ALICE.address, BOB.address),
              max_user_client_connections=1)
@@ -572,6 +585,20 @@ def test_revocation_can_be_turned_off(gate):
         rules(p, ident="m %s svc2\n" % BOB.address)
         assert is_open(c)
     refused(p, ALICE.address, ALICE.password(), "no_mapping")
+
+
+@ours
+def test_set_of_auth_type_revokes_nobody(gate):
+    """There are no lines to judge by before the next RELOAD."""
+    p = gate(LINE, MAP, auth_type="ecdsa", ecdsa_allowed_addresses=ALICE.address, ecdsa_user="svc2")
+    with p.login(ALICE.address, "db", ALICE.password()) as c:
+        p.admin("SET auth_type = 'hba'")
+        assert is_open(c)
+        p.settings["auth_type"] = "hba"
+        p.reload()
+        assert is_open(c)
+        rules(p, ident="m %s svc2\n" % BOB.address)
+        assert not is_open(c)
 
 
 @ours
