@@ -20,9 +20,9 @@
 #include "lib/file.h"
 #include "lib/util.h"
 
-#define HBA_FILE_MAX ((size_t)16 << 20) /* of one file; four times that of all @files together */
+#define HBA_FILE_MAX ((size_t)16 << 20) /* bytes of one file; four times that of all @files of a load */
 #define HBA_INCLUDE_DEPTH 10
-#define HBA_INCLUDES_MAX 1000 /* reads of @files in one load */
+#define HBA_INCLUDES_MAX 100000 /* reads of @files in one load */
 
 enum hba_type { HBA_LOCAL, HBA_HOST, HBA_HOSTSSL, HBA_HOSTNOSSL };
 enum hba_method { /* the order of the words in hba.c */

@@ -13,6 +13,7 @@
 #include "pool/cancel.h"
 #include "pool/deadline.h"
 #include "pool/login.h"
+#include "pool/method.h"
 #include "pool/prepared.h"
 #include "pool/relay.h"
 #include "pool/server.h"
@@ -328,6 +329,10 @@ void client_join(struct client *c, struct pool *pool)
 	c->share = sh;
 	c->state = CL_ACTIVE;
 	clist_add_tail(&sh->active, &c->link);
+	if (!method_admits_now(c)) {
+		client_fail(c, "admin forced disconnect");
+		return;
+	}
 	sh->stats.client_logins++;
 	/* Keys belong to the account only when the client logged in as that account. */
 	if (keys && keys->known && strcmp(c->user->name, pool->account->name) == 0)

@@ -306,6 +306,9 @@ bool method_still_admits(const struct client *c)
 	if (r->settings->auth_type == AUTH_TYPE_HBA) {
 		const struct hba_facts facts = facts_of(c, c->database->name, c->user->name);
 
+		/* After SET auth_type there are no lines before the next RELOAD; that one judges. */
+		if (!config_hba(r->config))
+			return true;
 		/* Whoever was let in by a wallet needs a line that lets wallets in. */
 		w.rule = hba_match(config_hba(r->config), &facts);
 		if (!w.rule || w.rule->method != HBA_ECDSA)
@@ -316,4 +319,9 @@ bool method_still_admits(const struct client *c)
 	if (!def)
 		return true; /* the console; or a database that is going, with all its clients */
 	return strcmp(role ? role : method_wallet_role(r->settings, def, c->user->name), c->share->pool->account->name) == 0;
+}
+
+bool method_admits_now(const struct client *c)
+{
+	return !c->is_wallet || c->login->config == room_at(c)->config || method_still_admits(c);
 }

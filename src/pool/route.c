@@ -91,6 +91,10 @@ static void open_console(struct client *c)
 		client_fail(c, "not allowed");
 		return;
 	}
+	if (!method_admits_now(c)) {
+		client_fail(c, "admin forced disconnect");
+		return;
+	}
 	client_make_key(c);
 	client_set_state(c, CL_CONSOLE);
 	conn_set_deadline(&c->conn, 0);

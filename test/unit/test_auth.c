@@ -4,15 +4,18 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "auth/auth.h"
 #include "auth/saslprep.h"
 #include "auth/scram.h"
 #include "auth/secret.h"
 #include "auth/server_auth.h"
+#include "config/ident.h"
 #include "lib/buf.h"
 #include "proto/frame.h"
 #include "wallet/check.h"
@@ -407,6 +410,125 @@ static void any_and_trust_ask_nothing(void **state)
 		if (rows[i].v == AUTH_REJECT)
 			refused("trust", &a, "08P01", "\"trust\" authentication failed", "");
 		assert_int_equal(feed(&a, BYTES("x\0"), &out), AUTH_REJECT);
+		auth_end(&a);
+		buf_free(&out);
+	}
+}
+
+/* A certificate for bob and alice. */
+static bool test_certificate_names(void *ctx, const char *name)
+{
+	assert_ptr_equal(ctx, mock_nonce);
+	return strcmp(name, "bob") == 0 || strcmp(name, "alice") == 0;
+}
+
+static int64_t test_early(void)
+{
+	return 1000;
+}
+
+static void certificates_are_judged_by_name_or_map(void **state)
+{
+	static struct ident_line lines[] = {
+		{(char *)(uintptr_t)"alice", (char *)(uintptr_t)"carol", INT64_MAX},
+		{(char *)(uintptr_t)"alice", (char *)(uintptr_t)"late", 1000},
+		{(char *)(uintptr_t)"eve", NULL, INT64_MAX},
+	};
+	static const struct ident_map map = {.name = (char *)(uintptr_t)"m", .lines = lines, .count = ARRAY_LEN(lines)};
+	static const struct {
+		const char *says, *user;
+		enum auth_certificate certificate;
+		const struct ident_map *map;
+		bool is_mock;
+		const char *reason; /* NULL: let in */
+	} rows[] = {
+		{"his own", "bob", CERTIFICATE_VERIFIED, NULL, false, NULL},
+		{"no TLS", "bob", CERTIFICATE_NO_TLS, NULL, false, "TLS connection required"},
+		{"no certificate", "bob", CERTIFICATE_NONE, NULL, false, "TLS client certificate required"},
+		{"another's", "carol", CERTIFICATE_VERIFIED, NULL, false, "TLS certificate name mismatch"},
+		{"nobody's", "bob", CERTIFICATE_VERIFIED, NULL, true, ""},
+		{"mapped", "carol", CERTIFICATE_VERIFIED, &map, false, NULL},
+		{"not mapped", "bob", CERTIFICATE_VERIFIED, &map, false, "ident map: m does not have a match"},
+		{"no longer mapped", "late", CERTIFICATE_VERIFIED, &map, false, "ident map: m does not have a match"},
+		{"mapped, but nobody", "carol", CERTIFICATE_VERIFIED, &map, true, ""},
+		{"a map does not replace a certificate", "carol", CERTIFICATE_NONE, &map, false,
+		 "TLS client certificate required"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct auth_input in = input(AUTH_KIND_CERT, "secret");
+		struct auth a = {0};
+		struct buf out;
+
+		in.user = rows[i].user;
+		in.is_mock = rows[i].is_mock;
+		in.map = rows[i].map;
+		in.certificate = rows[i].certificate;
+		in.certificate_names = test_certificate_names;
+		in.certificate_ctx = (void *)(uintptr_t)mock_nonce;
+		in.wall_clock = test_early;
+		buf_init(&out);
+		if (auth_start(&a, &in, &out) != (rows[i].reason ? AUTH_REJECT : AUTH_OK))
+			fail_msg("%s", rows[i].says);
+		if (rows[i].reason)
+			refused(rows[i].says, &a, "08P01", "certificate authentication failed", rows[i].reason);
+		assert_int_equal(buf_len(&out), 0);
+		auth_end(&a);
+		buf_free(&out);
+	}
+}
+
+static void unix_users_are_judged_by_name_or_map(void **state)
+{
+	struct passwd *me = getpwuid(geteuid());
+	struct ident_line lines[] = {
+		{(char *)(uintptr_t)"nobody at all", (char *)(uintptr_t)"carol", INT64_MAX},
+		{me->pw_name, (char *)(uintptr_t)"bob", INT64_MAX},
+	};
+	const struct ident_map map = {.name = (char *)(uintptr_t)"m", .lines = lines, .count = ARRAY_LEN(lines)};
+	const struct {
+		const char *says, *user;
+		int64_t uid;
+		const struct ident_map *map;
+		bool is_mock;
+		const char *reason; /* NULL: let in */
+	} rows[] = {
+		{"himself", me->pw_name, geteuid(), NULL, false, NULL},
+		{"not by a Unix socket", me->pw_name, -1, NULL, false, ""},
+		{"somebody else", "bob", geteuid(), NULL, false, "the peer is Unix user "},
+		{"a uid without name", "bob", INT64_C(4000000001), NULL, false, "Unix user 4000000001 has no name"},
+		{"no user of ours", me->pw_name, geteuid(), NULL, true, ""},
+		{"mapped", "bob", geteuid(), &map, false, NULL},
+		{"not mapped", "carol", geteuid(), &map, false, "ident map m cannot be matched"},
+		{"not mapped to himself", me->pw_name, geteuid(), &map, false, "ident map m cannot be matched"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct auth_input in = input(AUTH_KIND_PEER, "secret");
+		struct auth a = {0};
+		enum auth_verdict v;
+		struct buf out;
+
+		in.user = rows[i].user;
+		in.is_mock = rows[i].is_mock;
+		in.map = rows[i].map;
+		in.peer_uid = rows[i].uid;
+		in.wall_clock = test_early;
+		buf_init(&out);
+		v = auth_start(&a, &in, &out);
+		if (v == AUTH_PENDING) {
+			auth_work(&a);
+			v = auth_resume(&a, &out);
+		}
+		if (v != (rows[i].reason ? AUTH_REJECT : AUTH_OK))
+			fail_msg("%s", rows[i].says);
+		if (rows[i].reason) {
+			assert_string_equal(a.reject.text, "unix socket login rejected");
+			assert_true(strncmp(a.reject.reason, rows[i].reason, strlen(rows[i].reason)) == 0);
+		}
+		assert_int_equal(buf_len(&out), 0);
 		auth_end(&a);
 		buf_free(&out);
 	}
@@ -1336,6 +1458,49 @@ static void long_names_are_echoed_up_to_128_bytes(void **state)
 	}
 }
 
+static void a_role_is_entered_by_a_recovered_wallet(void **state)
+{
+	static const struct wallet_policy by_role = {BIT(ECDSA_FORMAT_TIMESTAMP), 300, true};
+	static const struct {
+		const char *user;
+		const struct wallet_policy *policy;
+		bool is_listed;
+		const char *reason; /* NULL: let in */
+	} rows[] = {
+		{"analyst", &by_role, true, NULL},
+		{"analyst", &by_role, false, "not_allowed"},
+		{"analyst", &policy, true, "address_malformed"},
+		{WALLET, &by_role, true, NULL},
+		/* Whoever claims a wallet must be it. */
+		{"0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", &by_role, true, "wrong_signer"},
+	};
+
+	(void)state;
+	now = 1750000000;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct auth_input in = wallet_input(rows[i].user);
+		struct auth a = {0};
+		char expected[100];
+		struct buf out;
+
+		in.wallet_policy = rows[i].policy;
+		is_listed = rows[i].is_listed;
+		buf_init(&out);
+		auth_start(&a, &in, &out);
+		assert_int_equal(feed(&a, BYTES(PROOF "\0"), &out), rows[i].reason ? AUTH_REJECT : AUTH_OK);
+		if (rows[i].reason) {
+			snprintf(expected, sizeof(expected), "password authentication failed for user \"%s\"", rows[i].user);
+			refused(rows[i].user, &a, "28P01", expected, NULL);
+			assert_true(strncmp(a.reject.reason, rows[i].reason, strlen(rows[i].reason)) == 0);
+		} else {
+			snprintf(expected, sizeof(expected), "wallet=" WALLET " user=%s ", rows[i].user);
+			assert_non_null(strstr(a.audit, expected));
+		}
+		auth_end(&a);
+		buf_free(&out);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1348,6 +1513,8 @@ int main(void)
 		cmocka_unit_test(passwords_are_hashed_as_their_bytes),
 		cmocka_unit_test(passwords_are_judged),
 		cmocka_unit_test(any_and_trust_ask_nothing),
+		cmocka_unit_test(certificates_are_judged_by_name_or_map),
+		cmocka_unit_test(unix_users_are_judged_by_name_or_map),
 		cmocka_unit_test(passwords_of_65530_bytes_are_taken_and_longer_ones_not),
 		cmocka_unit_test(running_out_of_memory_refuses_the_login),
 		cmocka_unit_test(both_halves_talk_to_each_other),
@@ -1367,6 +1534,7 @@ int main(void)
 		cmocka_unit_test(wallets_are_let_in_or_refused_alike),
 		cmocka_unit_test(wallet_packets_end_at_4096_bytes),
 		cmocka_unit_test(long_names_are_echoed_up_to_128_bytes),
+		cmocka_unit_test(a_role_is_entered_by_a_recovered_wallet),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -81,7 +81,10 @@ static const struct {
 	{"/etc/x/sub/inner", "z @\"with blank\"\n"},
 	{"/etc/x/sub/with blank", "y\n"},
 	{"/etc/x/loop", "@loop\n"},
-	{"/etc/x/bomb", "@bomb @bomb @bomb\n"},
+	{"/etc/x/bomb", "@1 @1 @1 @1\n"},
+	{"/etc/x/1", "@2 @2 @2 @2\n"}, {"/etc/x/2", "@3 @3 @3 @3\n"}, {"/etc/x/3", "@4 @4 @4 @4\n"},
+	{"/etc/x/4", "@5 @5 @5 @5\n"}, {"/etc/x/5", "@6 @6 @6 @6\n"}, {"/etc/x/6", "@7 @7 @7 @7\n"},
+	{"/etc/x/7", "@8 @8 @8 @8\n"}, {"/etc/x/8", "@9 @9 @9 @9\n"}, {"/etc/x/9", "x\n"},
 	{"/etc/x/empty", "# nobody\n"},
 	{"/etc/x/comma", ", a\n"},
 	{"/etc/x/role", "+grp\n"},
@@ -549,6 +552,8 @@ static const struct {
 	{"as another role of the same wallet", "m", WALLET, "writer", 0, IDENT_FOUND, "writer"},
 	{"as nobody's role", "m", WALLET, "postgres", 0, IDENT_NO_LINE, NULL},
 	{"all is any role", "m", OTHER_LOWER, "postgres", 0, IDENT_FOUND, "postgres"},
+	{"all in quotes is a role", "quoted", WALLET, NULL, 0, IDENT_FOUND, "all"},
+	{"and no other", "quoted", WALLET, "postgres", 0, IDENT_NO_LINE, NULL},
 	{"a map of one line", "dated", WALLET, NULL, 99, IDENT_FOUND, "guest"},
 	{"its last second has passed", "dated", WALLET, NULL, 100, IDENT_EXPIRED, NULL},
 	{"an expired line is passed over", "two", WALLET, NULL, 100, IDENT_FOUND, "later"},
@@ -559,7 +564,8 @@ static void wallets_find_their_line(void **state)
 {
 	struct ident_maps *maps = maps_of("m joe analyst\nm " WALLET " analyst\nm " OTHER_LOWER " all\nm " WALLET_LOWER
 					  " writer\ndated " WALLET " guest valid-until=1970-01-01T00:01:40Z\ntwo " WALLET
-					  " first valid-until=1970-01-01T00:01:40Z\ntwo " WALLET " later\n");
+					  " first valid-until=1970-01-01T00:01:40Z\ntwo " WALLET
+					  " later\nquoted " WALLET " \"all\"\n");
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(wallet_lines); i++) {
