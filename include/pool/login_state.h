@@ -11,6 +11,7 @@
 
 #define LOGIN_STATES(X) \
 	X(STARTUP) /* nothing known; TLS may still be offered */ \
+	X(LOOKUP)  /* a database is asked for the secret */ \
 	X(AUTH)	   /* method chosen, conversation under way */ \
 	X(WORK)	   /* a helper thread computes */ \
 	X(ROUTED)  /* proven; on the way to the pool's Worker */
@@ -26,7 +27,11 @@ struct login {
 	struct config *config;		 /* counted: what the login is judged by */
 	struct startup_wishes wishes;
 	const struct database_def *def;	 /* into config; NULL: no such database */
-	const struct stored_secret *secret; /* into config; NULL: unknown user */
+	const struct stored_secret *secret; /* into config, or looked_up; NULL: unknown user */
+	struct stored_secret looked_up;	 /* auth_query's answer; text NULL: no password will do */
+	char *looked_up_text;		 /* owned: its text */
+	struct lookup *lookup;		 /* LOGIN_LOOKUP: on its way; owned by itself */
+	enum auth_kind kind;		 /* the method that was chosen */
 	struct auth_input input;
 	struct auth auth;
 	struct wallet_policy policy;
@@ -34,5 +39,11 @@ struct login {
 	struct pool *pool; /* counted, while routed */
 	bool is_console, is_orphan;
 };
+
+/* Was the user found by auth_query? What is derived from such a secret is not kept. */
+static inline bool login_is_looked_up(const struct login *l)
+{
+	return l->secret == &l->looked_up;
+}
 
 #endif

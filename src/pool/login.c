@@ -11,7 +11,9 @@
 #include "lib/mem.h"
 #include "pool/cancel.h"
 #include "pool/login_state.h"
+#include "pool/lookup.h"
 #include "pool/route.h"
+#include "pool/secret.h"
 #include "pool/share.h"
 #include "proto/frame.h"
 #include "proto/reader.h"
@@ -54,6 +56,7 @@ static void destroy(struct login *l)
 	auth_end(&l->auth);
 	mem_wipe(&l->verifier, sizeof(l->verifier));
 	startup_wishes_free(&l->wishes);
+	str_wipe_free(l->looked_up_text);
 	config_unref(l->config);
 	free(l);
 }
@@ -65,6 +68,8 @@ void login_free(struct client *c)
 	if (!l)
 		return;
 	c->login = NULL;
+	if (l->lookup)
+		lookup_abandon(l->lookup);
 	if (l->pool) {
 		pool_put(registry_at(c), l->pool);
 		l->pool = NULL;
@@ -73,6 +78,11 @@ void login_free(struct client *c)
 		l->is_orphan = true;
 	else
 		destroy(l);
+}
+
+const struct pool *login_lookup_pool(const struct client *c)
+{
+	return c->login && c->login->lookup ? c->login->lookup->pool : NULL;
 }
 
 void login_adopt(struct room *r)
@@ -228,6 +238,9 @@ static bool wallet_needs_tls(const struct client *c)
 	return true;
 }
 
+static const struct stored_secret console_user = {CONSOLE_DATABASE, ""};
+
+/* false: the client is closed, or login_resume() goes on when its user is known. */
 static bool choose_user(struct client *c, enum auth_kind kind)
 {
 	struct login *l = c->login;
@@ -248,46 +261,64 @@ static bool choose_user(struct client *c, enum auth_kind kind)
 	if (kind == AUTH_KIND_ECDSA)
 		return true;
 	l->secret = config_find_secret(l->config, l->wishes.user);
+	/* The console's own user is known always, without a password if nobody gave it one. */
+	if (!l->secret && strcmp(l->wishes.user, CONSOLE_DATABASE) == 0)
+		l->secret = &console_user;
 	if (l->secret || (l->is_console && kind == AUTH_KIND_ANY))
 		return route_count_user(c, l->wishes.user);
+	if (secret_is_asked_for(c)) {
+		secret_ask(c);
+		return false;
+	}
 	log_info("%sno such user: %s", client_prefix(c, prefix, sizeof(prefix)), l->wishes.user);
 	return true;
 }
 
-static void start_auth(struct client *c)
+static void start_method(struct client *c)
 {
 	struct login *l = c->login;
 	const struct settings *s = config_settings(l->config);
-	struct pooler *pooler = room_at(c)->pooler;
-	enum auth_kind kind = kind_of(s->auth_type);
 	struct buf out;
 
-	if (kind == AUTH_KIND_ECDSA && wallet_needs_tls(c)) {
-		client_close(c, "28000", "wallet login requires TLS", "wallet login requires TLS");
-		return;
-	}
-	if (!choose_user(c, kind))
-		return;
 	l->policy = (struct wallet_policy){BIT(ECDSA_FORMAT_TIMESTAMP), s->ecdsa_window / USEC_PER_SEC};
 	l->input = (struct auth_input){
-		.kind = kind,
+		.kind = l->kind,
 		.user = l->wishes.user,
 		.secret = l->secret ? l->secret->text : NULL,
 		.is_mock = !c->user,
 		.scram_iterations = s->scram_iterations,
-		.mock_nonce = pooler->mock_nonce,
+		.mock_nonce = room_at(c)->pooler->mock_nonce,
 		.wallet_policy = &l->policy,
 		.wall_clock = wall_clock,
 		.wallet_allowed = wallet_allowed,
 		.wallet_ctx = l->config,
 	};
-	if (l->secret && c->user &&
+	if (l->secret && !login_is_looked_up(l) && c->user &&
 	    user_verifier(registry_at(c), c->user, l->secret->text, &l->verifier))
 		l->input.verifier = &l->verifier;
 	l->state = LOGIN_AUTH;
 	buf_init(&out);
 	proceed(c, auth_start(&l->auth, &l->input, &out), &out);
 	buf_free(&out);
+}
+
+void login_resume(struct client *c)
+{
+	client_unpause(c, PAUSE_WORK);
+	start_method(c);
+}
+
+static void start_auth(struct client *c)
+{
+	struct login *l = c->login;
+
+	l->kind = kind_of(config_settings(l->config)->auth_type);
+	if (l->kind == AUTH_KIND_ECDSA && wallet_needs_tls(c)) {
+		client_close(c, "28000", "wallet login requires TLS", "wallet login requires TLS");
+		return;
+	}
+	if (choose_user(c, l->kind))
+		start_method(c);
 }
 
 static void take_startup(struct client *c, uint32_t version, struct span body)
@@ -369,7 +400,7 @@ static void cache_verifier(struct client *c)
 {
 	struct login *l = c->login;
 
-	if (l->auth.derived.known && l->secret && c->user && c->user)
+	if (l->auth.derived.known && l->secret && !login_is_looked_up(l) && c->user)
 		user_set_verifier(registry_at(c), c->user, l->secret->text, &l->auth.derived);
 }
 
@@ -517,6 +548,11 @@ size_t login_bytes(struct client *c, const uint8_t *bytes, size_t n)
 		struct frame f;
 		size_t used;
 
+		/* Until somebody speaks who has nothing to say yet it is read on, so that its end is noticed. */
+		if (c->login->state == LOGIN_LOOKUP) {
+			client_pause(c, PAUSE_WORK);
+			return at;
+		}
 		switch (frame_parse(bytes + at, n - at, room_at(c)->settings->max_packet_size, 1, &f)) {
 		case PROTO_MORE:
 			return at;

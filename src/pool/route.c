@@ -169,6 +169,9 @@ static void route(struct client *c)
 		client_fail(c, "no memory for pool");
 		return;
 	}
+	/* It opens servers with the password by which it was let in. */
+	if (login_is_looked_up(l) && !l->def->user)
+		pool_set_secret(reg, pool, l->secret->text);
 	route_audit(c, true, pool->account->name);
 	l->state = LOGIN_ROUTED;
 	l->pool = pool;
@@ -196,6 +199,8 @@ void route_proven(struct client *c)
 		if (!route_count_user(c, name))
 			return;
 	}
+	if (login_is_looked_up(l))
+		user_mark_known(registry_at(c), c->user);
 	if (l->is_console) {
 		route_audit(c, true, "-");
 		open_console(c);
