@@ -331,10 +331,12 @@ static bool take_ready(struct server *sv, struct span body)
 		return refuse(sv, "unexpected ReadyForQuery");
 	outstanding_before_ready(&sv->requests, NULL, NULL);
 	outstanding_answer(&sv->requests, 'Z', &popped);
-	s->is_over = true;
 	sv->is_ready = body.ptr[0] == 'I' && outstanding_empty(&sv->requests);
 	/* What a transaction leaves behind would meet the next user of this connection. */
-	return sv->is_ready || refuse(sv, "query left a transaction open");
+	if (!sv->is_ready)
+		return refuse(sv, "query left a transaction open");
+	s->is_over = true;
+	return true;
 }
 
 /* false: the server is gone. */

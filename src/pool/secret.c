@@ -97,15 +97,14 @@ struct pool *secret_auth_pool(struct client *c)
 
 /* --- auth_query ------------------------------------------------------------------ */
 
-/* Of several rows the last one counts. */
+/*
+ * Of several rows the last one counts. A missing name is judged at the end: a function without a row to return gives
+ * one of NULLs, which is no reason to part with the server.
+ */
 static const char *take_row(struct lookup *l, const struct row *row)
 {
 	const struct row_value *user = &row->columns[COLUMN_USER], *secret = &row->columns[COLUMN_SECRET];
 
-	if (user->is_null)
-		return "auth_query response contained null user name";
-	if (user->text.len == 0)
-		return "auth_query response contained empty user name";
 	if (user->text.len > USER_NAME_MAX)
 		return "auth_query response contained too long user name";
 	if (secret->text.len > PASSWORD_MAX)
@@ -117,6 +116,7 @@ static const char *take_row(struct lookup *l, const struct row *row)
 static void answered(struct client *c, struct lookup *k)
 {
 	struct login *l = c->login;
+	char prefix[400];
 
 	l->lookup = NULL;
 	if (!k->is_answered) {
@@ -125,6 +125,12 @@ static void answered(struct client *c, struct lookup *k)
 	}
 	if (!k->has_row) {
 		client_fail(c, "no such user");
+		return;
+	}
+	if (!k->values[COLUMN_USER] || !k->values[COLUMN_USER][0]) {
+		log_error("%sauth_query response contained %s user name", client_prefix(c, prefix, sizeof(prefix)),
+			  k->values[COLUMN_USER] ? "empty" : "null");
+		config_error(c);
 		return;
 	}
 	/* The name as the database spells it is who logs in from here on. */
