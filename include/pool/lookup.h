@@ -14,7 +14,7 @@
  * parameters are not applied (attacks.md row 11).
  *
  * Rules: behaviour specification, sections 5, 11, 19, 26.
- * Tests: test/system/test_auth_query.py
+ * Tests: test/system/test_auth_query_faults.py
  */
 #ifndef POOL_LOOKUP_H
 #define POOL_LOOKUP_H
