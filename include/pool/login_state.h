@@ -31,7 +31,6 @@ struct login {
 	struct stored_secret looked_up;	 /* auth_query's answer; text NULL: no password will do */
 	char *looked_up_text;		 /* owned: its text */
 	struct lookup *lookup;		 /* LOGIN_LOOKUP: on its way; owned by itself */
-	enum auth_kind kind;		 /* the method that was chosen */
 	struct auth_input input;
 	struct auth auth;
 	struct wallet_policy policy;

@@ -39,6 +39,11 @@ bool route_count_user(struct client *c, const char *name)
 {
 	struct registry *reg = registry_at(c);
 
+	/* Whoever turns out to be somebody else gives the first one's place back. */
+	if (c->counted_user)
+		tally_remove_client(reg, &c->user->tally);
+	c->counted_user = false;
+	user_put(reg, c->user);
 	c->user = user_get(reg, name);
 	if (!c->user) {
 		client_fail(c, "out of memory");

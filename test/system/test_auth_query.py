@@ -450,8 +450,7 @@ def test_who_logged_in_is_a_known_user(door):
 @ours
 def test_limits_come_after_the_query(door):
     """They are counted under the name that the query says, and given back by every refusal."""
-    p = door(max_user_client_connections=1, user_lines={"aq_md5": "max_user_client_connections=3"},
-             entry={"user": "u_trust"})
+    p = door(user_lines={"aq_scram": "max_user_client_connections=1"}, entry={"user": "u_trust"})
     with p.login("aq_scram", "db", "aq_scram_pw"):
         assert refused(p, "aq_scram", "aq_scram_pw")[2] == \
             "client connections exceeded (max_user_client_connections)"

@@ -1,4 +1,4 @@
-"""auth_query under adversity: a scripted database answers late, wrongly or never, and everything else changes meanwhile.
+"""auth_query under adversity: a scripted database answers late, wrongly or never, and all else changes meanwhile.
 
 Attack rows 9 and 11; the number stands at the test.
 """
@@ -107,7 +107,8 @@ def trailing(*more):
 @ours
 @pytest.mark.parametrize("answer", [
     lambda peer, name: peer.send(notice("n"), HEAD, notice("n"), param("TimeZone", "GMT"), COLUMNS,
-                                 notice("n" * 100000), data_row(name, "x"), param("a", "b" * 100000), tag("SELECT 1"), notice("n"), ready()),
+                                 notice("n" * 100000), data_row(name, "x"), param("a", "b" * 100000), tag("SELECT 1"),
+                                 notice("n"), ready()),
     lambda peer, name: peer.send(wire.msg(b"A", struct.pack("!I", 1) + b"c\0p\0"), *row(name)),
     lambda peer, name: peer.send(HEAD, COLUMNS, data_row("a", "b"), data_row(name, "x"), END),
     trailing(param("TimeZone", "GMT")),
