@@ -32,26 +32,22 @@ class Oracle:
         self.gate.set()
         self.asked = []
         self.types = []
-        self.left = threading.Semaphore(0)
 
     def __call__(self, peer):
         if peer.read_startup() is None:
             return
         peer.welcome(search_path="public")
-        try:
-            while True:
-                m = peer.recv()
-                self.types.append(m.type.decode())
-                if m.type == b"B":
-                    name = m.body[10:-2].decode()
-                if m.type == b"S":
-                    self.asked.append(name)
-                    self.gate.wait(env.PATIENCE)
-                    self.answer(peer, name)
-                if m.type == b"Q":
-                    peer.send(tag("OK"), ready())
-        finally:
-            self.left.release()
+        while True:
+            m = peer.recv()
+            self.types.append(m.type.decode())
+            if m.type == b"B":
+                name = m.body[10:-2].decode()
+            if m.type == b"S":
+                self.asked.append(name)
+                self.gate.wait(env.PATIENCE)
+                self.answer(peer, name)
+            if m.type == b"Q":
+                peer.send(tag("OK"), ready())
 
 
 HEAD = wire.msg(b"1") + wire.msg(b"2")
@@ -367,7 +363,7 @@ def test_query_wait_timeout(asks):
 def test_client_login_timeout(asks):
     """Of the one whose query runs as of the one that waits; the server goes with the first."""
     oracle = Oracle()
-    p = asks(oracle, entry={"pool_size": 1}, client_login_timeout=1)
+    p = asks(oracle, entry={"pool_size": 1}, client_login_timeout=env.SLOW)
     for c in held(oracle, p, 2):
         assert fields(c.expect_error()) == ("FATAL", "08P01", "client_login_timeout")
         c.close()
@@ -379,7 +375,7 @@ def test_client_login_timeout(asks):
 def test_query_timeout(asks):
     """A query that takes too long is ended like any other; the client learns no more than it may."""
     oracle = Oracle()
-    p = asks(oracle, query_timeout=1)
+    p = asks(oracle, query_timeout=env.SLOW)
     c, = held(oracle, p)
     assert fields(c.expect_error()) == CONFIG_ERROR
     p.wait_log("closing because: query timeout")
