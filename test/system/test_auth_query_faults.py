@@ -168,6 +168,20 @@ def test_answer_that_is_not_believed(asks, answer, reason):
 
 
 @ours
+def test_wallets_are_not_looked_up(asks):
+    """Without its proof a wallet sets no database to work."""
+    oracle = Oracle()
+    address = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"
+    p = asks(oracle, auth_type="ecdsa", ecdsa_allowed_addresses=address)
+    for user in (address, "0x" + 40 * "1", "joe"):
+        with knock(p, user) as c:
+            c.expect(b"R")
+            c.send(wire.password("1:0x" + 130 * "0"))
+            assert c.expect_error().text.startswith("password authentication failed")
+    assert not oracle.asked
+
+
+@ours
 def test_no_row(asks):
     p = asks(Oracle(raw(HEAD, COLUMNS, tag("SELECT 0"), ready())))
     with knock(p) as c:
