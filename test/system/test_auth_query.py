@@ -272,8 +272,8 @@ def test_override_of_auth_dbname_by_database(door, pg):
              databases={"db2": pg.entry("db2", user="u_trust"), "db3": pg.entry("db", user="u_trust")})
     p.login("joe", "db", "joe_in_db2").close()
     p.login("joe", "db2", "joe_in_db").close()  # db3 leads to db
-    assert p.pool("db2", "looker")["sv_idle"] == 1
-    assert p.pool("db3", "looker")["sv_idle"] == 1
+    p.wait_pool("db2", "looker", sv_idle=1)
+    p.wait_pool("db3", "looker", sv_idle=1)
     assert "looker" not in {r["user"] for r in p.show("POOLS") if r["database"] == "db"}
 
 
@@ -294,7 +294,7 @@ def test_set_auth_dbname_outlives_a_reload(door, pg):
     p.admin("SET auth_dbname = 'authdb'")
     p.admin("RELOAD")
     p.login("aq_scram", "db", "aq_scram_pw").close()
-    assert p.pool("authdb", "looker")["sv_idle"] == 1
+    p.wait_pool("authdb", "looker", sv_idle=1)
 
 
 @ours
@@ -323,7 +323,7 @@ def test_auth_dbname_by_the_template(door, pg):
     p = door(auth_dbname="db2", databases={"*": "host=%s port=%d" % (pg.host, pg.port)})
     p.login("aq_scram", "db", "aq_scram_pw").close()
     p.wait_log("registered new auto-database: db2")
-    assert p.pool("db2", "looker")["sv_idle"] == 1
+    p.wait_pool("db2", "looker", sv_idle=1)
 
 
 def test_automatic_database_asks_itself(pooler, roles):
@@ -361,7 +361,7 @@ def test_error_of_the_query(door):
     if not env.ORACLE:
         p.wait_log('S: error in auth_query: ERROR: relation "not_pg_shadow" does not exist')
     p.wait_log("closing because: error response from auth_query")
-    assert p.pool("db", "looker")["sv_active"] == 0
+    p.wait_pool("db", "looker", sv_active=0)
 
 
 @pytest.mark.parametrize("sql,n", [("SELECT $1", 1), ("SELECT $1, 'a', 'b'", 3)])
@@ -387,7 +387,7 @@ def test_missing_user_name(door, sql, what):
         assert refused(p, "aq_scram") == CONFIG_ERROR
     p.wait_log("auth_query response contained %s user name" % what)
     if not env.ORACLE:
-        assert p.pool("db", "looker")["sv_idle"] + p.pool("db", "looker")["sv_tested"] == 1
+        p.wait_pool("db", "looker", sv_idle=1, sv_active=0, sv_tested=0)
         assert len(p.logged("new connection to server")) == 1
 
 
