@@ -587,6 +587,11 @@ void control_stop(void)
 		event_drop(control.stats_timer);
 		event_drop(control.drain_timer);
 		resolver_stop();
+		/* What the rooms still owe each other at the end is delivered while all of them are there. */
+		for (int i = 0; i < control.crew->n; i++)
+			if (room_of(control.crew->workers[i]))
+				room_close_all(room_of(control.crew->workers[i]), "shutdown");
+		crew_settle(control.crew);
 		for (int i = 0; i < control.crew->n; i++)
 			room_free(room_of(control.crew->workers[i]));
 		crew_free(control.crew);

@@ -8,6 +8,7 @@ EXTRA_DIST += \
 	test/system/harness/__init__.py test/system/harness/certs.py test/system/harness/env.py \
 	test/system/harness/fakeserver.py test/system/harness/pooler.py test/system/harness/postgres.py \
 	test/system/harness/wallet.py test/system/harness/wire.py \
+	test/system/test_auth_query.py test/system/test_auth_query_faults.py \
 	test/system/test_cancel.py test/system/test_clients.py test/system/test_console.py test/system/test_console_commands.py \
 	test/system/test_hba.py test/system/test_includes.py test/system/test_login.py test/system/test_pooling.py \
 	test/system/test_prepared.py test/system/test_protocol.py test/system/test_resilience.py test/system/test_server_login.py \

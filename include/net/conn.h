@@ -89,6 +89,8 @@ struct conn {
 	bool is_unix : 1;
 };
 
+/* Without a socket: it has a deadline and nothing else. */
+void conn_init(struct conn *, struct worker *, const struct conn_ops *);
 /* Takes fd. 0, or -1 without memory or epoll room; the fd is closed then. */
 int conn_open(struct conn *, struct worker *, int fd, const struct conn_ops *) MUST_CHECK;
 /* A non-blocking connect; `connected` is called later, never from in here. err: errno value on -1. */

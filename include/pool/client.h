@@ -25,6 +25,7 @@ enum client_state {
 	CL_LOGIN,	  /* room.logins; also while it travels */
 	CL_ACTIVE,	  /* share.active: linked or not */
 	CL_WAITING,	  /* share.waiting: for a server, or for the greeting */
+	CL_LOOKUP,	  /* share.lookups: a seat whose query runs; the client itself is in CL_LOGIN */
 	CL_WAITING_CANCEL, /* share.cancels_waiting */
 	CL_ACTIVE_CANCEL, /* share.cancels_active */
 	CL_CONSOLE,	  /* room.consoles */
@@ -67,6 +68,7 @@ struct client {
 	bool was_told_of_wait : 1;
 	bool counted_database : 1, counted_user : 1;
 	bool is_own_uid : 1;
+	bool is_seat : 1;  /* no client, but what stands for one in another pool's queue: pool/lookup.h */
 	bool was_seen : 1; /* a byte has come: its end is worth a log line */
 };
 

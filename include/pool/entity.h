@@ -29,6 +29,7 @@ struct user { /* a name that logs in, here or at a server */
 	char eip55[WALLET_TEXT_LEN + 1]; /* a wallet's name as people see it; "" for others */
 	struct tally tally; /* ledger's mutex */
 	int refs;
+	bool is_known; /* has logged in by auth_query: stays; ledger's mutex */
 	struct scram_verifier verifier; /* derived from a plain secret; ledger's mutex */
 	uint64_t verifier_of;		/* hash of the secret it was derived from */
 };
@@ -40,6 +41,7 @@ struct pool {
 	struct user *account;	   /* counted: the server-side user */
 	struct ledger_pool ledger;
 	int home; /* index of the Worker */
+	char *secret; /* owned, wiped: what auth_query said last of the account, as the client's; ledger's mutex */
 	int refs;
 	struct list link; /* in registry.pools */
 };
@@ -72,6 +74,13 @@ static inline const char *user_shown(const struct user *u)
 struct pool *pool_get(struct registry *, struct database *, struct user *account);
 void pool_put(struct registry *, struct pool *);
 struct pool *pool_ref(struct registry *, struct pool *);
+
+/* NULL: it has no password. The text is copied. */
+void pool_set_secret(struct registry *, struct pool *, const char *secret);
+/* A copy, owned by the caller; NULL: none. */
+char *pool_secret(struct registry *, struct pool *);
+/* SHOW USERS lists it from here on. */
+void user_mark_known(struct registry *, struct user *);
 
 /* Adds one to a count and says whether it stays within max (<= 0: no limit). It is added either way. */
 bool tally_add_client(struct registry *, struct tally *, int max);

@@ -16,6 +16,10 @@ bool login_begin(struct client *); /* false: out of memory */
 size_t login_bytes(struct client *, const uint8_t *bytes, size_t n);
 /* Releases the login; work under way in a helper thread is left to finish by itself. */
 void login_free(struct client *);
+/* The secret of its user is here: the log-in goes on where it began to ask. For pool/secret.c. */
+void login_resume(struct client *);
+/* Does it wait for a lookup? Then in which pool, or NULL. Borrowed; for SHOW. */
+const struct pool *login_lookup_pool(const struct client *);
 void login_adopt(struct room *); /* after RELOAD: deadlines are filed again */
 /* Identity is proven and the client stands on its pool's Worker: hands over what the pool should know. */
 const struct scram_keys *login_keys(const struct client *);

@@ -11,6 +11,7 @@
 
 #define LOGIN_STATES(X) \
 	X(STARTUP) /* nothing known; TLS may still be offered */ \
+	X(LOOKUP)  /* a database is asked for the secret */ \
 	X(AUTH)	   /* method chosen, conversation under way */ \
 	X(WORK)	   /* a helper thread computes */ \
 	X(ROUTED)  /* proven; on the way to the pool's Worker */
@@ -26,7 +27,10 @@ struct login {
 	struct config *config;		 /* counted: what the login is judged by */
 	struct startup_wishes wishes;
 	const struct database_def *def;	 /* into config; NULL: no such database */
-	const struct stored_secret *secret; /* into config; NULL: unknown user */
+	const struct stored_secret *secret; /* into config, or looked_up; NULL: unknown user */
+	struct stored_secret looked_up;	 /* auth_query's answer; text NULL: no password will do */
+	char *looked_up_text;		 /* owned: its text */
+	struct lookup *lookup;		 /* LOGIN_LOOKUP: on its way; owned by itself */
 	const struct hba_rule *rule;	 /* into config; NULL: auth_type is not hba */
 	const char *mapped_role;	 /* of a proven wallet, into config or wishes; NULL: no map names one */
 	struct auth_input input;
@@ -37,5 +41,11 @@ struct login {
 	struct pool *pool; /* counted, while routed */
 	bool is_console, is_orphan;
 };
+
+/* Was the user found by auth_query? What is derived from such a secret is not kept. */
+static inline bool login_is_looked_up(const struct login *l)
+{
+	return l->secret == &l->looked_up;
+}
 
 #endif

@@ -8,7 +8,10 @@
 
 #include "pool/client.h"
 
-/* Finds method and secret and fills login->input. false: the client was refused and is closed. */
+/*
+ * Finds method and secret and fills login->input. false: the client was refused and is closed, or its secret is being
+ * looked up (pool/secret.h), and it is asked again when that is here.
+ */
 bool method_choose(struct client *);
 /* After RELOAD: the wallet of this session would still be let in, and as the same role. ecdsa-login.md 23. */
 bool method_still_admits(const struct client *);

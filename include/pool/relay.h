@@ -20,6 +20,8 @@ size_t relay_client_bytes(struct client *, const uint8_t *bytes, size_t n);
 enum acquired relay_acquire(struct client *);
 /* Bytes of a server in any state (conn_ops.bytes). */
 size_t relay_server_bytes(struct conn *, const uint8_t *bytes, size_t n);
+/* A ParameterStatus: kept for the server and its client. false: it was broken, and the server is gone. */
+bool relay_parameter_status(struct server *, struct span body);
 /* The client's output is gone: read its server again, release it if it waited for that. */
 void relay_client_drained(struct client *);
 /* The same of the server's output: read its client again. */

@@ -65,6 +65,7 @@ struct room {
 	struct counted_list logins;    /* clients that have not been routed */
 	struct list travellers;	 /* clients that leave for another Worker at the end of this turn */
 	struct counted_list consoles;  /* clients of database pgbouncer */
+	struct hash seats;	 /* by client id: pool/lookup.h */
 	struct list orphans;	 /* cancel requests that ask around for their client */
 	struct event *tick_timer; /* owned: maintenance, three times a second while there are shares */
 	enum pause_mode pause;

@@ -30,7 +30,8 @@ struct share {
 	usec_t server_lifetime;
 	usec_t query_timeout, idle_transaction_timeout, transaction_timeout; /* 0: off */
 
-	struct counted_list active, waiting;		     /* clients */
+	struct counted_list active, waiting;		     /* clients; waiting: and seats */
+	struct counted_list lookups;			     /* seats whose query runs: pool/lookup.h */
 	struct counted_list cancels_waiting, cancels_active; /* cancel requests */
 	struct counted_list servers[SERVER_STATES];
 

@@ -50,7 +50,7 @@ const struct show show_config = SHOW_RUN("config", config_columns, run_config);
 struct living {
 	char name[USER_NAME_MAX + 1]; /* the longer of the two */
 	struct tally tally;
-	bool is_paused, is_disabled;
+	bool is_paused, is_disabled, is_known;
 };
 
 static int by_name(const void *a, const void *b)
@@ -96,6 +96,7 @@ static struct living *living_users(size_t *n)
 
 		snprintf(l->name, sizeof(l->name), "%s", u->name);
 		l->tally = u->tally;
+		l->is_known = u->is_known;
 	}
 	pthread_mutex_unlock(&r->ledger.lock);
 	qsort(all, *n, sizeof(*all), by_name);
@@ -279,7 +280,7 @@ static const char **known_users(const struct living *live, size_t living, size_t
 	}
 	/* Whoever is only trying to log in counts nowhere yet. */
 	for (size_t i = 0; i < living; i++)
-		if (live[i].tally.clients > 0 || live[i].tally.servers > 0)
+		if (live[i].is_known || live[i].tally.clients > 0 || live[i].tally.servers > 0)
 			names[n++] = live[i].name;
 	qsort(names, n, sizeof(*names), by_text);
 	*count = n;

@@ -138,6 +138,9 @@ static void count_room(struct worker *w, void *ctx)
 		const struct share *s = LIST_ITEM(node, struct share, link);
 
 		c->shares++;
+		/* A seat stands for a client that is counted with the log-ins. */
+		LIST_FOR(seat, &s->waiting.head)
+			c->clients -= LIST_ITEM(seat, struct client, link)->is_seat;
 		c->clients += s->active.count + s->waiting.count + s->cancels_active.count + s->cancels_waiting.count;
 		c->servers += share_server_count(s);
 	}

@@ -5,6 +5,7 @@
 
 #include "admin/show.h"
 #include "pool/client.h"
+#include "pool/login.h"
 #include "pool/prepared.h"
 #include "pool/share.h"
 #include "proto/writer.h"
@@ -188,7 +189,7 @@ static void fill_server(struct socket_row *r, const struct server *sv, const cha
 		r->wait = r->now - sv->client->query_start;
 	r->wants_close = sv->wants_close;
 	snprintf(r->ptr, sizeof(r->ptr), "%p", (const void *)sv);
-	if (sv->client)
+	if (sv->client && !sv->client->is_seat)
 		snprintf(r->link, sizeof(r->link), "%p", (const void *)sv->client);
 	r->pid = server_pid(sv, is_unix);
 	r->app_name = app_name(&sv->params);
@@ -207,6 +208,7 @@ static const char *client_word(const struct client *c)
 		return c->server ? "active" : "idle";
 	case CL_LOGIN:
 	case CL_WAITING:
+	case CL_LOOKUP:
 		return "waiting";
 	case CL_ACTIVE_CANCEL:
 		return "active_cancel_req";
@@ -217,15 +219,35 @@ static const char *client_word(const struct client *c)
 	return "idle";
 }
 
+static void put_client(struct buf *b, const struct client *c)
+{
+	char identity[WALLET_TEXT_LEN + 1];
+	struct socket_row r;
+
+	fill_client(&r, c, client_word(c), identity);
+	put_client_row(b, &r);
+}
+
 static void put_clients(struct buf *b, const struct list *clients)
 {
 	LIST_FOR(node, clients) {
 		const struct client *c = LIST_ITEM(node, struct client, link);
-		char identity[WALLET_TEXT_LEN + 1];
-		struct socket_row r;
 
-		fill_client(&r, c, client_word(c), identity);
-		put_client_row(b, &r);
+		/* Whom it stands for is shown itself. */
+		if (!c->is_seat)
+			put_client(b, c);
+	}
+}
+
+/* Clients whose log-in waits for auth_query, shown with the pool where it runs. */
+static void put_lookups(struct room *room, struct chunks *out)
+{
+	LIST_FOR(node, &room->logins.head) {
+		const struct client *c = LIST_ITEM(node, struct client, link);
+		const struct pool *pool = login_lookup_pool(c);
+
+		if (pool)
+			put_client(chunk_begin(out, room, pool->database->name, pool->account->name), c);
 	}
 }
 
@@ -240,6 +262,7 @@ static void visit_clients(struct room *room, struct chunks *out)
 		put_clients(b, &s->cancels_active.head);
 		put_clients(b, &s->cancels_waiting.head);
 	}
+	put_lookups(room, out);
 	put_clients(chunk_begin(out, room, CONSOLE_DATABASE, CONSOLE_DATABASE), &room->consoles.head);
 }
 
@@ -287,7 +310,7 @@ static void put_client_sockets(struct buf *b, const struct list *clients, const 
 		char identity[WALLET_TEXT_LEN + 1];
 		struct socket_row r;
 
-		if (only_buffered && !has_buffered(&c->conn))
+		if (c->is_seat || (only_buffered && !has_buffered(&c->conn)))
 			continue;
 		fill_client(&r, c, state, identity);
 		put_socket_row(b, &r);

@@ -357,7 +357,7 @@ static struct client *client_in(const struct room *room, uint64_t id)
 	LIST_FOR(node, &room->shares) {
 		const struct share *s = LIST_ITEM(node, struct share, link);
 		const struct list *const lists[] = {&s->active.head, &s->waiting.head, &s->cancels_active.head,
-						    &s->cancels_waiting.head};
+						    &s->cancels_waiting.head, &s->lookups.head};
 
 		for (size_t i = 0; i < ARRAY_LEN(lists) && !c; i++)
 			c = client_on(lists[i], id);

@@ -563,6 +563,11 @@ static void prepare(struct conn *c, struct worker *w, int fd, const struct conn_
 	wheel_node_init(&c->deadline);
 }
 
+void conn_init(struct conn *c, struct worker *w, const struct conn_ops *ops)
+{
+	prepare(c, w, -1, ops);
+}
+
 int conn_open(struct conn *c, struct worker *w, int fd, const struct conn_ops *ops)
 {
 	prepare(c, w, fd, ops);

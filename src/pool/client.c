@@ -14,6 +14,7 @@
 #include "pool/deadline.h"
 #include "pool/login.h"
 #include "pool/method.h"
+#include "pool/lookup.h"
 #include "pool/prepared.h"
 #include "pool/relay.h"
 #include "pool/server.h"
@@ -37,11 +38,15 @@ static usec_t now_of(const struct client *c)
 
 const char *client_user_name(const struct client *c)
 {
+	if (c->is_seat)
+		return lookup_user_name(c);
 	return c->user ? user_shown(c->user) : login_user_name(c);
 }
 
 const char *client_database_name(const struct client *c)
 {
+	if (c->is_seat)
+		return lookup_database_name(c);
 	return c->database ? c->database->name : login_database_name(c);
 }
 
@@ -67,6 +72,8 @@ static struct counted_list *list_of(struct client *c)
 		return &c->share->active;
 	case CL_WAITING:
 		return &c->share->waiting;
+	case CL_LOOKUP:
+		return &c->share->lookups;
 	case CL_WAITING_CANCEL:
 		return &c->share->cancels_waiting;
 	case CL_ACTIVE_CANCEL:
@@ -211,6 +218,10 @@ void client_close(struct client *c, const char *sqlstate, const char *text, cons
 
 	if (c->conn.is_retired)
 		return;
+	if (c->is_seat) {
+		lookup_seat_close(c, sqlstate, text, reason);
+		return;
+	}
 	client_prefix(c, prefix, sizeof(prefix));
 	if (text) {
 		if (r->settings->log_pooler_errors)
@@ -376,6 +387,10 @@ void client_link(struct client *c, struct server *sv)
 	struct buf sql;
 
 	assert(!c->server && !sv->client);
+	if (c->is_seat) {
+		lookup_link(c, sv);
+		return;
+	}
 	server_enter(sv, SV_ACTIVE);
 	sv->client = c;
 	c->server = sv;
@@ -415,7 +430,7 @@ void client_activate(struct client *c, struct server *sv)
 	struct share *sh = c->share;
 
 	sh->stats.wait_usec += (uint64_t)(now_of(c) - c->wait_start);
-	client_set_state(c, CL_ACTIVE);
+	client_set_state(c, c->is_seat ? CL_LOOKUP : CL_ACTIVE);
 	conn_set_deadline(&c->conn, 0);
 	client_link(c, sv);
 	if (!c->conn.is_retired) {
@@ -474,6 +489,7 @@ static size_t on_bytes(struct conn *conn, const uint8_t *p, size_t n)
 	case CL_ACTIVE:
 		return relay_client_bytes(c, p, n);
 	case CL_WAITING:
+	case CL_LOOKUP:
 		return 0;
 	case CL_WAITING_CANCEL:
 	case CL_ACTIVE_CANCEL:
@@ -523,11 +539,13 @@ static usec_t wait_timeout_of(const struct client *c)
 {
 	const struct room *r = room_at(c);
 	const struct user_def *u = config_find_user(r->config, client_user_name(c));
+	/* Of the database that the client wants; a seat waits in the pool of another. */
+	const struct database_def *d = c->is_seat ? room_database_def(r, client_database_name(c)) : c->share->def;
 
 	if (u && u->query_wait_timeout >= 0)
 		return u->query_wait_timeout;
-	if (c->share->def && c->share->def->query_wait_timeout >= 0)
-		return c->share->def->query_wait_timeout;
+	if (d && d->query_wait_timeout >= 0)
+		return d->query_wait_timeout;
 	return r->settings->query_wait_timeout;
 }
 
@@ -537,6 +555,12 @@ static usec_t idle_timeout_of(const struct client *c)
 	const struct user_def *u = config_find_user(r->config, client_user_name(c));
 
 	return u && u->client_idle_timeout > 0 ? u->client_idle_timeout : r->settings->client_idle_timeout;
+}
+
+/* Never before the greeting: the client is in the middle of its log-in. */
+static bool may_be_told_of_wait(const struct client *c)
+{
+	return room_at(c)->settings->query_wait_notify > 0 && !c->needs_greeting && !c->is_seat && !c->was_told_of_wait;
 }
 
 static usec_t notify_after(const struct client *c)
@@ -559,7 +583,7 @@ void client_deadline(struct client *c)
 			deadline_consider(&due, c->connected_at, s->client_login_timeout);
 		deadline_consider(&due, since, wait_timeout_of(c));
 		deadline_consider(&due, since, s->query_timeout);
-		if (s->query_wait_notify > 0 && !c->needs_greeting && !c->was_told_of_wait)
+		if (may_be_told_of_wait(c))
 			deadline_consider(&due, c->wait_start, notify_after(c));
 		break;
 	case CL_ACTIVE:
@@ -568,6 +592,7 @@ void client_deadline(struct client *c)
 	case CL_WAITING_CANCEL:
 		deadline_consider(&due, c->wait_start, s->cancel_wait_timeout);
 		break;
+	case CL_LOOKUP:
 	case CL_ACTIVE_CANCEL:
 	case CL_CONSOLE:
 	case CL_ORPHAN_CANCEL:
@@ -590,8 +615,7 @@ static void waiting_deadline(struct client *c)
 		client_fail(c, "query_wait_timeout");
 	else if (deadline_over(now, since, s->query_timeout))
 		client_fail(c, "query_timeout");
-	else if (s->query_wait_notify > 0 && !c->needs_greeting && !c->was_told_of_wait &&
-		 deadline_over(now, c->wait_start, notify_after(c))) {
+	else if (may_be_told_of_wait(c) && deadline_over(now, c->wait_start, notify_after(c))) {
 		struct buf b;
 
 		c->was_told_of_wait = true;
@@ -624,6 +648,7 @@ static void on_deadline(struct conn *conn)
 		if (deadline_over(now, c->wait_start, room_at(c)->settings->cancel_wait_timeout))
 			client_close(c, NULL, NULL, "cancel_wait_timeout");
 		break;
+	case CL_LOOKUP:
 	case CL_ACTIVE_CANCEL:
 	case CL_CONSOLE:
 	case CL_ORPHAN_CANCEL:

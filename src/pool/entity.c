@@ -123,7 +123,7 @@ void user_put(struct registry *r, struct user *u)
 		return;
 	pthread_mutex_lock(&r->ledger.lock);
 	/* With a derived secret it stays: PBKDF2 at every log-in would be dear. Wallets never have one. */
-	if (--u->refs == 0 && !u->verifier.known) {
+	if (--u->refs == 0 && !u->verifier.known && !u->is_known) {
 		hash_del_str(&r->users, u->name);
 		free(u);
 	}
@@ -189,9 +189,38 @@ void pool_put(struct registry *r, struct pool *p)
 	pthread_mutex_unlock(&r->ledger.lock);
 	db = p->database;
 	account = p->account;
+	str_wipe_free(p->secret);
 	free(p);
 	database_put(r, db);
 	user_put(r, account);
+}
+
+void pool_set_secret(struct registry *r, struct pool *p, const char *secret)
+{
+	char *next = xstrdup(secret), *was;
+
+	pthread_mutex_lock(&r->ledger.lock);
+	was = p->secret;
+	p->secret = next;
+	pthread_mutex_unlock(&r->ledger.lock);
+	str_wipe_free(was);
+}
+
+char *pool_secret(struct registry *r, struct pool *p)
+{
+	char *copy;
+
+	pthread_mutex_lock(&r->ledger.lock);
+	copy = xstrdup(p->secret);
+	pthread_mutex_unlock(&r->ledger.lock);
+	return copy;
+}
+
+void user_mark_known(struct registry *r, struct user *u)
+{
+	pthread_mutex_lock(&r->ledger.lock);
+	u->is_known = true;
+	pthread_mutex_unlock(&r->ledger.lock);
 }
 
 bool tally_add_client(struct registry *r, struct tally *t, int max)

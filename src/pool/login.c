@@ -9,6 +9,7 @@
 #include "lib/mem.h"
 #include "pool/cancel.h"
 #include "pool/login_state.h"
+#include "pool/lookup.h"
 #include "pool/method.h"
 #include "pool/route.h"
 #include "pool/share.h"
@@ -53,6 +54,7 @@ static void destroy(struct login *l)
 	auth_end(&l->auth);
 	mem_wipe(&l->verifier, sizeof(l->verifier));
 	startup_wishes_free(&l->wishes);
+	str_wipe_free(l->looked_up_text);
 	config_unref(l->config);
 	free(l);
 }
@@ -64,6 +66,8 @@ void login_free(struct client *c)
 	if (!l)
 		return;
 	c->login = NULL;
+	if (l->lookup)
+		lookup_abandon(l->lookup);
 	if (l->pool) {
 		pool_put(registry_at(c), l->pool);
 		l->pool = NULL;
@@ -72,6 +76,11 @@ void login_free(struct client *c)
 		l->is_orphan = true;
 	else
 		destroy(l);
+}
+
+const struct pool *login_lookup_pool(const struct client *c)
+{
+	return c->login && c->login->lookup ? c->login->lookup->pool : NULL;
 }
 
 void login_adopt(struct room *r)
@@ -192,6 +201,12 @@ static void start_auth(struct client *c)
 	buf_free(&out);
 }
 
+void login_resume(struct client *c)
+{
+	client_unpause(c, PAUSE_WORK);
+	start_auth(c);
+}
+
 static void take_startup(struct client *c, uint32_t version, struct span body)
 {
 	struct login *l = c->login;
@@ -271,7 +286,7 @@ static void cache_verifier(struct client *c)
 {
 	struct login *l = c->login;
 
-	if (l->auth.derived.known && l->secret && c->user && c->user)
+	if (l->auth.derived.known && l->secret && !login_is_looked_up(l) && c->user)
 		user_set_verifier(registry_at(c), c->user, l->secret->text, &l->auth.derived);
 }
 
@@ -424,6 +439,11 @@ size_t login_bytes(struct client *c, const uint8_t *bytes, size_t n)
 		struct frame f;
 		size_t used;
 
+		/* Until somebody speaks who has nothing to say yet it is read on, so that its end is noticed. */
+		if (c->login->state == LOGIN_LOOKUP) {
+			client_pause(c, PAUSE_WORK);
+			return at;
+		}
 		switch (frame_parse(bytes + at, n - at, room_at(c)->settings->max_packet_size, 1, &f)) {
 		case PROTO_MORE:
 			return at;

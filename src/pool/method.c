@@ -9,6 +9,7 @@
 #include "pool/login_state.h"
 #include "pool/route.h"
 #include "pool/share.h"
+#include "pool/secret.h"
 
 static struct room *room_at(const struct client *c)
 {
@@ -174,11 +175,16 @@ static bool wallet_needs_tls(const struct client *c)
 	return true;
 }
 
+static const struct stored_secret console_user = {CONSOLE_DATABASE, ""};
+
+/* false: the client is closed, or secret_ask() goes on with it when its user is known. */
 static bool choose_user(struct client *c, enum auth_kind kind)
 {
 	struct login *l = c->login;
 	char prefix[400];
 
+	if (login_is_looked_up(l))
+		return true;
 	/* The requested name means nothing; whoever the database names is who it is. */
 	if (kind == AUTH_KIND_ANY && !l->is_console) {
 		if (!l->def || !l->def->user) {
@@ -204,8 +210,15 @@ static bool choose_user(struct client *c, enum auth_kind kind)
 		return route_count_user(c, l->wishes.user);
 	}
 	l->secret = config_find_secret(l->config, l->wishes.user);
+	/* The console's own user is known always, without a password if nobody gave it one. */
+	if (!l->secret && strcmp(l->wishes.user, CONSOLE_DATABASE) == 0)
+		l->secret = &console_user;
 	if (l->secret || (l->is_console && kind == AUTH_KIND_ANY))
 		return route_count_user(c, l->wishes.user);
+	if (secret_is_asked_for(c)) {
+		secret_ask(c);
+		return false;
+	}
 	log_info("%sno such user: %s", client_prefix(c, prefix, sizeof(prefix)), l->wishes.user);
 	return true;
 }
@@ -281,7 +294,7 @@ bool method_choose(struct client *c)
 		.remote_host = c->is_unix ? NULL : peer_addr_host(&c->addr, l->remote_host, sizeof(l->remote_host)),
 		.ldap_options = l->rule ? l->rule->options : s->auth_ldap_options,
 	};
-	if (l->secret && c->user &&
+	if (l->secret && !login_is_looked_up(l) && c->user &&
 	    user_verifier(registry_at(c), c->user, l->secret->text, &l->verifier))
 		l->input.verifier = &l->verifier;
 	return true;

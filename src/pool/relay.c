@@ -5,6 +5,7 @@
 
 #include "lib/log.h"
 #include "pool/gather.h"
+#include "pool/lookup.h"
 #include "pool/server_login.h"
 #include "pool/share.h"
 #include "pool/tracking.h"
@@ -310,7 +311,7 @@ static bool on_ready(struct server *sv, char status)
 	return true;
 }
 
-static bool on_parameter(struct server *sv, struct span body)
+bool relay_parameter_status(struct server *sv, struct span body)
 {
 	struct reader r = reader_over_span(body);
 	const char *name = reader_str(&r), *value = reader_str(&r);
@@ -368,7 +369,7 @@ static bool inspect(struct server *sv, const struct frame *f, const uint8_t *p, 
 	case 'Z':
 		return on_ready(sv, f->len == 6 ? (char)body.ptr[0] : 'I');
 	case 'S':
-		return !whole || on_parameter(sv, body);
+		return !whole || relay_parameter_status(sv, body);
 	case 'E':
 		sv->is_ready = false;
 		if (sv->is_setting_params)
@@ -431,7 +432,7 @@ static bool unlinked_message(struct server *sv, const struct frame *f, const uin
 
 	sv->skips_message = true;
 	if (f->type == 'S')
-		return !whole || on_parameter(sv, body);
+		return !whole || relay_parameter_status(sv, body);
 	if (sv->state == SV_TESTED) {
 		struct request popped;
 
@@ -582,6 +583,8 @@ size_t relay_server_bytes(struct conn *conn, const uint8_t *p, size_t n)
 		return n;
 	sv->used_at = now_of(sv->share);
 	sv->share->stats.server_bytes += n;
+	if (sv->client && sv->client->is_seat)
+		return lookup_server_bytes(sv, p, n);
 	while (at < n) {
 		struct frame f;
 		bool whole;

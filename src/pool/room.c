@@ -44,6 +44,7 @@ struct room *room_new(struct pooler *pooler, struct worker *w, struct config *co
 	clist_init(&r->logins);
 	clist_init(&r->consoles);
 	hash_init(&r->share_by_pool);
+	hash_init(&r->seats);
 	r->tick_timer = event_new(w->base, -1, EV_PERSIST, on_tick, r);
 	if (!r->tick_timer) {
 		config_unref(r->config);
@@ -64,6 +65,7 @@ void room_free(struct room *r)
 	LIST_FOR_SAFE(node, &r->shares)
 		share_free(LIST_ITEM(node, struct share, link));
 	hash_free(&r->share_by_pool);
+	hash_free(&r->seats);
 	event_free(r->tick_timer);
 	SSL_CTX_free(r->client_tls);
 	SSL_CTX_free(r->server_tls);

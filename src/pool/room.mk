@@ -9,6 +9,7 @@ librooms_pool_a_SOURCES = \
 	src/pool/gather.c include/pool/gather.h \
 	src/pool/ledger.c include/pool/ledger.h \
 	src/pool/login.c include/pool/login.h include/pool/login_state.h \
+	src/pool/lookup.c include/pool/lookup.h \
 	src/pool/method.c include/pool/method.h \
 	src/pool/outstanding.c include/pool/outstanding.h \
 	src/pool/params.c include/pool/params.h \
@@ -16,6 +17,7 @@ librooms_pool_a_SOURCES = \
 	src/pool/relay.c include/pool/relay.h \
 	src/pool/room.c include/pool/room.h \
 	src/pool/route.c include/pool/route.h \
+	src/pool/secret.c include/pool/secret.h \
 	src/pool/server.c include/pool/server.h \
 	src/pool/server_login.c include/pool/server_login.h \
 	src/pool/share.c include/pool/share.h \

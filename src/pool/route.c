@@ -40,6 +40,11 @@ bool route_count_user(struct client *c, const char *name)
 {
 	struct registry *reg = registry_at(c);
 
+	/* Whoever turns out to be somebody else gives the first one's place back. */
+	if (c->counted_user)
+		tally_remove_client(reg, &c->user->tally);
+	c->counted_user = false;
+	user_put(reg, c->user);
 	c->user = user_get(reg, name);
 	if (!c->user) {
 		client_fail(c, "out of memory");
@@ -177,6 +182,11 @@ static void route(struct client *c)
 		client_fail(c, "no memory for pool");
 		return;
 	}
+	/* It opens servers with the password by which it was let in. */
+	if (login_is_looked_up(l) && !l->def->user)
+		pool_set_secret(reg, pool, l->secret->text);
+	else if (l->auth.cleartext && !l->def->user)
+		pool_set_secret(reg, pool, l->auth.cleartext);
 	route_audit(c, true, pool->account->name);
 	l->state = LOGIN_ROUTED;
 	l->pool = pool;
@@ -207,6 +217,8 @@ void route_proven(struct client *c)
 						 ? name : l->wishes.user))
 			return;
 	}
+	if (login_is_looked_up(l))
+		user_mark_known(registry_at(c), c->user);
 	if (l->is_console) {
 		route_audit(c, true, "-");
 		open_console(c);

@@ -31,17 +31,23 @@ static const char *or_null(const char *s)
 	return s && s[0] ? s : NULL;
 }
 
-/* Whose password is it: the forced user's own, else the auth_file entry of the account. */
-static const char *stored_secret(const struct server *sv)
+/*
+ * Whose password is it: the forced user's own, else the auth_file entry of the account, else what auth_query said of
+ * the client. NULL or owned by the caller.
+ */
+static char *stored_secret(const struct server *sv)
 {
 	const struct share *sh = sv->share;
+	/* After a RELOAD that named another user this pool still logs in as the old one. */
+	bool is_forced = sh->def->user && strcmp(sh->def->user, sh->pool->account->name) == 0;
 	const struct stored_secret *secret;
 
-	/* After a RELOAD that named another user this pool still logs in as the old one. */
-	if (sh->def->user && or_null(sh->def->password) && strcmp(sh->def->user, sh->pool->account->name) == 0)
-		return sh->def->password;
+	if (is_forced && or_null(sh->def->password))
+		return xstrdup(sh->def->password);
 	secret = config_find_secret(sh->room->config, sh->pool->account->name);
-	return secret ? or_null(secret->text) : NULL;
+	if (secret || is_forced)
+		return secret ? xstrdup(or_null(secret->text)) : NULL;
+	return pool_secret(&sh->room->pooler->registry, sh->pool);
 }
 
 static void send_startup(struct server *sv)
@@ -265,10 +271,8 @@ static void answer_auth(struct server *sv, struct span body)
 	struct buf out;
 
 	if (!l->auth.user) {
-		const char *secret = stored_secret(sv);
-
 		l->user = xstrdup(sv->share->pool->account->name);
-		l->secret = xstrdup(secret);
+		l->secret = stored_secret(sv);
 		l->keys = sv->share->keys;
 		l->auth.user = l->user;
 		l->auth.secret = l->secret;

@@ -24,6 +24,7 @@ struct share *share_new(struct room *r, struct pool *pool)
 	list_init(&sh->hungry_link);
 	clist_init(&sh->active);
 	clist_init(&sh->waiting);
+	clist_init(&sh->lookups);
 	clist_init(&sh->cancels_active);
 	clist_init(&sh->cancels_waiting);
 	for (int i = 0; i < SERVER_STATES; i++)

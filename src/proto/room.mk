@@ -4,6 +4,7 @@ PROTO_ROOM = librooms_proto.a
 librooms_proto_a_SOURCES = \
 	src/proto/fields.c include/proto/fields.h \
 	src/proto/frame.c include/proto/frame.h \
+	src/proto/query.c include/proto/query.h \
 	src/proto/reader.c include/proto/reader.h \
 	src/proto/startup.c include/proto/startup.h \
 	src/proto/writer.c include/proto/writer.h

@@ -1,7 +1,7 @@
 /*
  * Fuzz target: a stream of messages. The first byte chooses whether start-up
- * style messages are allowed; bodies are read as error fields and by a reader
- * that is told what to take by the body itself.
+ * style messages are allowed; bodies are read as error fields, as rows and
+ * their descriptions, and by a reader that is told what to take by the body itself.
  */
 #include <assert.h>
 #include <stddef.h>
@@ -10,6 +10,7 @@
 
 #include "proto/fields.h"
 #include "proto/frame.h"
+#include "proto/query.h"
 #include "proto/reader.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
@@ -18,7 +19,18 @@ static void read_something(struct span body)
 {
 	struct reader r = reader_over_span(body);
 	struct error_fields f;
+	struct row row;
 
+	assert(row_description_columns(body) <= 65535);
+	if (row_parse(body, &row)) {
+		size_t sum = 0;
+
+		for (int i = 0; i < row.n && i < ROW_COLUMNS_MAX; i++) {
+			assert(!row.columns[i].is_null || row.columns[i].text.len == 0);
+			sum += row.columns[i].text.len + 4;
+		}
+		assert(sum + 2 <= body.len);
+	}
 	error_fields_parse(body, &f);
 	if (f.sqlstate)
 		assert(strlen(f.sqlstate) == 5);

@@ -665,6 +665,40 @@ static void a_pool_is_one_for_database_and_account_and_holds_both(void **state)
 	assert_int_equal(r->pools.count, 0);
 }
 
+static void a_user_who_logged_in_by_auth_query_stays_known(void **state)
+{
+	struct registry *r = *state;
+	struct user *u = user_get(r, "joe");
+
+	user_mark_known(r, u);
+	user_put(r, u);
+	assert_ptr_equal(user_find(r, "joe"), u);
+	user_put(r, u);
+	/* It is left to registry_destroy(). */
+}
+
+static void a_pool_keeps_the_last_secret_of_its_account(void **state)
+{
+	struct registry *r = *state;
+	struct database *db = database_get(r, "app");
+	struct user *u = user_get(r, "joe");
+	struct pool *p = pool_get(r, db, u);
+	char *secret;
+
+	database_put(r, db);
+	user_put(r, u);
+	assert_null(pool_secret(r, p));
+	pool_set_secret(r, p, "one");
+	pool_set_secret(r, p, "two");
+	secret = pool_secret(r, p);
+	assert_string_equal(secret, "two");
+	free(secret);
+	pool_set_secret(r, p, NULL);
+	assert_null(pool_secret(r, p));
+	pool_set_secret(r, p, "three");
+	pool_put(r, p);
+}
+
 static void a_pool_lives_where_fewest_pools_live(void **state)
 {
 	enum { N = 9 };
@@ -800,6 +834,8 @@ int main(void)
 		with_registry(entities_are_found_by_name_and_gone_when_unused),
 		with_registry(a_paused_or_disabled_database_is_remembered),
 		with_registry(a_pool_is_one_for_database_and_account_and_holds_both),
+		with_registry(a_user_who_logged_in_by_auth_query_stays_known),
+		with_registry(a_pool_keeps_the_last_secret_of_its_account),
 		with_registry(a_pool_lives_where_fewest_pools_live),
 		with_registry(clients_are_counted_even_when_refused),
 		with_registry(a_verifier_is_known_for_its_secret_only),

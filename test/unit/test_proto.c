@@ -11,6 +11,7 @@
 #include "lib/buf.h"
 #include "proto/fields.h"
 #include "proto/frame.h"
+#include "proto/query.h"
 #include "proto/reader.h"
 #include "proto/startup.h"
 #include "proto/writer.h"
@@ -420,6 +421,105 @@ static void bool_words_may_be_shortened_while_unique(void **state)
 			fail_msg("'%s'", rows[i].word);
 }
 
+/* ---- queries of our own ---- */
+
+static void a_query_is_parse_bind_describe_execute_sync(void **state)
+{
+	const char *params[] = {"joe", NULL};
+	struct buf b;
+
+	(void)state;
+	buf_init(&b);
+	put_extended_query(&b, "q", params, 2);
+	WROTE(&b, "P\0\0\0\11\0q\0\0\0"
+		  "B\0\0\0\27\0\0\0\0\0\2\0\0\0\3joe\xff\xff\xff\xff\0\0"
+		  "D\0\0\0\6P\0"
+		  "E\0\0\0\11\0\0\0\0\0"
+		  "S\0\0\0\4");
+	put_extended_query(&b, "", NULL, 0);
+	WROTE(&b, "P\0\0\0\10\0\0\0\0"
+		  "B\0\0\0\14\0\0\0\0\0\0\0\0"
+		  "D\0\0\0\6P\0"
+		  "E\0\0\0\11\0\0\0\0\0"
+		  "S\0\0\0\4");
+	buf_free(&b);
+}
+
+#define TYPE_18 "\0\0\0\0\0\0\0\0\0\31\xff\xff\xff\xff\xff\xff\0\0"
+
+static const struct {
+	const char *says;
+	const char *bytes;
+	size_t len;
+	int columns;
+} descriptions[] = {
+	{"no columns", BYTES("\0\0"), 0},
+	{"one", BYTES("\0\1a\0" TYPE_18), 1},
+	{"two, one without a name", BYTES("\0\2a\0" TYPE_18 "\0" TYPE_18), 2},
+	{"nothing", BYTES(""), -1},
+	{"half a count", BYTES("\0"), -1},
+	{"fewer than promised", BYTES("\0\2a\0" TYPE_18), -1},
+	{"more than promised", BYTES("\0\1a\0" TYPE_18 "b\0" TYPE_18), -1},
+	{"a name without end", BYTES("\0\1abc"), -1},
+	{"a type cut short", BYTES("\0\1a\0\0\0\0"), -1},
+	{"65535 columns in no bytes", BYTES("\xff\xff"), -1},
+};
+
+static void descriptions_of_rows_are_counted(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(descriptions) / sizeof(descriptions[0]); i++)
+		if (row_description_columns(span_of(descriptions[i].bytes, descriptions[i].len)) !=
+		    descriptions[i].columns)
+			fail_msg("%s", descriptions[i].says);
+}
+
+static const struct {
+	const char *says;
+	const char *bytes;
+	size_t len;
+	bool good;
+	int n;
+	const char *first, *second; /* NULL: SQL NULL, or not there */
+} rows_of_data[] = {
+	{"no columns", BYTES("\0\0"), true, 0, NULL, NULL},
+	{"a name and a secret", BYTES("\0\2\0\0\0\3joe\0\0\0\2pw"), true, 2, "joe", "pw"},
+	{"a secret that is NULL", BYTES("\0\2\0\0\0\3joe\xff\xff\xff\xff"), true, 2, "joe", NULL},
+	{"an empty text is not NULL", BYTES("\0\1\0\0\0\0"), true, 1, "", NULL},
+	{"more columns than are kept", BYTES("\0\11\0\0\0\1a\0\0\0\1b\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+					    "\0\0\0\0\0\0\0\0\0\0\0\0"), true, 9, "a", "b"},
+	{"nothing", BYTES(""), false, 0, NULL, NULL},
+	{"fewer than promised", BYTES("\0\2\0\0\0\3joe"), false, 0, NULL, NULL},
+	{"more than promised", BYTES("\0\1\0\0\0\3joe\0\0\0\2pw"), false, 0, NULL, NULL},
+	{"a value longer than the message", BYTES("\0\1\0\0\0\4joe"), false, 0, NULL, NULL},
+	{"a length near 2^32", BYTES("\0\1\xff\xff\xff\xfejoe"), false, 0, NULL, NULL},
+	{"65535 columns in no bytes", BYTES("\xff\xff"), false, 0, NULL, NULL},
+};
+
+static void assert_value(const struct row_value *v, const char *expected, const char *says)
+{
+	if (v->is_null ? expected != NULL : !expected || !span_is(v->text, expected))
+		fail_msg("%s", says);
+}
+
+static void rows_are_taken_apart(void **state)
+{
+	struct row row;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows_of_data) / sizeof(rows_of_data[0]); i++) {
+		if (row_parse(span_of(rows_of_data[i].bytes, rows_of_data[i].len), &row) != rows_of_data[i].good)
+			fail_msg("%s", rows_of_data[i].says);
+		if (!rows_of_data[i].good)
+			continue;
+		assert_int_equal(row.n, rows_of_data[i].n);
+		if (row.n > 0)
+			assert_value(&row.columns[0], rows_of_data[i].first, rows_of_data[i].says);
+		if (row.n > 1)
+			assert_value(&row.columns[1], rows_of_data[i].second, rows_of_data[i].says);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -437,6 +537,9 @@ int main(void)
 		cmocka_unit_test(options_are_split_as_the_server_does),
 		cmocka_unit_test(thousands_of_options_are_walked),
 		cmocka_unit_test(bool_words_may_be_shortened_while_unique),
+		cmocka_unit_test(a_query_is_parse_bind_describe_execute_sync),
+		cmocka_unit_test(descriptions_of_rows_are_counted),
+		cmocka_unit_test(rows_are_taken_apart),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
