@@ -198,13 +198,6 @@ def test_password_methods(gate, pg):
     assert text(p, "nobody", "t") == '"trust" authentication failed'
 
 
-@ours
-def test_ldap_lines_are_known_but_not_served(gate):
-    p = gate("host all all 127.0.0.1/32 ldap ldapserver=x ldapprefix=\"uid=\"\n")
-    assert text(p, "u_trust") == "ldap is not supported by this build"
-    assert not p.logged("could not parse")
-
-
 def test_peer(gate):
     p = gate("local all all peer\n")
     with env.as_server_user():
