@@ -42,7 +42,6 @@ static bool answer_matches(const struct auth *a, const char *answer)
 	switch (secret_kind_of(a->in->secret)) {
 	case SECRET_NONE:
 	case SECRET_SCRAM: /* is_mock: there is no such user */
-	case SECRET_BROKEN:
 		return false;
 	case SECRET_PLAIN:
 		if (!md5_secret(a->in->secret, a->in->user, stored))

@@ -60,7 +60,6 @@ static enum auth_verdict plain_message(struct auth *a, struct span body, struct 
 		return judge(a, false);
 	switch (secret_kind_of(a->in->secret)) {
 	case SECRET_NONE:
-	case SECRET_BROKEN:
 		break;
 	case SECRET_PLAIN:
 		return judge(a, secret_equal(password, a->in->secret));

@@ -120,8 +120,6 @@ static enum auth_verdict choose_keys(struct auth *a)
 		return doomed(a, "SCRAM authentication failed: user has no password");
 	case SECRET_MD5:
 		return doomed(a, "SCRAM authentication failed: user has MD5 secret");
-	case SECRET_BROKEN:
-		return doomed(a, "SCRAM authentication failed: user has malformed SCRAM secret");
 	case SECRET_SCRAM:
 		s->is_stored = true;
 		return scram_secret_parse(a->in->secret, &s->secret) ? AUTH_CONTINUE : refuse(a, "");

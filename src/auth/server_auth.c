@@ -54,7 +54,6 @@ static enum auth_verdict answer_md5(struct server_auth *s, const uint8_t salt[4]
 
 	switch (secret_kind_of(s->secret)) {
 	case SECRET_SCRAM:
-	case SECRET_BROKEN:
 		return wrong_type(s, "cannot do MD5 authentication: wrong password type");
 	case SECRET_MD5:
 		memcpy(stored, s->secret, sizeof(stored));
@@ -104,7 +103,7 @@ static enum auth_verdict start_sasl(struct server_auth *s, struct span list, str
 			      "none of the server's SASL authentication mechanisms are supported");
 	if (kind == SECRET_MD5)
 		return wrong_type(s, "cannot do SCRAM authentication: wrong password type");
-	if ((kind == SECRET_SCRAM && !(s->keys && s->keys->known)) || kind == SECRET_BROKEN)
+	if (kind == SECRET_SCRAM && !(s->keys && s->keys->known))
 		return wrong_type(s, "cannot do SCRAM authentication: password is SCRAM secret but client "
 				     "authentication did not provide SCRAM keys");
 	s->scram = x = calloc(1, sizeof(*x));
