@@ -27,6 +27,7 @@ struct login {
 	struct startup_wishes wishes;
 	const struct database_def *def;	 /* into config; NULL: no such database */
 	const struct stored_secret *secret; /* into config; NULL: unknown user */
+	const struct stored_secret *stand_in; /* the same; of an unknown user, for show */
 	struct auth_input input;
 	struct auth auth;
 	struct wallet_policy policy;

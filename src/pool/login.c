@@ -251,6 +251,7 @@ static bool choose_user(struct client *c, enum auth_kind kind)
 	if (l->secret || (l->is_console && kind == AUTH_KIND_ANY))
 		return route_count_user(c, l->wishes.user);
 	log_info("%sno such user: %s", client_prefix(c, prefix, sizeof(prefix)), l->wishes.user);
+	l->stand_in = config_stand_in(l->config, l->wishes.user);
 	return true;
 }
 
@@ -272,7 +273,7 @@ static void start_auth(struct client *c)
 	l->input = (struct auth_input){
 		.kind = kind,
 		.user = l->wishes.user,
-		.secret = l->secret ? l->secret->text : NULL,
+		.secret = l->secret ? l->secret->text : l->stand_in ? l->stand_in->text : NULL,
 		.is_mock = !c->user,
 		.scram_iterations = s->scram_iterations,
 		.mock_nonce = pooler->mock_nonce,
@@ -346,11 +347,20 @@ static void run_auth(struct job *j)
 	auth_work(&CONTAINER_OF(j, struct auth_job, job)->login->auth);
 }
 
+static void cache_verifier(struct client *c)
+{
+	struct login *l = c->login;
+
+	if (l->auth.derived.known && l->secret && c->user)
+		user_set_verifier(registry_at(c), c->user, l->secret->text, &l->auth.derived);
+}
+
 static void auth_job_done(struct worker *w UNUSED, struct job *j)
 {
 	struct auth_job *aj = CONTAINER_OF(j, struct auth_job, job);
 	struct client *c = aj->client;
 	struct login *l = aj->login;
+	enum auth_verdict verdict;
 	struct buf out;
 
 	free(aj);
@@ -361,16 +371,11 @@ static void auth_job_done(struct worker *w UNUSED, struct job *j)
 	}
 	buf_init(&out);
 	client_unpause(c, PAUSE_WORK);
-	proceed(c, auth_resume(&l->auth, &out), &out);
+	verdict = auth_resume(&l->auth, &out);
+	/* Whatever becomes of this login: who asks for the salt again shall not cause the work again. */
+	cache_verifier(c);
+	proceed(c, verdict, &out);
 	buf_wipe_free(&out);
-}
-
-static void cache_verifier(struct client *c)
-{
-	struct login *l = c->login;
-
-	if (l->auth.derived.known && l->secret && c->user && c->user)
-		user_set_verifier(registry_at(c), c->user, l->secret->text, &l->auth.derived);
 }
 
 static void proceed(struct client *c, enum auth_verdict verdict, struct buf *out)
@@ -401,13 +406,11 @@ static void proceed(struct client *c, enum auth_verdict verdict, struct buf *out
 		crew_submit(c->conn.worker, &aj->job);
 		return;
 	case AUTH_OK:
-		cache_verifier(c);
 		route_proven(c);
 		if (!c->conn.is_retired)
 			conn_uncork(&c->conn);
 		return;
 	case AUTH_REJECT:
-		cache_verifier(c);
 		reject(c);
 		return;
 	}

@@ -542,6 +542,16 @@ static const struct {
 	{"md5 from md5", AUTH_KIND_MD5, AS_PLAIN, AS_MD5, NULL, 0, 1, NULL, NULL},
 	{"md5, wrong", AUTH_KIND_MD5, AS_PLAIN, AS_PLAIN, "wrong", 0, 0, "password authentication failed", ""},
 	{"md5, mock", AUTH_KIND_MD5, AS_PLAIN, AS_PLAIN, "secret", 1, 0, "password authentication failed", ""},
+	{"plain against SCRAM, mock (attack 15)", AUTH_KIND_PLAIN, AS_SCRAM, AS_PLAIN, "secret", 1, 0,
+	 "password authentication failed", ""},
+	{"plain against md5, mock (attack 15)", AUTH_KIND_PLAIN, AS_MD5, AS_PLAIN, "secret", 1, 0,
+	 "password authentication failed", ""},
+	{"md5 turned SCRAM, mock (attack 15)", AUTH_KIND_MD5, AS_SCRAM, AS_PLAIN, "secret", 1, 0,
+	 "SASL authentication failed", ""},
+	{"SCRAM against SCRAM, mock (attack 15)", AUTH_KIND_SCRAM, AS_SCRAM, AS_PLAIN, "secret", 1, 0,
+	 "SASL authentication failed", ""},
+	{"SCRAM against plain, mock (attack 15)", AUTH_KIND_SCRAM, AS_PLAIN, AS_PLAIN, "secret", 1, 0,
+	 "SASL authentication failed", ""},
 	{"md5, no stored password", AUTH_KIND_MD5, AS_NONE, AS_PLAIN, "secret", 0, 0,
 	 "password authentication failed", ""},
 	{"md5 with a stored SCRAM secret turns to SCRAM", AUTH_KIND_MD5, AS_SCRAM, AS_PLAIN, "secret", 0, 1, NULL,
@@ -697,6 +707,81 @@ static void mock_salts_stay_the_same_and_differ_by_user(void **state)
 	assert_string_equal(salts[0], salts[1]);
 	assert_string_not_equal(salts[0], salts[2]);
 	assert_string_not_equal(salts[2], salts[3]);
+}
+
+/* The salt and iterations that a login is shown; is_slow: whether deriving keys came first. */
+static void probe(struct auth_input *in, char salt[64], char iterations[16], bool *is_slow)
+{
+	struct auth a = {0};
+	struct buf out;
+	enum auth_verdict v;
+
+	buf_init(&out);
+	assert_int_equal(auth_start(&a, in, &out), AUTH_CONTINUE);
+	buf_clear(&out);
+	v = auth_message(&a, span_of(BYTES("SCRAM-SHA-256\0\0\0\0\014n,,n=,r=abcd")), &out);
+	*is_slow = v == AUTH_PENDING;
+	if (*is_slow) {
+		auth_work(&a);
+		v = auth_resume(&a, &out);
+	}
+	assert_int_equal(v, AUTH_CONTINUE);
+	sent_attr(&out, 's', salt, 64);
+	sent_attr(&out, 'i', iterations, 16);
+	auth_end(&a);
+	buf_free(&out);
+}
+
+/* Attack 15: whoever asks for a salt and goes away learns the same of a name that exists and of one that does not. */
+static void salts_of_plain_secrets_stay_as_those_of_nobody_do(void **state)
+{
+	struct auth_input known = input(AUTH_KIND_SCRAM, "secret"), unknown = input(AUTH_KIND_SCRAM, "secret");
+	struct scram_verifier old = {.iterations = 32, .known = true};
+	char salts[3][64], iterations[16];
+	bool is_slow;
+
+	(void)state;
+	probe(&known, salts[0], iterations, &is_slow);
+	assert_true(is_slow);
+	known.secret = "changed";
+	probe(&known, salts[1], iterations, &is_slow);
+	assert_string_equal(salts[0], salts[1]);
+	unknown.is_mock = true;
+	probe(&unknown, salts[2], iterations, &is_slow);
+	assert_string_equal(salts[0], salts[2]);
+	assert_false(is_slow);
+	/* Keys of other times do not show by their iterations. */
+	known.verifier = &old;
+	probe(&known, salts[1], iterations, &is_slow);
+	assert_true(is_slow);
+	assert_string_equal(iterations, "64");
+}
+
+/* Attack 15: the secret that a mock was given for show says how many iterations and how long a salt. */
+static void mocks_look_like_their_neighbours(void **state)
+{
+	struct auth_input in;
+	char salt[64], iterations[16];
+	bool is_slow;
+	struct buf scram, out;
+	struct auth a = {0};
+
+	(void)state;
+	stored_scram("secret", 32, &scram);
+	in = input(AUTH_KIND_SCRAM, (const char *)buf_data(&scram));
+	in.is_mock = true;
+	probe(&in, salt, iterations, &is_slow);
+	assert_string_equal(iterations, "32");
+	/* Cleartext against a SCRAM secret is PBKDF2, for a name that does not exist as well. */
+	in.kind = AUTH_KIND_PLAIN;
+	buf_init(&out);
+	assert_int_equal(auth_start(&a, &in, &out), AUTH_CONTINUE);
+	assert_int_equal(auth_message(&a, span_of(BYTES("secret\0")), &out), AUTH_PENDING);
+	auth_work(&a);
+	assert_int_equal(auth_resume(&a, &out), AUTH_REJECT);
+	auth_end(&a);
+	buf_free(&out);
+	buf_free(&scram);
 }
 
 /* A login between the two halves in which the Nth allocation of this program (not of OpenSSL) fails. */
@@ -1419,6 +1504,8 @@ int main(void)
 		cmocka_unit_test(keys_of_a_client_login_open_the_server),
 		cmocka_unit_test(derived_verifiers_can_be_kept_and_used_again),
 		cmocka_unit_test(mock_salts_stay_the_same_and_differ_by_user),
+		cmocka_unit_test(salts_of_plain_secrets_stay_as_those_of_nobody_do),
+		cmocka_unit_test(mocks_look_like_their_neighbours),
 		cmocka_unit_test(any_allocation_may_fail_and_nobody_gets_in_by_it),
 		cmocka_unit_test(initial_responses_are_taken_strictly),
 		cmocka_unit_test(other_mechanisms_are_refused),
