@@ -622,6 +622,15 @@ static void keys_of_a_client_login_open_the_server(void **state)
 	auth_end(&server);
 	pass = (struct server_auth){.user = "bob", .secret = in.secret, .keys = &wrong};
 	assert_false(converse(&in, &server, &pass));
+	assert_string_equal(pass.client_text, "server login failed: wrong password type");
+	auth_end(&server);
+	/* Attack 13: the secret was replaced after that login. */
+	buf_free(&scram);
+	stored_scram("another", 32, &scram);
+	in.secret = (const char *)buf_data(&scram);
+	pass = (struct server_auth){.user = "bob", .secret = in.secret, .keys = &client.keys};
+	assert_false(converse(&in, &server, &pass));
+	assert_string_equal(pass.client_text, "server login failed: wrong password type");
 	auth_end(&server);
 	auth_end(&client);
 	buf_free(&scram);
