@@ -12,9 +12,9 @@ def tls_settings(certs, mode="allow"):
                 client_tls_cert_file=certs.crt("server"), client_tls_ca_file=certs.crt("ca"))
 
 
-def enter(p, way="plain"):
+def enter(p, way="plain", **how):
     """A connection that has said nothing yet."""
-    c = p.wire()
+    c = p.wire(**how)
     try:
         if way.startswith("tls"):
             c.tls()
