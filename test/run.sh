@@ -76,6 +76,7 @@ packages() {
 	ls /usr/lib/*/libpam_wrapper.so >/dev/null 2>&1 || needed+=" libpam-wrapper"
 	[ -x /usr/sbin/slapd ] || needed+=" slapd"
 	module prometheus_pgbouncer_exporter || needed+=" prometheus-pgbouncer-exporter"
+	lib libidn || needed+=" libidn-dev"
 	lib libsystemd || needed+=" libsystemd-dev"
 	have systemd-socket-activate || needed+=" systemd"
 	lib cmocka || needed+=" libcmocka-dev"

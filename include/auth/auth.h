@@ -74,7 +74,11 @@ struct auth_input {
 	enum auth_kind kind;
 	const char *user;	    /* as the client sent it */
 	const char *secret;	    /* stored secret; NULL: no such user, or a NULL password: must fail at the end */
-	bool is_mock;		    /* no such user: same dialogue, always fails */
+	/*
+	 * No such user: same dialogue, always fails. secret is then that of somebody else, or NULL: the
+	 * dialogue takes its kind, its work and its iterations, so that names cannot be probed.
+	 */
+	bool is_mock;
 	int scram_iterations;	    /* for derived and mock secrets */
 	const uint8_t *mock_nonce;  /* 32 random bytes of this process */
 	const struct scram_verifier *verifier; /* cached for a plain secret, or NULL */

@@ -1,21 +1,35 @@
 /*
  * auth/saslprep.h - a password as SCRAM hashes it (RFC 4013).
  *
- * PostgreSQL takes an ASCII password as it is, prepares valid UTF-8, and falls
- * back to the raw bytes when preparation is not possible. This program carries
- * no Unicode tables, so a password with non-ASCII bytes is always taken raw.
+ * As PostgreSQL does it: ASCII is taken as it is, valid UTF-8 is prepared
+ * (spaces become one kind, soft hyphens and the like vanish, NFKC), and what
+ * cannot be prepared - other encodings, control characters, characters that
+ * Unicode 3.2 did not know, letters of both directions - is taken as it is,
+ * too. So a password of any bytes works, and one that is typed in another
+ * way that looks the same works as well.
  *
- * What that means for a user: a password that Unicode normalisation (NFKC)
- * would change - ligatures, full-width letters, letters with a separate
- * accent, no-break spaces, soft hyphens - does not match a SCRAM secret that
- * PostgreSQL made of it. Others, such as "pässwörd" typed the usual way, do.
+ * Tests: test/unit/test_auth.c, test/system/test_saslprep.py
  */
 #ifndef AUTH_SASLPREP_H
 #define AUTH_SASLPREP_H
 
-#include "lib/span.h"
+#include <stdbool.h>
 
-/* The bytes to hash; borrowed from password. */
-struct span saslprep(const char *password);
+#include "lib/buf.h"
+#include "lib/span.h"
+#include "lib/util.h"
+
+/*
+ * Bytes. A longer password with bytes above ASCII is taken as it is: putting
+ * many accents in order takes time by the square of their number, and whoever
+ * has not logged in yet may ask for it.
+ */
+#define SASLPREP_MAX 4096
+
+/*
+ * *prepared is borrowed from password or from room, which the caller wipes
+ * and frees when done. May take a millisecond. false: out of memory.
+ */
+bool saslprep(const char *password, struct buf *room, struct span *prepared) MUST_CHECK;
 
 #endif

@@ -2,9 +2,9 @@
  * auth/secret.h - what a stored secret is, and MD5 answers.
  *
  * Told apart as PostgreSQL does (crypt.c): "md5" and 32 lower-case hex digits;
- * a SCRAM secret by its prefix; anything else is the password itself. A text
- * with the SCRAM prefix that does not parse is SECRET_BROKEN and matches
- * nothing, rather than being taken for a password.
+ * a SCRAM secret when the whole text parses; anything else is the password
+ * itself, also what merely begins like a SCRAM secret (configuration
+ * specification section 9).
  *
  * Tests: test/unit/test_auth.c
  */
@@ -16,7 +16,7 @@
 
 #include "lib/util.h"
 
-enum secret_kind { SECRET_NONE, SECRET_PLAIN, SECRET_MD5, SECRET_SCRAM, SECRET_BROKEN };
+enum secret_kind { SECRET_NONE, SECRET_PLAIN, SECRET_MD5, SECRET_SCRAM };
 
 /* NULL and "" are SECRET_NONE. */
 enum secret_kind secret_kind_of(const char *secret);

@@ -19,7 +19,7 @@ struct server_auth {
 	/* set by the owner; borrowed */
 	const char *user;
 	const char *secret;		/* stored text of any form, or NULL */
-	const struct scram_keys *keys;	/* or NULL */
+	const struct scram_keys *keys;	/* or NULL; used only if they are those of secret */
 	/* results */
 	char log_text[256];    /* why it failed, for the log */
 	char client_text[160]; /* for waiting clients: "server login failed: wrong password type"; "" when none */

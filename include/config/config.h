@@ -102,6 +102,11 @@ const struct user_def *config_find_user(const struct config *, const char *name)
 size_t config_user_count(const struct config *);
 const struct user_def *config_user_at(const struct config *, size_t i); /* sorted by name */
 const struct stored_secret *config_find_secret(const struct config *, const char *user);
+/*
+ * Whose secret an unknown name is compared with, for show: the next in the order of names, so that one name has the
+ * same as long as its neighbours stay. NULL: the file has none.
+ */
+const struct stored_secret *config_stand_in(const struct config *, const char *user);
 size_t config_secret_count(const struct config *);
 const struct stored_secret *config_secret_at(const struct config *, size_t i); /* sorted by user */
 size_t config_peer_count(const struct config *);

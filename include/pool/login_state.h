@@ -33,6 +33,7 @@ struct login {
 	struct lookup *lookup;		 /* LOGIN_LOOKUP: on its way; owned by itself */
 	const struct hba_rule *rule;	 /* into config; NULL: auth_type is not hba */
 	const char *mapped_role;	 /* of a proven wallet, into config or wishes; NULL: no map names one */
+	const struct stored_secret *stand_in; /* the same; of an unknown user, for show */
 	struct auth_input input;
 	struct auth auth;
 	struct wallet_policy policy;

@@ -10,7 +10,8 @@
  *
  * A plain secret without a cached verifier adds DERIVING before our first
  * message. A user who cannot log in gets the same dialogue with made-up keys
- * and is refused at its end ("doomed"), so that names cannot be probed.
+ * and is refused at its end ("doomed"), so that names cannot be probed. For
+ * the same reason the salt of a plain secret is made as theirs is.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,8 @@
 #include "proto/writer.h"
 
 static const char failure_text[] = "SASL authentication failed";
+
+#define PLAIN_SALT_LEN sizeof(((struct scram_verifier *)0)->salt)
 
 #define SASL_START 10u
 #define SASL_CONTINUE 11u
@@ -60,7 +63,7 @@ static int iterations_wanted(const struct auth_input *in)
 }
 
 /* The salt depends on the name and the process, so that asking twice shows the same one (attacks.md row 15). */
-static bool mock_secret(const struct auth_input *in, struct scram_secret *s)
+static bool made_up_salt(const struct auth_input *in, size_t len, struct scram_secret *s)
 {
 	uint8_t hash[SCRAM_KEY_LEN];
 	struct buf seed;
@@ -71,11 +74,21 @@ static bool mock_secret(const struct auth_input *in, struct scram_secret *s)
 	buf_put(&seed, in->mock_nonce, 32);
 	done = buf_ok(&seed) && scram_hash(buf_data(&seed), buf_len(&seed), hash);
 	buf_wipe_free(&seed);
-	if (!done)
-		return false;
-	s->salt_len = 16;
+	s->salt_len = len < sizeof(hash) ? len : sizeof(hash);
 	memcpy(s->salt, hash, s->salt_len);
-	s->iterations = iterations_wanted(in);
+	mem_wipe(hash, sizeof(hash));
+	return done;
+}
+
+static bool mock_secret(const struct auth_input *in, struct scram_secret *s)
+{
+	struct scram_secret model;
+	bool has_model = in->is_mock && in->secret && scram_secret_parse(in->secret, &model);
+
+	if (!made_up_salt(in, has_model ? model.salt_len : PLAIN_SALT_LEN, s))
+		return false;
+	s->iterations = has_model ? model.iterations : iterations_wanted(in);
+	mem_wipe(&model, sizeof(model));
 	mem_random(s->stored_key, sizeof(s->stored_key));
 	mem_random(s->server_key, sizeof(s->server_key));
 	return true;
@@ -94,11 +107,9 @@ static enum auth_verdict plain_keys(struct scram_state *s, const struct auth_inp
 {
 	const struct scram_verifier *v = in->verifier;
 
-	if (!v || !v->known) {
-		s->secret.salt_len = sizeof(v->salt);
-		mem_random(s->secret.salt, s->secret.salt_len);
+	if (!v || !v->known || v->iterations != iterations_wanted(in)) {
 		s->secret.iterations = iterations_wanted(in);
-		return AUTH_PENDING;
+		return made_up_salt(in, PLAIN_SALT_LEN, &s->secret) ? AUTH_PENDING : AUTH_REJECT;
 	}
 	s->secret.salt_len = sizeof(v->salt);
 	memcpy(s->secret.salt, v->salt, sizeof(v->salt));
@@ -112,6 +123,7 @@ static enum auth_verdict plain_keys(struct scram_state *s, const struct auth_inp
 static enum auth_verdict choose_keys(struct auth *a)
 {
 	struct scram_state *s = a->state;
+	enum auth_verdict v;
 
 	if (a->in->is_mock)
 		return doomed(a, "");
@@ -120,13 +132,12 @@ static enum auth_verdict choose_keys(struct auth *a)
 		return doomed(a, "SCRAM authentication failed: user has no password");
 	case SECRET_MD5:
 		return doomed(a, "SCRAM authentication failed: user has MD5 secret");
-	case SECRET_BROKEN:
-		return doomed(a, "SCRAM authentication failed: user has malformed SCRAM secret");
 	case SECRET_SCRAM:
 		s->is_stored = true;
 		return scram_secret_parse(a->in->secret, &s->secret) ? AUTH_CONTINUE : refuse(a, "");
 	case SECRET_PLAIN:
-		return plain_keys(s, a->in);
+		v = plain_keys(s, a->in);
+		return v == AUTH_REJECT ? refuse(a, "out of memory") : v;
 	}
 	return refuse(a, "");
 }

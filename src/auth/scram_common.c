@@ -165,10 +165,16 @@ bool scram_secret_parse(const char *text, struct scram_secret *s)
 bool scram_salted_password(const char *password, const uint8_t *salt, size_t salt_len, int iterations,
 			   uint8_t out[SCRAM_KEY_LEN])
 {
-	struct span prepared = saslprep(password);
+	struct span prepared;
+	struct buf room;
+	bool done;
 
-	return PKCS5_PBKDF2_HMAC((const char *)prepared.ptr, (int)prepared.len, salt, (int)salt_len, iterations,
+	buf_init(&room);
+	done = saslprep(password, &room, &prepared) &&
+	       PKCS5_PBKDF2_HMAC((const char *)prepared.ptr, (int)prepared.len, salt, (int)salt_len, iterations,
 				 EVP_sha256(), SCRAM_KEY_LEN, out) == 1;
+	buf_wipe_free(&room);
+	return done;
 }
 
 bool scram_hash(const void *bytes, size_t len, uint8_t out[SCRAM_KEY_LEN])

@@ -21,7 +21,7 @@ enum secret_kind secret_kind_of(const char *secret)
 		bool is_good = scram_secret_parse(secret, &parsed);
 
 		mem_wipe(&parsed, sizeof(parsed));
-		return is_good ? SECRET_SCRAM : SECRET_BROKEN;
+		return is_good ? SECRET_SCRAM : SECRET_PLAIN;
 	}
 	return SECRET_PLAIN;
 }

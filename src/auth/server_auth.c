@@ -54,7 +54,6 @@ static enum auth_verdict answer_md5(struct server_auth *s, const uint8_t salt[4]
 
 	switch (secret_kind_of(s->secret)) {
 	case SECRET_SCRAM:
-	case SECRET_BROKEN:
 		return wrong_type(s, "cannot do MD5 authentication: wrong password type");
 	case SECRET_MD5:
 		memcpy(stored, s->secret, sizeof(stored));
@@ -89,6 +88,26 @@ static bool offers_scram(struct span list, bool *is_malformed)
 	return found;
 }
 
+/*
+ * Keys were left behind by a client that proved one particular secret. When
+ * that has been replaced since, they are of no use for the new one, and would
+ * only count as a wrong password at the server.
+ */
+static bool keys_fit_secret(const struct server_auth *s)
+{
+	struct scram_secret stored;
+	uint8_t hash[SCRAM_KEY_LEN];
+	bool fit;
+
+	if (!s->keys || !s->keys->known)
+		return false;
+	fit = scram_secret_parse(s->secret, &stored) && scram_hash(s->keys->client_key, SCRAM_KEY_LEN, hash) &&
+	      mem_equal_const_time(hash, stored.stored_key, SCRAM_KEY_LEN) &&
+	      mem_equal_const_time(s->keys->server_key, stored.server_key, SCRAM_KEY_LEN);
+	mem_wipe(&stored, sizeof(stored));
+	return fit;
+}
+
 static enum auth_verdict start_sasl(struct server_auth *s, struct span list, struct buf *out)
 {
 	enum secret_kind kind = secret_kind_of(s->secret);
@@ -104,7 +123,7 @@ static enum auth_verdict start_sasl(struct server_auth *s, struct span list, str
 			      "none of the server's SASL authentication mechanisms are supported");
 	if (kind == SECRET_MD5)
 		return wrong_type(s, "cannot do SCRAM authentication: wrong password type");
-	if ((kind == SECRET_SCRAM && !(s->keys && s->keys->known)) || kind == SECRET_BROKEN)
+	if (kind == SECRET_SCRAM && !keys_fit_secret(s))
 		return wrong_type(s, "cannot do SCRAM authentication: password is SCRAM secret but client "
 				     "authentication did not provide SCRAM keys");
 	s->scram = x = calloc(1, sizeof(*x));

@@ -184,6 +184,23 @@ const struct stored_secret *config_find_secret(const struct config *c, const cha
 	return auth_file_find(c->auth_file, user);
 }
 
+const struct stored_secret *config_stand_in(const struct config *c, const char *user)
+{
+	size_t from = 0, to = config_secret_count(c);
+
+	if (to == 0)
+		return NULL;
+	while (from < to) {
+		size_t middle = from + (to - from) / 2;
+
+		if (strcmp(config_secret_at(c, middle)->user, user) < 0)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return config_secret_at(c, from < config_secret_count(c) ? from : 0);
+}
+
 size_t config_secret_count(const struct config *c)
 {
 	return c->auth_file ? c->auth_file->count : 0;

@@ -32,7 +32,7 @@ static struct client *find_in(struct list *head, const uint8_t key[8])
 	LIST_FOR(node, head) {
 		struct client *c = LIST_ITEM(node, struct client, link);
 
-		if (memcmp(c->key, key, 8) == 0)
+		if (mem_equal_const_time(c->key, key, 8))
 			return c;
 	}
 	return NULL;

@@ -263,11 +263,20 @@ static void run_auth(struct job *j)
 	auth_work(&CONTAINER_OF(j, struct auth_job, job)->login->auth);
 }
 
+static void cache_verifier(struct client *c)
+{
+	struct login *l = c->login;
+
+	if (l->auth.derived.known && l->secret && !login_is_looked_up(l) && c->user)
+		user_set_verifier(registry_at(c), c->user, l->secret->text, &l->auth.derived);
+}
+
 static void auth_job_done(struct worker *w UNUSED, struct job *j)
 {
 	struct auth_job *aj = CONTAINER_OF(j, struct auth_job, job);
 	struct client *c = aj->client;
 	struct login *l = aj->login;
+	enum auth_verdict verdict;
 	struct buf out;
 
 	free(aj);
@@ -278,16 +287,11 @@ static void auth_job_done(struct worker *w UNUSED, struct job *j)
 	}
 	buf_init(&out);
 	client_unpause(c, PAUSE_WORK);
-	proceed(c, auth_resume(&l->auth, &out), &out);
+	verdict = auth_resume(&l->auth, &out);
+	/* Whatever becomes of this login: who asks for the salt again shall not cause the work again. */
+	cache_verifier(c);
+	proceed(c, verdict, &out);
 	buf_wipe_free(&out);
-}
-
-static void cache_verifier(struct client *c)
-{
-	struct login *l = c->login;
-
-	if (l->auth.derived.known && l->secret && !login_is_looked_up(l) && c->user)
-		user_set_verifier(registry_at(c), c->user, l->secret->text, &l->auth.derived);
 }
 
 static enum lane lane_of(enum auth_need need)
@@ -323,13 +327,11 @@ static void proceed(struct client *c, enum auth_verdict verdict, struct buf *out
 		crew_submit(c->conn.worker, lane_of(l->auth.need), &aj->job);
 		return;
 	case AUTH_OK:
-		cache_verifier(c);
 		route_proven(c);
 		if (!c->conn.is_retired)
 			conn_uncork(&c->conn);
 		return;
 	case AUTH_REJECT:
-		cache_verifier(c);
 		reject(c);
 		return;
 	}

@@ -220,6 +220,7 @@ static bool choose_user(struct client *c, enum auth_kind kind)
 		return false;
 	}
 	log_info("%sno such user: %s", client_prefix(c, prefix, sizeof(prefix)), l->wishes.user);
+	l->stand_in = config_stand_in(l->config, l->wishes.user);
 	return true;
 }
 
@@ -278,7 +279,7 @@ bool method_choose(struct client *c)
 	l->input = (struct auth_input){
 		.kind = kind,
 		.user = l->wishes.user,
-		.secret = l->secret ? l->secret->text : NULL,
+		.secret = l->secret ? l->secret->text : l->stand_in ? l->stand_in->text : NULL,
 		.is_mock = !c->user,
 		.scram_iterations = s->scram_iterations,
 		.mock_nonce = pooler->mock_nonce,

@@ -68,6 +68,9 @@ static enum step request(struct client *c, uint8_t type, bool has_answer)
 		return STEP_GONE;
 	}
 	sv = c->server;
+	/* Whoever asks for something new has heard that the COPY failed, and has no late data for it. */
+	if (!sv->copy_state)
+		c->in_copy = false;
 	if (has_answer && !outstanding_push(&sv->requests, type, REQUEST_FORWARD, NULL)) {
 		client_fail(c, "out of memory");
 		return STEP_GONE;
@@ -88,10 +91,14 @@ static bool wants_release_when_ready(const struct server *sv)
 static enum step copy_end(struct client *c, uint8_t type)
 {
 	struct server *sv = c->server;
+	bool was_ended = !c->in_copy;
 
 	c->in_copy = false;
 	if (!sv)
 		return STEP_DROP;
+	/* A second end of one COPY gets no reply either: expecting one would hold the server for good. */
+	if (sv->copy_state && was_ended)
+		return STEP_FORWARD;
 	/* After the server gave up on the COPY a late CopyDone gets no reply, so none is expected. */
 	if (sv->copy_state) {
 		if (!outstanding_push(&sv->requests, type, REQUEST_FORWARD, NULL)) {

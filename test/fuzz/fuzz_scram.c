@@ -70,8 +70,8 @@ static void feed_client_login(struct reader *r, uint8_t choice)
 	static const uint8_t mock_nonce[32] = {1};
 	struct wallet_policy policy = {BIT(ECDSA_FORMAT_TIMESTAMP), 300, false};
 	struct auth_input in = {
-		.kind = choice / 4 % AUTH_KINDS, .user = "bob", .secret = secrets[choice % 4],
-		.is_mock = !secrets[choice % 4], .scram_iterations = 1, .mock_nonce = mock_nonce,
+		.kind = choice / 4 % (AUTH_KIND_ECDSA + 1), /* the others ask the machine */ .user = "bob", .secret = secrets[choice % 4],
+		.is_mock = !secrets[choice % 4] || choice >= 192, .scram_iterations = 1, .mock_nonce = mock_nonce,
 		.wallet_policy = &policy, .wall_clock = clock_at_noon, .judge_wallet = nobody};
 	struct auth a = {0};
 	struct buf out, message;

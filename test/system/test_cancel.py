@@ -64,7 +64,7 @@ def test_cancel_of_an_idle_client(pool):
 
 
 @pytest.mark.parametrize("key", [b"\0" * 8, b"\xff" * 8, b"12345678"])
-def test_unknown_key(pool, key):
+def test_row_30_unknown_key(pool, key):
     p = pool()
     with p.login() as c:
         cancel(p, key)
@@ -73,7 +73,7 @@ def test_unknown_key(pool, key):
 
 
 @pytest.mark.parametrize("size", [0, 1, 4, 7, 9, 12, 255])
-def test_key_of_another_length(pool, size):
+def test_row_30_key_of_another_length(pool, size):
     p = pool()
     cancel(p, b"k" * size)
     if not env.ORACLE:
@@ -87,7 +87,7 @@ def test_keys_differ(pool):
     assert len({c.key for c in clients}) == 50
 
 
-def test_old_key_does_not_hit_another_client(pool, pg):
+def test_row_30_old_key_does_not_hit_another_client(pool, pg):
     """The first client's server now serves the second."""
     p = pool(default_pool_size=1)
     with p.login() as first, p.login() as second:
@@ -125,7 +125,7 @@ def test_cancel_of_a_waiting_client(pool):
         assert waiting.until_ready().value() == "late"
 
 
-def test_hundred_cancels(pool, pg):
+def test_row_30_hundred_cancels(pool, pg):
     """A storm of cancels, most of them too late, hurts nobody."""
     p = pool(default_pool_size=2, max_client_conn=300)
     with p.login() as c, p.login() as bystander:
@@ -152,7 +152,7 @@ def quietly(f, *args):
         pass
 
 
-def test_cancel_and_go_away(pool, pg):
+def test_row_30_cancel_and_go_away(pool, pg):
     """The cancel client does not wait for the end of its connection."""
     p = pool()
     with p.login() as c:
@@ -168,7 +168,7 @@ def test_cancel_and_go_away(pool, pg):
 
 
 @ours
-def test_cancel_wait_timeout(pool, fake):
+def test_row_30_cancel_wait_timeout(pool, fake):
     """Row 30: cancels beyond twice the pool size wait, and not for ever."""
     def script(peer):
         if peer.number == 1:

@@ -95,7 +95,7 @@ def test_empty_password_is_named(door, method):
 
 
 @pytest.mark.parametrize("method", ["plain", "md5", "scram-sha-256"])
-def test_unknown_user_gets_the_same_dialogue(door, method):
+def test_row_15_unknown_user_gets_the_same_dialogue(door, method):
     """Row 15: nothing tells an unknown user from a wrong password."""
     p = door(auth_type=method, users={"someone": SECRET})
     known, unknown = refused(p, secret="wrong"), refused(p, "stranger", "wrong")
@@ -104,7 +104,7 @@ def test_unknown_user_gets_the_same_dialogue(door, method):
 
 
 @ours
-def test_mock_salt_stays_the_same(door):
+def test_row_15_mock_salt_stays_the_same(door):
     """Row 15: asking twice must not show that the salt was made up."""
     p = door(auth_type="scram-sha-256")
 
@@ -229,7 +229,7 @@ def test_scram_final_message_broken(door, change):
 
 
 @ours
-def test_pieces_of_one_byte(door):
+def test_row_7_pieces_of_one_byte(door):
     """Row 7: every message of a login, a byte at a time."""
     for method in ("plain", "md5", "scram-sha-256"):
         p = door(auth_type=method, users={"someone": SECRET})
@@ -242,7 +242,7 @@ def test_pieces_of_one_byte(door):
 
 @ours
 @pytest.mark.parametrize("size", [1, 1023, 1024, 4095, 65530])
-def test_long_passwords(door, size):
+def test_row_7_long_passwords(door, size):
     """Row 7."""
     secret = "x" * size
     p = door(auth_type="plain", users={"someone": secret, "other": secret})
@@ -367,7 +367,7 @@ def test_bad_options(door, options, text):
 
 
 @ours
-def test_many_options(door):
+def test_row_4_many_options(door):
     """Row 4: thousands of them, far above one buffer; `-c=` is refused."""
     p = door(users={"someone": ""}, ignore_startup_parameters="options")
     with p.login("someone", options="-c geqo=off " * 4000 + "-c DateStyle=German") as c:
@@ -391,7 +391,7 @@ def test_layout_without_terminator(door):
 
 
 @pytest.mark.parametrize("name", ["u" * 128, "u" * 3000])
-def test_user_name_too_long(door, name):
+def test_row_5_user_name_too_long(door, name):
     """Row 5."""
     p = door(users={"someone": ""})
     with p.wire() as c:
@@ -403,7 +403,7 @@ def test_user_name_too_long(door, name):
 
 @pytest.mark.parametrize("star", [False, True])
 @pytest.mark.parametrize("size", [64, 65, 128, 1000, 20000])
-def test_database_name_too_long(door, pg, star, size):
+def test_row_5_database_name_too_long(door, pg, star, size):
     """Row 5."""
     p = door(users={"someone": ""}, databases={"*": pg.entry(None, user="u_trust")} if star else {})
     with p.wire() as c:
@@ -474,7 +474,7 @@ def test_ssl_and_gss_requests_without_tls(door):
 @ours
 @pytest.mark.parametrize("code, text", [(wire.SSL_REQUEST, "received unencrypted data after SSL request"),
                                         (wire.GSSENC_REQUEST, "received unencrypted data after GSSAPI encryption request")])
-def test_bytes_stuffed_after_the_request(door, code, text):
+def test_row_16_bytes_stuffed_after_the_request(door, code, text):
     """Row 16, the plain side."""
     with door(users={"someone": ""}).wire() as c:
         c.send(wire.startup_packet(code) + wire.startup("someone", "db"))
@@ -490,7 +490,7 @@ def test_bytes_stuffed_after_the_request(door, code, text):
                                    wire.TERMINATE, wire.COPY_DONE], ids=["Query", "Sync", "Password", "Parse",
                                                                          "Terminate", "CopyDone"])
 @pytest.mark.parametrize("stage", ["before", "during"])
-def test_wrong_order(door, first, stage):
+def test_row_6_wrong_order(door, first, stage):
     """Row 6."""
     p = door(auth_type="md5", users={"someone": SECRET})
     with p.wire() as c:
@@ -507,7 +507,7 @@ def test_wrong_order(door, first, stage):
 
 
 @pytest.mark.parametrize("method", ["plain", "md5", "scram-sha-256"])
-def test_second_startup_message(door, method):
+def test_row_9_second_startup_message(door, method):
     """Row 9: become somebody else in the middle of the conversation."""
     p = door(auth_type=method, users={"someone": SECRET})
     with p.wire() as c:
@@ -537,7 +537,7 @@ def test_eof_at_every_step(door):
 
 
 @ours
-def test_login_timeout(door):
+def test_row_8_login_timeout(door):
     """Row 8: half a packet keeps nobody for ever."""
     p = door(auth_type="md5", users={"someone": SECRET}, client_login_timeout=1)
     with p.wire() as nothing, p.wire() as half, p.wire() as late:
@@ -548,7 +548,7 @@ def test_login_timeout(door):
             assert c.expect_error().text == "client_login_timeout"
 
 
-def test_slow_loris(door):
+def test_row_8_slow_loris(door):
     """Row 8: idle sockets up to max_client_conn; service comes back by itself."""
     p = door(users={"someone": ""}, client_login_timeout=2, max_client_conn=20)
     served = p.login("someone")
@@ -620,7 +620,7 @@ def test_login_attempt_is_logged(door):
 
 @ours
 @pytest.mark.parametrize("name", ["new\nline", "tab\tand \x1b[31mred", "per%scent%n", "quote\"'\\", "\x01\x7f", "ü€"])
-def test_strange_names_in_the_log(door, name):
+def test_row_28_strange_names_in_the_log(door, name):
     """Row 28."""
     p = door(auth_type="md5")
     refused(p, name, "wrong", name)
@@ -629,7 +629,7 @@ def test_strange_names_in_the_log(door, name):
     assert "\x1b" not in p.log() and "\x01" not in p.log()
 
 
-def test_secrets_are_not_logged(door):
+def test_row_26_secrets_are_not_logged(door):
     """Row 26."""
     p = door(auth_type="plain", users={"someone": "verysecret"}, verbosity=2)
     p.login("someone", secret="verysecret").close()
@@ -686,7 +686,7 @@ def test_missing_auth_file(pooler, pg):
 
 # --- floods of half logins --------------------------------------------------
 
-def test_thousand_connections_that_say_nothing(door):
+def test_row_8_thousand_connections_that_say_nothing(door):
     """Row 8: those in service notice nothing, memory stays bounded."""
     p = door(users={"someone": ""}, max_client_conn=2000)
     served = p.login("someone")

@@ -189,7 +189,7 @@ def test_query_timeout_spares_an_idle_transaction(pool):
         assert c.value("SELECT 1") == "1"
 
 
-def test_client_gone_in_a_transaction(pool, pg):
+def test_row_34_client_gone_in_a_transaction(pool, pg):
     """Row 34: the server is closed, the transaction rolled back."""
     pg.sql("DROP TABLE IF EXISTS gone", "CREATE TABLE gone (a int)", "GRANT ALL ON gone TO PUBLIC", db="db")
     p = pool()
@@ -208,7 +208,7 @@ def test_client_gone_in_a_transaction(pool, pg):
                                   wire.extended("SELECT 1") + wire.SYNC, wire.query("SELECT 1")[:9],
                                   wire.parse("SELECT 1")[:7]],
                          ids=["parse", "bind", "flush", "query", "sync", "half-query", "half-parse"])
-def test_client_gone_after(pool, sent):
+def test_row_34_client_gone_after(pool, sent):
     """Row 34: nobody else notices, nothing is left behind."""
     p = pool(default_pool_size=1)
     for _ in range(3):
@@ -221,7 +221,7 @@ def test_client_gone_after(pool, sent):
     p.wait_pool(cl_active=0, cl_waiting=0, sv_active=0)
 
 
-def test_client_gone_while_queued(pool):
+def test_row_34_client_gone_while_queued(pool):
     p = pool(default_pool_size=1)
     holder = p.login()
     holder.query("BEGIN")
@@ -238,7 +238,7 @@ def test_client_gone_while_queued(pool):
     p.wait_pool(cl_waiting=0)
 
 
-def test_client_gone_in_a_failed_transaction(pool):
+def test_row_34_client_gone_in_a_failed_transaction(pool):
     p = pool(default_pool_size=1)
     c = p.login()
     c.query("BEGIN")
@@ -267,7 +267,7 @@ def test_unknown_message(pool, packet):
 
 @pytest.mark.parametrize("packet", [b"Q\0\0\0\3", b"Q\xff\xff\xff\xff", b"Q\0\0\0\0abc", b"\0\0\0\0\0\0\0\0",
                                     b"Q\x80\0\0\0xxxxx"])
-def test_bad_length(pool, packet):
+def test_row_3_bad_length(pool, packet):
     """Row 3."""
     p = pool()
     with p.login() as c, p.login() as other:

@@ -228,7 +228,7 @@ def test_least_recently_used_goes(tx):
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5])
-def test_eviction_while_pipelined(tx, faults, limit):
+def test_row_31_eviction_while_pipelined(tx, faults, limit):
     """What an unanswered request needs is not closed under its feet."""
     p = tx(max_prepared_statements=limit)
     n = 20
@@ -243,7 +243,7 @@ def test_eviction_while_pipelined(tx, faults, limit):
         assert len(held(c)) == limit
 
 
-def test_eviction_in_batches_that_fail(tx):
+def test_row_31_eviction_in_batches_that_fail(tx):
     p = tx(max_prepared_statements=2)
     with p.login() as c:
         for i in range(6):

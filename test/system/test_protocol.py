@@ -65,7 +65,7 @@ def test_portal_in_parts(p):
         c.query("COMMIT")
 
 
-def test_pipeline_of_batches(p):
+def test_row_35_pipeline_of_batches(p):
     """Row 35: every answer in its place."""
     with p.login() as c:
         c.send(b"".join(extended("SELECT %d" % i) + SYNC for i in range(100)))
@@ -73,7 +73,7 @@ def test_pipeline_of_batches(p):
             assert c.until_ready().rows == [(str(i),)]
 
 
-def test_pipeline_with_errors(p):
+def test_row_35_pipeline_with_errors(p):
     with p.login() as c:
         c.send(extended("SELECT 1"), extended("SELECT 1/0"), extended("SELECT 2"), SYNC, extended("SELECT 3"), SYNC,
                extended("SELECT nonsense"), SYNC, SYNC, query("SELECT 4"), extended("SELECT 5"), SYNC)
@@ -85,7 +85,7 @@ def test_pipeline_with_errors(p):
         assert c.until_ready().rows == [("5",)]
 
 
-def test_simple_query_inside_a_pipeline(p):
+def test_row_32_simple_query_inside_a_pipeline(p):
     """Row 32: a Query before the Sync of a batch."""
     with p.login() as c:
         c.send(parse("SELECT 1"), bind(), execute(), query("SELECT 2"))
@@ -96,7 +96,7 @@ def test_simple_query_inside_a_pipeline(p):
         assert c.value("SELECT 3") == "3"
 
 
-def test_flush_without_sync(p):
+def test_row_32_flush_without_sync(p):
     """Row 32: the answers come, the server stays until the Sync."""
     with p.login() as c, p.login() as other:
         c.send(extended("SELECT 1"), wire.FLUSH)
@@ -112,7 +112,7 @@ def test_flush_without_sync(p):
             assert other.until_ready().value() == "other"
 
 
-def test_sync_storm(p):
+def test_row_32_sync_storm(p):
     """Row 32."""
     with p.login() as c:
         c.send(SYNC * 5000)
@@ -121,7 +121,7 @@ def test_sync_storm(p):
         assert c.value("SELECT 1") == "1"
 
 
-def test_ten_thousand_messages(p):
+def test_row_32_ten_thousand_messages(p):
     """Row 32."""
     n = 2500
     with p.login() as c:
@@ -241,7 +241,7 @@ def test_copy_in_extended(p, pg):
         assert c.value("SELECT count(*) FROM copied") == "1"
 
 
-def test_copy_fail(p, pg):
+def test_row_29_copy_fail(p, pg):
     """Row 29."""
     pg.sql("TRUNCATE copied", db="db")
     with p.login() as c, p.login() as other:
@@ -256,7 +256,7 @@ def test_copy_fail(p, pg):
 
 
 @ours
-def test_late_copy_data(p, pg):
+def test_row_29_late_copy_data(p, pg):
     """Row 29: the server gave up; what the client still sends is swallowed,
     and its CopyDone gets no answer."""
     with p.login() as c, p.login() as other:
@@ -277,7 +277,7 @@ def test_late_copy_data(p, pg):
 
 
 @ours
-def test_copy_error_in_a_transaction(tx):
+def test_row_29_copy_error_in_a_transaction(tx):
     p = tx()
     with p.login() as c:
         c.query("BEGIN")
@@ -290,7 +290,7 @@ def test_copy_error_in_a_transaction(tx):
     p.wait_pool(sv_idle=1, sv_active=0)
 
 
-def test_copy_done_twice(p):
+def test_row_29_copy_done_twice(p):
     """Row 29."""
     with p.login() as c:
         c.send(query("COPY copied FROM STDIN"))
@@ -301,7 +301,7 @@ def test_copy_done_twice(p):
         assert c.value("SELECT 1") == "1"
 
 
-def test_client_gone_in_copy(p, pg):
+def test_row_29_client_gone_in_copy(p, pg):
     """Row 29: nothing is copied, nothing is left behind."""
     pg.sql("TRUNCATE copied", db="db")
     for _ in range(3):
@@ -328,7 +328,7 @@ def test_copy_out(p):
 
 
 @ours
-def test_copy_in_pipeline(tx, pg):
+def test_row_29_copy_in_pipeline(tx, pg):
     """Data sent before CopyInResponse is seen, and the Sync that the server
     ignores during COPY."""
     pg.sql("TRUNCATE copied", db="db")
@@ -436,7 +436,7 @@ def test_large_row_is_streamed(tx):
         assert peak - before < 8192 * (4 if env.SLOW > 1 else 1)
 
 
-def test_slow_reader(tx):
+def test_row_33_slow_reader(tx):
     """Row 33: a client that does not read stops its server, not the pooler."""
     p = tx(default_pool_size=2)
     with p.login() as other:
@@ -451,7 +451,7 @@ def test_slow_reader(tx):
         assert slow.until_ready().types.count("D") == 60000
 
 
-def test_slow_server(pooler, fake):
+def test_row_33_slow_server(pooler, fake):
     """The same in the other direction: a server that does not read."""
     release = threading.Event()
 
@@ -476,7 +476,7 @@ def test_slow_server(pooler, fake):
     sender.join()
 
 
-def test_both_write_without_reading(tx):
+def test_row_33_both_write_without_reading(tx):
     """Row 33: many queries with large answers are sent before any answer is
     read. The client is stopped for a while; nothing is lost or reordered."""
     p = tx()

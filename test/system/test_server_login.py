@@ -219,7 +219,7 @@ def test_waiting_for_a_server_that_is_down(pooler):
     p.wait_log("closing because: connect failed")
 
 
-def test_connect_timeout(pooler, fake):
+def test_row_23_connect_timeout(pooler, fake):
     """Row 23: a server that takes the connection and says nothing."""
     server = fake(lambda peer: peer.wait_gone())
     p = pooler(databases={"db": server.entry()}, users={"u_trust": ""}, server_connect_timeout=1,
@@ -369,7 +369,7 @@ def test_odd_errors_during_login(pooler, fake, body):
 
 @ours
 @pytest.mark.parametrize("flood", ["notice", "parameter", "long-parameter", "long-name"])
-def test_floods_during_login(pooler, fake, flood):
+def test_row_22_floods_during_login(pooler, fake, flood):
     """Row 22: memory stays bounded, the pooler lives."""
     def script(peer):
         peer.read_startup()
@@ -403,7 +403,7 @@ STEPS = ["connect", "startup", "auth", "params", "ready", "query", "row", "copy"
 
 @pytest.mark.parametrize("how", ["close", "reset", "stall"])
 @pytest.mark.parametrize("step", STEPS)
-def test_server_goes_away(pooler, fake, step, how):
+def test_row_23_server_goes_away(pooler, fake, step, how):
     """Row 23: at every step. The next connection behaves, and is used."""
     def leave(peer):
         if how == "reset":
@@ -494,7 +494,7 @@ def test_hung_reset_query_keeps_nobody_waiting(pooler, fake):
     pytest.param(auth(0), id="auth"), pytest.param(wire.msg(b"Z", b"Q"), id="odd-state"),
     pytest.param(wire.msg(b"Z"), id="no-state"),
 ])
-def test_messages_of_an_idle_server(pooler, fake, extra):
+def test_row_24_messages_of_an_idle_server(pooler, fake, extra):
     """Row 24: what an idle server says unasked reaches no client, and a server
     in a doubtful state is not used again."""
     gate = threading.Event()

@@ -97,7 +97,7 @@ def test_client_checks_us(secure, certs):
 @ours
 @pytest.mark.parametrize("alpn, works", [(["postgresql"], True), (["h2", "postgresql"], True), (None, True),
                                          (["h2"], False)])
-def test_direct_tls(secure, alpn, works):
+def test_row_19_direct_tls(secure, alpn, works):
     """Row 19."""
     p = secure()
     with p.wire() as c:
@@ -116,7 +116,7 @@ def test_direct_tls(secure, alpn, works):
 
 @ours
 @pytest.mark.parametrize("what", ["junk", "startup", "hello"])
-def test_plain_bytes_after_the_request(secure, what):
+def test_row_16_plain_bytes_after_the_request(secure, what):
     """Row 16: what came in the clear is never taken for what came encrypted."""
     p = secure()
     stuffed = {"junk": b"x" * 20, "startup": wire.startup("u_trust", "db"), "hello": b"\x16\x03\x01"}[what]
@@ -155,7 +155,7 @@ def test_broken_handshake(secure, junk):
     tls_login(p).close()
 
 
-def test_unknown_server_name_does_not_matter(secure):
+def test_row_19_unknown_server_name_does_not_matter(secure):
     """Row 19."""
     tls_login(secure(), hostname="no.such.name.example").close()
 

@@ -469,7 +469,7 @@ def test_window_is_reloadable(door):
     p.login(ALICE.address, secret=old).close()
 
 
-def test_same_proof_again_while_replay_is_off(door):
+def test_row_36_same_proof_again_while_replay_is_off(door):
     """Row 36: what the bare timestamp does not give is said openly."""
     p = door()
     secret = ALICE.password()
@@ -477,7 +477,7 @@ def test_same_proof_again_while_replay_is_off(door):
         p.login(ALICE.address, secret=secret).close()
 
 
-def test_uniform_over_wire_time(door):
+def test_row_15_uniform_over_wire_time(door):
     """Row 15: a refusal for an unlisted wallet and for a listed one take the
     same way; no second message, no notice."""
     p = door()

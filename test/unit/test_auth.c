@@ -220,20 +220,20 @@ static void stored_secrets_are_told_apart(void **state)
 		{"md50123456789abcdef0123456789abcdef0", SECRET_PLAIN},
 		{"SCRAM-SHA-256$4096:AAAA$" KEY64 ":" KEY64, SECRET_SCRAM},
 		{"SCRAM-SHA-256$10000000:AAAA$" KEY64 ":" KEY64, SECRET_SCRAM},
-		{"SCRAM-SHA-256$10000001:AAAA$" KEY64 ":" KEY64, SECRET_BROKEN},
-		{"SCRAM-SHA-256$99999999999:AAAA$" KEY64 ":" KEY64, SECRET_BROKEN},
-		{"SCRAM-SHA-256$0:AAAA$" KEY64 ":" KEY64, SECRET_BROKEN},
-		{"SCRAM-SHA-256$-1:AAAA$" KEY64 ":" KEY64, SECRET_BROKEN},
-		{"SCRAM-SHA-256$04:AAAA$" KEY64 ":" KEY64, SECRET_BROKEN},
-		{"SCRAM-SHA-256$:AAAA$" KEY64 ":" KEY64, SECRET_BROKEN},
-		{"SCRAM-SHA-256$4096:$" KEY64 ":" KEY64, SECRET_BROKEN},
-		{"SCRAM-SHA-256$4096:AAA$" KEY64 ":" KEY64, SECRET_BROKEN},
-		{"SCRAM-SHA-256$4096:AAAA$AAAA:" KEY64, SECRET_BROKEN},
-		{"SCRAM-SHA-256$4096:AAAA$" KEY64 ":AAAA", SECRET_BROKEN},
-		{"SCRAM-SHA-256$4096:AAAA$" KEY64 ":" KEY64 " ", SECRET_BROKEN},
-		{"SCRAM-SHA-256$4096:AAAA$" KEY64, SECRET_BROKEN},
-		{"SCRAM-SHA-256$4096", SECRET_BROKEN},
-		{"SCRAM-SHA-256$", SECRET_BROKEN},
+		{"SCRAM-SHA-256$10000001:AAAA$" KEY64 ":" KEY64, SECRET_PLAIN},
+		{"SCRAM-SHA-256$99999999999:AAAA$" KEY64 ":" KEY64, SECRET_PLAIN},
+		{"SCRAM-SHA-256$0:AAAA$" KEY64 ":" KEY64, SECRET_PLAIN},
+		{"SCRAM-SHA-256$-1:AAAA$" KEY64 ":" KEY64, SECRET_PLAIN},
+		{"SCRAM-SHA-256$04:AAAA$" KEY64 ":" KEY64, SECRET_PLAIN},
+		{"SCRAM-SHA-256$:AAAA$" KEY64 ":" KEY64, SECRET_PLAIN},
+		{"SCRAM-SHA-256$4096:$" KEY64 ":" KEY64, SECRET_PLAIN},
+		{"SCRAM-SHA-256$4096:AAA$" KEY64 ":" KEY64, SECRET_PLAIN},
+		{"SCRAM-SHA-256$4096:AAAA$AAAA:" KEY64, SECRET_PLAIN},
+		{"SCRAM-SHA-256$4096:AAAA$" KEY64 ":AAAA", SECRET_PLAIN},
+		{"SCRAM-SHA-256$4096:AAAA$" KEY64 ":" KEY64 " ", SECRET_PLAIN},
+		{"SCRAM-SHA-256$4096:AAAA$" KEY64, SECRET_PLAIN},
+		{"SCRAM-SHA-256$4096", SECRET_PLAIN},
+		{"SCRAM-SHA-256$", SECRET_PLAIN},
 		{"SCRAM-SHA-256", SECRET_PLAIN},
 	};
 
@@ -307,13 +307,77 @@ static void md5_texts_are_those_of_postgresql(void **state)
 	assert_false(secret_equal("", "a"));
 }
 
-static void passwords_are_hashed_as_their_bytes(void **state)
+static const struct {
+	const char *says, *password, *prepared; /* NULL: taken as it is */
+} preparations[] = {
+	{"ASCII", "plain", NULL},
+	{"ASCII, control characters included", "tab\tand\x01", NULL},
+	{"nothing", "", NULL},
+	{"a letter with its accent", "p\xc3\xa4ss", NULL},
+	{"a letter and its accent apart", "pa\xcc\x88ss", "p\xc3\xa4ss"},
+	{"soft hyphen (RFC 4013, example 1)", "I\xc2\xadX", "IX"},
+	{"case is kept (example 3)", "USER\xc3\xa4", "USER\xc3\xa4"},
+	{"feminine ordinal (example 4)", "\xc2\xaa", "a"},
+	{"roman nine (example 5)", "\xe2\x85\xa8", "IX"},
+	{"a control character beside others (example 6)", "\x07\xc2\xaa", NULL},
+	{"Arabic, then a digit (example 7)", "\xd8\xa7" "1", NULL},
+	{"Arabic, a digit, Arabic", "\xd8\xa7" "1\xd8\xa8", "\xd8\xa7" "1\xd8\xa8"},
+	{"Arabic and Latin", "\xd8\xa7" "a\xd8\xa7", NULL},
+	{"ligature", "\xef\xac\x81sh", "fish"},
+	{"fullwidth letters", "\xef\xbc\xa1\xef\xbc\xa2", "AB"},
+	{"no-break space", "a\xc2\xa0" "b", "a b"},
+	{"zero width space is a space, as in PostgreSQL", "a\xe2\x80\x8b" "b", "a b"},
+	{"zero width joiner is nothing", "a\xe2\x80\x8d" "b", "ab"},
+	{"nothing is left", "\xc2\xad\xe2\x80\x8d", NULL},
+	{"eighteen characters of one", "\xef\xb7\xba",
+	 "\xd8\xb5\xd9\x84\xd9\x89 \xd8\xa7\xd9\x84\xd9\x84\xd9\x87 "
+	 "\xd8\xb9\xd9\x84\xd9\x8a\xd9\x87 \xd9\x88\xd8\xb3\xd9\x84\xd9\x85"},
+	{"not assigned in Unicode 3.2", "\xc2\xaa\xf0\x9f\x98\x80", NULL},
+	{"private use", "\xc2\xaa\xee\x80\x80", NULL},
+	{"not UTF-8", "\xff", NULL},
+	{"Latin-1", "p\xe4ss", NULL},
+	{"cut short", "\xc2\xaa\xc3", NULL},
+	{"overlong", "\xc2\xaa\xc0\xaf", NULL},
+	{"a surrogate", "\xc2\xaa\xed\xa0\x80", NULL},
+	{"beyond Unicode", "\xc2\xaa\xf4\x90\x80\x80", NULL},
+};
+
+static void passwords_are_prepared_as_postgresql_does(void **state)
 {
 	(void)state;
-	assert_true(span_is(saslprep("plain"), "plain"));
-	assert_true(span_is(saslprep("tab\tand\x01"), "tab\tand\x01"));
-	assert_true(span_is(saslprep("p\xc3\xa4ss"), "p\xc3\xa4ss"));
-	assert_true(span_is(saslprep("\xff"), "\xff"));
+	for (size_t i = 0; i < sizeof(preparations) / sizeof(preparations[0]); i++) {
+		const char *wanted = preparations[i].prepared ? preparations[i].prepared : preparations[i].password;
+		struct span got;
+		struct buf room;
+
+		buf_init(&room);
+		assert_true(saslprep(preparations[i].password, &room, &got));
+		if (!span_is(got, wanted))
+			fail_msg("%s: '%.*s'", preparations[i].says, (int)got.len, (const char *)got.ptr);
+		buf_wipe_free(&room);
+	}
+}
+
+/* The library's work grows with the square of the length, and anybody may ask for it. */
+static void long_passwords_are_prepared_up_to_a_bound(void **state)
+{
+	static char text[SASLPREP_MAX + 3];
+	struct span got;
+	struct buf room;
+
+	(void)state;
+	for (size_t i = 0; i < SASLPREP_MAX; i += 2)
+		memcpy(text + i, "\xc2\xaa", 2);
+	buf_init(&room);
+	assert_true(saslprep(text, &room, &got));
+	assert_int_equal(got.len, SASLPREP_MAX / 2);
+	assert_int_equal(got.ptr[0], 'a');
+	memcpy(text + SASLPREP_MAX, "\xc2\xaa", 2);
+	buf_wipe_free(&room);
+	assert_true(saslprep(text, &room, &got));
+	assert_int_equal(got.len, SASLPREP_MAX + 2);
+	assert_ptr_equal(got.ptr, text);
+	buf_wipe_free(&room);
 }
 
 /* ---- methods fed by hand ---- */
@@ -338,8 +402,8 @@ static const struct {
 	 "password authentication failed"},
 	{"a NULL password", AUTH_KIND_PLAIN, NULL, false, BYTES("secret\0"), "password authentication failed"},
 	{"an empty stored password", AUTH_KIND_PLAIN, "", false, BYTES("secret\0"), "password authentication failed"},
-	{"a broken SCRAM secret is no password", AUTH_KIND_PLAIN, "SCRAM-SHA-256$x", false,
-	 BYTES("SCRAM-SHA-256$x\0"), "password authentication failed"},
+	{"a text that only begins like a SCRAM secret is a password", AUTH_KIND_PLAIN, "SCRAM-SHA-256$x", false,
+	 BYTES("SCRAM-SHA-256$x\0"), NULL},
 	{"an empty password", AUTH_KIND_PLAIN, "secret", false, BYTES("\0"), "empty password returned by client"},
 	{"empty meets empty", AUTH_KIND_PLAIN, "", false, BYTES("\0"), "empty password returned by client"},
 	{"an empty body", AUTH_KIND_PLAIN, "secret", false, BYTES(""), "password authentication failed"},
@@ -600,6 +664,16 @@ static const struct {
 	{"md5 from md5", AUTH_KIND_MD5, AS_PLAIN, AS_MD5, NULL, 0, 1, NULL, NULL},
 	{"md5, wrong", AUTH_KIND_MD5, AS_PLAIN, AS_PLAIN, "wrong", 0, 0, "password authentication failed", ""},
 	{"md5, mock", AUTH_KIND_MD5, AS_PLAIN, AS_PLAIN, "secret", 1, 0, "password authentication failed", ""},
+	{"plain against SCRAM, mock (attack 15)", AUTH_KIND_PLAIN, AS_SCRAM, AS_PLAIN, "secret", 1, 0,
+	 "password authentication failed", ""},
+	{"plain against md5, mock (attack 15)", AUTH_KIND_PLAIN, AS_MD5, AS_PLAIN, "secret", 1, 0,
+	 "password authentication failed", ""},
+	{"md5 turned SCRAM, mock (attack 15)", AUTH_KIND_MD5, AS_SCRAM, AS_PLAIN, "secret", 1, 0,
+	 "SASL authentication failed", ""},
+	{"SCRAM against SCRAM, mock (attack 15)", AUTH_KIND_SCRAM, AS_SCRAM, AS_PLAIN, "secret", 1, 0,
+	 "SASL authentication failed", ""},
+	{"SCRAM against plain, mock (attack 15)", AUTH_KIND_SCRAM, AS_PLAIN, AS_PLAIN, "secret", 1, 0,
+	 "SASL authentication failed", ""},
 	{"md5, no stored password", AUTH_KIND_MD5, AS_NONE, AS_PLAIN, "secret", 0, 0,
 	 "password authentication failed", ""},
 	{"md5 with a stored SCRAM secret turns to SCRAM", AUTH_KIND_MD5, AS_SCRAM, AS_PLAIN, "secret", 0, 1, NULL,
@@ -670,6 +744,15 @@ static void keys_of_a_client_login_open_the_server(void **state)
 	auth_end(&server);
 	pass = (struct server_auth){.user = "bob", .secret = in.secret, .keys = &wrong};
 	assert_false(converse(&in, &server, &pass));
+	assert_string_equal(pass.client_text, "server login failed: wrong password type");
+	auth_end(&server);
+	/* Attack 13: the secret was replaced after that login. */
+	buf_free(&scram);
+	stored_scram("another", 32, &scram);
+	in.secret = (const char *)buf_data(&scram);
+	pass = (struct server_auth){.user = "bob", .secret = in.secret, .keys = &client.keys};
+	assert_false(converse(&in, &server, &pass));
+	assert_string_equal(pass.client_text, "server login failed: wrong password type");
 	auth_end(&server);
 	auth_end(&client);
 	buf_free(&scram);
@@ -755,6 +838,81 @@ static void mock_salts_stay_the_same_and_differ_by_user(void **state)
 	assert_string_equal(salts[0], salts[1]);
 	assert_string_not_equal(salts[0], salts[2]);
 	assert_string_not_equal(salts[2], salts[3]);
+}
+
+/* The salt and iterations that a login is shown; is_slow: whether deriving keys came first. */
+static void probe(struct auth_input *in, char salt[64], char iterations[16], bool *is_slow)
+{
+	struct auth a = {0};
+	struct buf out;
+	enum auth_verdict v;
+
+	buf_init(&out);
+	assert_int_equal(auth_start(&a, in, &out), AUTH_CONTINUE);
+	buf_clear(&out);
+	v = auth_message(&a, span_of(BYTES("SCRAM-SHA-256\0\0\0\0\014n,,n=,r=abcd")), &out);
+	*is_slow = v == AUTH_PENDING;
+	if (*is_slow) {
+		auth_work(&a);
+		v = auth_resume(&a, &out);
+	}
+	assert_int_equal(v, AUTH_CONTINUE);
+	sent_attr(&out, 's', salt, 64);
+	sent_attr(&out, 'i', iterations, 16);
+	auth_end(&a);
+	buf_free(&out);
+}
+
+/* Attack 15: whoever asks for a salt and goes away learns the same of a name that exists and of one that does not. */
+static void salts_of_plain_secrets_stay_as_those_of_nobody_do(void **state)
+{
+	struct auth_input known = input(AUTH_KIND_SCRAM, "secret"), unknown = input(AUTH_KIND_SCRAM, "secret");
+	struct scram_verifier old = {.iterations = 32, .known = true};
+	char salts[3][64], iterations[16];
+	bool is_slow;
+
+	(void)state;
+	probe(&known, salts[0], iterations, &is_slow);
+	assert_true(is_slow);
+	known.secret = "changed";
+	probe(&known, salts[1], iterations, &is_slow);
+	assert_string_equal(salts[0], salts[1]);
+	unknown.is_mock = true;
+	probe(&unknown, salts[2], iterations, &is_slow);
+	assert_string_equal(salts[0], salts[2]);
+	assert_false(is_slow);
+	/* Keys of other times do not show by their iterations. */
+	known.verifier = &old;
+	probe(&known, salts[1], iterations, &is_slow);
+	assert_true(is_slow);
+	assert_string_equal(iterations, "64");
+}
+
+/* Attack 15: the secret that a mock was given for show says how many iterations and how long a salt. */
+static void mocks_look_like_their_neighbours(void **state)
+{
+	struct auth_input in;
+	char salt[64], iterations[16];
+	bool is_slow;
+	struct buf scram, out;
+	struct auth a = {0};
+
+	(void)state;
+	stored_scram("secret", 32, &scram);
+	in = input(AUTH_KIND_SCRAM, (const char *)buf_data(&scram));
+	in.is_mock = true;
+	probe(&in, salt, iterations, &is_slow);
+	assert_string_equal(iterations, "32");
+	/* Cleartext against a SCRAM secret is PBKDF2, for a name that does not exist as well. */
+	in.kind = AUTH_KIND_PLAIN;
+	buf_init(&out);
+	assert_int_equal(auth_start(&a, &in, &out), AUTH_CONTINUE);
+	assert_int_equal(auth_message(&a, span_of(BYTES("secret\0")), &out), AUTH_PENDING);
+	auth_work(&a);
+	assert_int_equal(auth_resume(&a, &out), AUTH_REJECT);
+	auth_end(&a);
+	buf_free(&out);
+	buf_free(&scram);
 }
 
 /* A login between the two halves in which the Nth allocation of this program (not of OpenSSL) fails. */
@@ -1510,7 +1668,8 @@ int main(void)
 		cmocka_unit_test(iterations_and_nonces_are_bounded),
 		cmocka_unit_test(arithmetic_is_that_of_rfc_7677),
 		cmocka_unit_test(md5_texts_are_those_of_postgresql),
-		cmocka_unit_test(passwords_are_hashed_as_their_bytes),
+		cmocka_unit_test(passwords_are_prepared_as_postgresql_does),
+		cmocka_unit_test(long_passwords_are_prepared_up_to_a_bound),
 		cmocka_unit_test(passwords_are_judged),
 		cmocka_unit_test(any_and_trust_ask_nothing),
 		cmocka_unit_test(certificates_are_judged_by_name_or_map),
@@ -1521,6 +1680,8 @@ int main(void)
 		cmocka_unit_test(keys_of_a_client_login_open_the_server),
 		cmocka_unit_test(derived_verifiers_can_be_kept_and_used_again),
 		cmocka_unit_test(mock_salts_stay_the_same_and_differ_by_user),
+		cmocka_unit_test(salts_of_plain_secrets_stay_as_those_of_nobody_do),
+		cmocka_unit_test(mocks_look_like_their_neighbours),
 		cmocka_unit_test(any_allocation_may_fail_and_nobody_gets_in_by_it),
 		cmocka_unit_test(initial_responses_are_taken_strictly),
 		cmocka_unit_test(other_mechanisms_are_refused),

@@ -274,7 +274,7 @@ class Wire:
     def send(self, *parts):
         try:
             self.sock.sendall(b"".join(parts))
-        except (BrokenPipeError, ConnectionResetError) as e:
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as e:
             raise Closed(str(e)) from None
 
     def send_pieces(self, data, size=1):
