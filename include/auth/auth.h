@@ -27,6 +27,7 @@
 #include "lib/buf.h"
 #include "lib/span.h"
 #include "wallet/address.h"
+#include "wallet/check.h"
 
 enum auth_verdict { AUTH_OK, AUTH_CONTINUE, AUTH_PENDING, AUTH_REJECT };
 enum auth_need { NEED_NOTHING, NEED_WORK };
@@ -54,8 +55,6 @@ struct scram_verifier {
 	uint8_t stored_key[32], server_key[32];
 	bool known;
 };
-
-struct wallet_policy; /* wallet/check.h */
 
 /* All borrowed, and outliving the auth. */
 struct auth_input {
@@ -93,6 +92,9 @@ struct auth {
 	struct scram_verifier derived;	 /* known when one was derived, also on AUTH_REJECT: the owner may cache it */
 	bool is_wallet;
 	struct wallet_address wallet;	 /* proven signer */
+	/* ecdsa: the reason, also of AUTH_OK, and of AUTH_OK the format; for those who count */
+	enum ecdsa_reason wallet_reason;
+	enum ecdsa_format wallet_format;
 	/* the audit line of a wallet login, key=value, for success and refusal; "" otherwise */
 	char audit[512];
 };
@@ -106,6 +108,8 @@ uint32_t auth_max_body(const struct auth *a);
 enum auth_verdict auth_too_long(struct auth *a);
 void auth_work(struct auth *a); /* in a helper thread */
 enum auth_verdict auth_resume(struct auth *a, struct buf *out);
+/* Of AUTH_REJECT: not the client's doing but ours, so that it says nothing about him. */
+bool auth_reject_is_ours(const struct auth *);
 /* Frees the state, wipes keys and derived; texts and wallet stay. Harmless if called twice; not during auth_work(). */
 void auth_end(struct auth *a);
 

@@ -21,6 +21,7 @@
 #include <stdio.h>
 
 #include "lib/hash.h"
+#include "lib/network.h"
 #include "lib/util.h"
 #include "wallet/address.h"
 
@@ -106,6 +107,10 @@ size_t config_peer_count(const struct config *);
 const struct peer_def *config_peer_at(const struct config *, size_t i);
 /* Allowed by ecdsa_allowed_addresses or by an auth_file line. */
 bool config_wallet_allowed(const struct config *, const struct wallet_address *);
+/* In one of the networks of ecdsa_limit_exempt. */
+bool config_limit_exempts(const struct config *, const struct ip_address *);
+/* Named by login_limit_methods; as auth_type spells it. */
+bool config_limits_method(const struct config *, const char *method);
 /* Whole tokens of a comma list, as admin_users wants them. Wallet names are compared without case. */
 bool config_list_has(const char *list, const char *word);
 

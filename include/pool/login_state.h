@@ -32,7 +32,8 @@ struct login {
 	struct wallet_policy policy;
 	struct scram_verifier verifier;
 	struct pool *pool; /* counted, while routed */
-	bool is_console, is_orphan;
+	struct ip_address limit_source; /* valid when is_limited: what the limiter knows the client by */
+	bool is_console, is_orphan, is_limited;
 };
 
 #endif

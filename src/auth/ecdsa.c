@@ -16,8 +16,6 @@
 
 #define ECHO_MAX 128 /* bytes of a user name that a refusal repeats, and of an audit value (sections 10, 22) */
 
-static const char *const format_words[ECDSA_FORMATS] = {[ECDSA_FORMAT_TIMESTAMP] = "timestamp"};
-
 /* Asked of every user name, known or malformed, so that nothing can be learnt before a signature is shown. */
 static enum auth_verdict ecdsa_start(struct auth *a, struct buf *out)
 {
@@ -66,7 +64,7 @@ static void put_time_and_proof(struct buf *b, const struct ecdsa_claim *claim, i
 	char fingerprint[17] = "-";
 
 	if (claim->has_time) {
-		buf_printf(b, " format=%s age=%llds", format_words[claim->format], difference(now, claim->issued));
+		buf_printf(b, " format=%s age=%llds", ecdsa_format_word(claim->format), difference(now, claim->issued));
 		if (is_ok) /* counted to the last second at which it is still good */
 			buf_printf(b, " expires_in=%llds", difference(claim->expires, now) - 1);
 	} else {
@@ -84,6 +82,8 @@ static void write_audit(struct auth *a, enum ecdsa_reason reason, const struct e
 	bool is_ok = reason == ECDSA_OK;
 	struct buf b;
 
+	a->wallet_reason = reason;
+	a->wallet_format = claim->format;
 	buf_init(&b);
 	escape_value(a->in->user, user);
 	if (claim->has_claimed)

@@ -191,6 +191,7 @@ struct config *config_set(struct config *prev, const char *key, const char *valu
 		/* A SET of something else is no RELOAD: changed files wait for one. */
 		c->auth_file = auth_file_ref(prev->auth_file);
 		c->wallets = wallet_list_ref(prev->wallets);
+		snapshot_derive(c);
 	}
 	if (!ok) {
 		config_unref(c);

@@ -8,6 +8,7 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "pool/cancel.h"
+#include "pool/login_limit.h"
 #include "pool/login_state.h"
 #include "pool/method.h"
 #include "pool/route.h"
@@ -168,7 +169,7 @@ static bool count_database(struct client *c)
 static void reject(struct client *c);
 static void proceed(struct client *c, enum auth_verdict, struct buf *out);
 
-static void log_attempt(struct client *c)
+void login_log_attempt(const struct client *c)
 {
 	char prefix[400], tls[128];
 
@@ -223,8 +224,8 @@ static void take_startup(struct client *c, uint32_t version, struct span body)
 		l->def = room_database_def(r, l->wishes.database);
 	if (!count_database(c))
 		return;
-	log_attempt(c);
 	if (l->is_console && c->is_unix && c->is_own_uid && strcmp(l->wishes.user, CONSOLE_DATABASE) == 0) {
+		login_log_attempt(c);
 		if (s->log_connections)
 			log_info("pgbouncer access from unix socket");
 		c->is_admin = true;
@@ -303,12 +304,14 @@ static void proceed(struct client *c, enum auth_verdict verdict, struct buf *out
 		crew_submit(c->conn.worker, &aj->job);
 		return;
 	case AUTH_OK:
+		login_limit_passed(c);
 		cache_verifier(c);
 		route_proven(c);
 		if (!c->conn.is_retired)
 			conn_uncork(&c->conn);
 		return;
 	case AUTH_REJECT:
+		login_limit_failed(c);
 		cache_verifier(c);
 		reject(c);
 		return;

@@ -5,6 +5,7 @@
 
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "pool/login_limit.h"
 #include "pool/login_state.h"
 #include "pool/route.h"
 
@@ -99,6 +100,10 @@ bool method_choose(struct client *c)
 	struct pooler *pooler = room_at(c)->pooler;
 	enum auth_kind kind = kind_of(s->auth_type);
 
+	/* First of all, so that a flood costs nothing and fills no log. */
+	if (!login_limit_ask(c, kind))
+		return false;
+	login_log_attempt(c);
 	if (kind == AUTH_KIND_ECDSA && wallet_needs_tls(c)) {
 		client_close(c, "28000", "wallet login requires TLS", "wallet login requires TLS");
 		return false;
