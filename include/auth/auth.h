@@ -108,6 +108,13 @@ uint32_t auth_max_body(const struct auth *a);
 enum auth_verdict auth_too_long(struct auth *a);
 void auth_work(struct auth *a); /* in a helper thread */
 enum auth_verdict auth_resume(struct auth *a, struct buf *out);
+#define AUTH_AUDIT_VALUE_MAX 128
+/*
+ * A value from outside for the audit line (ecdsa-login.md section 22): control
+ * bytes, quotes, backslash and non-ASCII as \xHH. A space too: the line is
+ * split at spaces, and a name must not write fields of its own. Returns out.
+ */
+const char *auth_audit_value(const char *value, char out[AUTH_AUDIT_VALUE_MAX + 1]);
 /* Of AUTH_REJECT: not the client's doing but ours, so that it says nothing about him. */
 bool auth_reject_is_ours(const struct auth *);
 /* Frees the state, wipes keys and derived; texts and wallet stay. Harmless if called twice; not during auth_work(). */

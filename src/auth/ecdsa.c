@@ -14,7 +14,7 @@
 #include "proto/writer.h"
 #include "wallet/check.h"
 
-#define ECHO_MAX 128 /* bytes of a user name that a refusal repeats, and of an audit value (sections 10, 22) */
+#define ECHO_MAX AUTH_AUDIT_VALUE_MAX /* bytes of a user name that a refusal repeats (section 10) */
 
 /* Asked of every user name, known or malformed, so that nothing can be learnt before a signature is shown. */
 static enum auth_verdict ecdsa_start(struct auth *a, struct buf *out)
@@ -24,11 +24,7 @@ static enum auth_verdict ecdsa_start(struct auth *a, struct buf *out)
 	return AUTH_CONTINUE;
 }
 
-/*
- * Control bytes, quotes, backslash and non-ASCII as \xHH. A space too: the
- * line is split at spaces, and a name must not be able to write fields of its own.
- */
-static void escape_value(const char *value, char out[ECHO_MAX + 1])
+const char *auth_audit_value(const char *value, char out[AUTH_AUDIT_VALUE_MAX + 1])
 {
 	size_t n = 0;
 
@@ -47,6 +43,7 @@ static void escape_value(const char *value, char out[ECHO_MAX + 1])
 		}
 	}
 	out[n] = 0;
+	return out;
 }
 
 /* now - then without overflow; wall clocks may be anything. */
@@ -85,7 +82,7 @@ static void write_audit(struct auth *a, enum ecdsa_reason reason, const struct e
 	a->wallet_reason = reason;
 	a->wallet_format = claim->format;
 	buf_init(&b);
-	escape_value(a->in->user, user);
+	auth_audit_value(a->in->user, user);
 	if (claim->has_claimed)
 		wallet_address_eip55(&claim->claimed, wallet);
 	if (claim->has_signer)

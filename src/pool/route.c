@@ -55,7 +55,7 @@ bool route_count_user(struct client *c, const char *name)
 void route_audit(struct client *c, bool ok, const char *role)
 {
 	struct login *l = c->login;
-	char where[80], tls[128], *slash;
+	char where[80], tls[128], database[AUTH_AUDIT_VALUE_MAX + 1], *slash;
 
 	if (!l->auth.audit[0] || !config_settings(l->config)->log_connections)
 		return;
@@ -64,12 +64,13 @@ void route_audit(struct client *c, bool ok, const char *role)
 	if (slash)
 		*slash = 0;
 	peer_addr_text(&c->addr, where, sizeof(where));
+	auth_audit_value(l->wishes.database, database);
 	if (ok)
-		log_info("login: %s role=%s db=%s source=%s tls=%s", l->auth.audit, role, l->wishes.database, where,
+		log_info("login: %s role=%s db=%s source=%s tls=%s", l->auth.audit, role, database, where,
 			 tls[0] ? tls : "no");
 	else
 		log_info("login failed: %s db=%s source=%s tls=%s text=\"password authentication failed\"%s%s",
-			 l->auth.audit, l->wishes.database, where, tls[0] ? tls : "no",
+			 l->auth.audit, database, where, tls[0] ? tls : "no",
 			 l->auth.reject.reason[0] ? " hint=" : "", l->auth.reject.reason);
 }
 

@@ -158,6 +158,16 @@ def test_audit_line(door):
     assert fields["source"] == "%s:%d" % source and re.fullmatch("[0-9a-f]{16}", fields["proof"])
 
 
+@pytest.mark.parametrize("name, shown", [("x source=192.0.2.1:5 y", r"x\x20source=192.0.2.1:5\x20y"),
+                                         ('a"b', r"a\x22b"), ("é", r"\xc3\xa9"), ("n" * 200, "n" * 128)])
+def test_row_28_a_database_name_writes_no_fields_into_the_audit_line(door, name, shown):
+    p = door()
+    with pytest.raises(PgError):
+        p.login(ALICE.address, name, "nonsense")
+    line = p.wait_log("login failed: method=ecdsa .*$")[0]
+    assert " db=%s source=127.0.0.1:" % shown in line
+
+
 def test_row_26_no_proof_is_logged(door):
     p = door(verbosity=2)
     secret = ALICE.password()
