@@ -5,6 +5,7 @@ librooms_admin_a_SOURCES = \
 	src/admin/command.c include/admin/command.h \
 	src/admin/console.c include/admin/console.h include/admin/console_client.h \
 	src/admin/control.c include/admin/ask.h \
+	src/admin/kill_wallet.c \
 	src/admin/session.c include/admin/session.h \
 	src/admin/show.c include/admin/show.h \
 	src/admin/show_config.c \

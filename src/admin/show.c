@@ -53,6 +53,7 @@ static void run_help(struct ask *a)
 		   "\n\tRECONNECT [<db>]"
 		   "\n\tKILL [<db>]"
 		   "\n\tKILL_CLIENT <client_id>"
+		   "\n\tKILL_WALLET <address>"
 		   "\n\tSUSPEND"
 		   "\n\tWAIT_CLOSE [<db>]"
 		   "\n\tSHUTDOWN"

@@ -371,6 +371,65 @@ def test_console_by_wallet(door):
         p.login(ALICE.address, "pgbouncer", BOB.password())
 
 
+@pytest.mark.parametrize("spell", [lambda a: a, str.lower], ids=["checksummed", "lower"])
+def test_kill_wallet_ends_all_its_sessions_and_no_others(door, spell):
+    p = door(admin_users="admin, " + ALICE.lower, default_pool_size=2)
+    busy, idle, waiting, other = (p.login(w.address, secret=w.password()) for w in (ALICE, ALICE, ALICE, BOB))
+    console = p.login(ALICE.address, "pgbouncer", ALICE.password())
+    busy.query("BEGIN")
+    other.query("BEGIN")
+    waiting.send(wire.query("SELECT 1"))
+    p.wait_pool(cl_waiting=1)
+    result = p.console_result("KILL_WALLET " + spell(ALICE.address))
+    assert result.tags == ["KILL_WALLET"]
+    for c in (busy, idle, waiting, console):
+        e = c.expect_error()
+        assert (e.severity, e.text) == ("FATAL", "admin forced disconnect")
+    assert other.value("SELECT 'untouched'") == "untouched"
+    p.wait_log("KILL_WALLET '%s' command issued" % spell(ALICE.address))
+    assert {r["identity"] for r in p.show("CLIENTS") if r["database"] == "db"} == {BOB.address}
+    assert enters(p, ALICE)
+
+
+def test_kill_wallet_of_one_who_is_not_there(door):
+    p = door()
+    assert p.console_result("KILL_WALLET " + CAROL.address).tags == ["KILL_WALLET"]
+
+
+@pytest.mark.parametrize("argument, text", [
+    ("", "invalid wallet address supplied, expected 0x and 40 hexadecimal digits"),
+    (" 0x1234", "invalid wallet address supplied, expected 0x and 40 hexadecimal digits"),
+    (" " + ALICE.address[2:], "invalid wallet address supplied, expected 0x and 40 hexadecimal digits"),
+    (" " + ALICE.address.replace("f39F", "f39f"),
+     "wallet address %s has a wrong checksum, the correct spelling is %s" % (
+         ALICE.address.replace("f39F", "f39f"), ALICE.address)),
+])
+def test_kill_wallet_wants_an_address(door, argument, text):
+    p = door()
+    with p.login(ALICE.address, secret=ALICE.password()) as c:
+        assert p.console_result("KILL_WALLET" + argument).errors[0].text == text
+        assert c.value("SELECT 1") == "1"
+
+
+def test_kill_wallet_is_for_admins(door):
+    p = door(stats_users=BOB.address)
+    with p.login(BOB.address, "pgbouncer", BOB.password()) as c:
+        assert c.query("KILL_WALLET " + BOB.address).errors[0].text == "admin access needed"
+        assert c.query("SHOW POOLS").rows
+
+
+def test_identity_is_the_last_column_of_show_clients_alone(door):
+    p = door()
+    with p.login(ALICE.address, secret=ALICE.password()) as c:
+        c.query("BEGIN")
+        rows = p.show("CLIENTS")
+        assert {list(r)[-1] for r in rows} == {"identity"}
+        assert sorted(r["identity"] for r in rows) == ["", ALICE.address]
+        for what in ("SERVERS", "SOCKETS"):
+            seen = p.show(what)
+            assert seen and not [r for r in seen if "identity" in r]
+
+
 def test_unknown_database_is_not_told_to_strangers(door):
     p = door()
     with pytest.raises(PgError) as e:
