@@ -22,6 +22,7 @@ librooms_pool_a_SOURCES = \
 	src/pool/share.c include/pool/share.h \
 	src/pool/startup.c include/pool/startup.h \
 	src/pool/tracking.c include/pool/tracking.h \
+	src/pool/wallet_session.c include/pool/wallet_session.h \
 	include/pool/stats.h
 
 if HAVE_CMOCKA

@@ -91,6 +91,7 @@ static void open_console(struct client *c)
 	client_make_key(c);
 	client_set_state(c, CL_CONSOLE);
 	conn_set_deadline(&c->conn, 0);
+	client_deadline(c);
 	login_free(c);
 	room_at(c)->pooler->console->opened(c);
 }

@@ -371,6 +371,58 @@ def test_console_by_wallet(door):
         p.login(ALICE.address, "pgbouncer", BOB.password())
 
 
+def expect_session_end(c):
+    e = c.expect_error()
+    assert (e.severity, e.code) == ("FATAL", "57P01") and "ecdsa_session_max" in e.text
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_sessions_of_wallets_end_between_transactions(door, mode):
+    """By RELOAD for those who are there already; who is in a transaction ends it first."""
+    p = door(pool_mode=mode, admin_users="admin, " + ALICE.lower)
+    with p.console() as unix:
+        idle, busy, used = (p.login(ALICE.address, secret=ALICE.password()) for _ in range(3))
+        console = p.login(ALICE.address, "pgbouncer", ALICE.password())
+        busy.query("BEGIN")
+        assert used.value("SELECT 1") == "1"
+        p.reload(ecdsa_session_max=1)
+        for c in (idle, used, console):
+            expect_session_end(c)
+        p.wait_log("closing because: ecdsa_session_max", 3)
+        assert busy.value("SELECT 'in peace'") == "in peace"
+        assert busy.query("COMMIT").tags == ["COMMIT"]
+        expect_session_end(busy)
+        assert unix.query("SHOW VERSION").rows
+    assert enters(p, ALICE)
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_a_session_that_is_never_idle_ends_too(door, mode):
+    p = door(pool_mode=mode, ecdsa_session_max=1)
+    with p.login(ALICE.address, secret=ALICE.password()) as c:
+        got = b""
+        end = time.monotonic() + env.PATIENCE
+        # Queries without waiting for answers: there are always some on the way.
+        c.sock.settimeout(0.001)
+        try:
+            while b"57P01" not in got and time.monotonic() < end:
+                try:
+                    c.sock.sendall(wire.query("SELECT 1"))
+                    got = got[-4096:] + c.sock.recv(65536)
+                except TimeoutError:
+                    pass
+        except OSError:
+            pass
+        p.wait_log("closing because: ecdsa_session_max")
+
+
+def test_session_max_extended_later_lets_the_session_go_on(door):
+    p = door(ecdsa_session_max=3600)
+    with p.login(ALICE.address, secret=ALICE.password()) as c:
+        p.reload(ecdsa_session_max=0)
+        assert c.value("SELECT 1") == "1"
+
+
 @pytest.mark.parametrize("spell", [lambda a: a, str.lower], ids=["checksummed", "lower"])
 def test_kill_wallet_ends_all_its_sessions_and_no_others(door, spell):
     p = door(admin_users="admin, " + ALICE.lower, default_pool_size=2)
