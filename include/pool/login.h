@@ -19,8 +19,11 @@ void login_free(struct client *);
 void login_adopt(struct room *); /* after RELOAD: deadlines are filed again */
 /* Identity is proven and the client stands on its pool's Worker: hands over what the pool should know. */
 const struct scram_keys *login_keys(const struct client *);
-/* The line of log_connections about an attempt; for pool/method.c, which knows when one is due. */
-void login_log_attempt(const struct client *);
+/*
+ * The limiter has nothing against the client: its database is counted and the attempt logged. For pool/method.c,
+ * which knows when. false: refused and closed.
+ */
+bool login_admit(struct client *) MUST_CHECK;
 /* As the client sent them; "(nouser)", "(nodb)" before. */
 const char *login_user_name(const struct client *);
 const char *login_database_name(const struct client *);

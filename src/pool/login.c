@@ -169,7 +169,7 @@ static bool count_database(struct client *c)
 static void reject(struct client *c);
 static void proceed(struct client *c, enum auth_verdict, struct buf *out);
 
-void login_log_attempt(const struct client *c)
+static void log_attempt(const struct client *c)
 {
 	char prefix[400], tls[128];
 
@@ -178,6 +178,14 @@ void login_log_attempt(const struct client *c)
 	conn_tls_describe(&c->conn, tls, sizeof(tls));
 	log_info("%slogin attempt: db=%s user=%s tls=%s replication=no", client_prefix(c, prefix, sizeof(prefix)),
 		 c->login->wishes.database, c->login->wishes.user, tls[0] ? tls : "no");
+}
+
+bool login_admit(struct client *c)
+{
+	if (!count_database(c))
+		return false;
+	log_attempt(c);
+	return true;
 }
 
 static void start_auth(struct client *c)
@@ -222,10 +230,9 @@ static void take_startup(struct client *c, uint32_t version, struct span body)
 	}
 	if (!l->is_console && strlen(l->wishes.database) <= DATABASE_NAME_MAX)
 		l->def = room_database_def(r, l->wishes.database);
-	if (!count_database(c))
-		return;
 	if (l->is_console && c->is_unix && c->is_own_uid && strcmp(l->wishes.user, CONSOLE_DATABASE) == 0) {
-		login_log_attempt(c);
+		if (!login_admit(c))
+			return;
 		if (s->log_connections)
 			log_info("pgbouncer access from unix socket");
 		c->is_admin = true;

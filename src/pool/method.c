@@ -103,7 +103,8 @@ bool method_choose(struct client *c)
 	/* First of all, so that a flood costs nothing and fills no log. */
 	if (!login_limit_ask(c, kind))
 		return false;
-	login_log_attempt(c);
+	if (!login_admit(c))
+		return false;
 	if (kind == AUTH_KIND_ECDSA && wallet_needs_tls(c)) {
 		client_close(c, "28000", "wallet login requires TLS", "wallet login requires TLS");
 		return false;
