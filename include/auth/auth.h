@@ -70,6 +70,8 @@ struct auth_input {
 	int64_t (*wall_clock)(void);			   /* whole seconds, CLOCK_REALTIME */
 	bool (*wallet_allowed)(void *ctx, const struct wallet_address *); /* asked only about proven signers */
 	void *wallet_ctx;
+	bool (*may_explain)(void *ctx); /* is there time to look, for the log, what is wrong with a proof? NULL: yes */
+	void *explain_ctx;
 };
 
 struct auth_reject {

@@ -36,6 +36,7 @@
 #include "lib/util.h"
 
 #define LIMIT_TRUST_USEC (600 * USEC_PER_SEC)
+#define LIMIT_EXPLAIN_CHECKS 4
 #define LIMIT_ENTRIES_STEP 512 /* the table's size is a multiple of it */
 
 struct limiter;
@@ -81,6 +82,13 @@ struct ip_address limit_source(const struct ip_address *, int ipv4_prefix, int i
 bool limiter_ask(struct limiter *, const struct ip_address *source, usec_t now, struct limit_refusal *) MUST_CHECK;
 void limiter_failed(struct limiter *, const struct ip_address *source, usec_t now);
 void limiter_passed(struct limiter *, const struct ip_address *source, usec_t now);
+
+/*
+ * Is there time to look for the reason of a wrong signature, for the log
+ * (ecdsa-login.md section 9)? Not of a source that is closed off, nor while
+ * half of the ceiling is used up. It counts as LIMIT_EXPLAIN_CHECKS checks.
+ */
+bool limiter_may_explain(struct limiter *, const struct ip_address *source, usec_t now);
 
 /* How often a source was closed off, since the start. */
 uint64_t limiter_blocks(struct limiter *);

@@ -19,6 +19,8 @@
 
 /* false: refused and closed. */
 bool login_limit_ask(struct client *, enum auth_kind) MUST_CHECK;
+/* For auth_input: ctx is the client. */
+bool login_limit_may_explain(void *ctx);
 void login_limit_failed(struct client *);
 void login_limit_passed(struct client *);
 

@@ -138,7 +138,7 @@ static enum auth_verdict ecdsa_message(struct auth *a, struct span body, struct 
 	/* Membership is looked up only for a proven signer, so that the list cannot be probed. */
 	if (reason == ECDSA_OK && !in->wallet_allowed(in->wallet_ctx, &claim.signer))
 		reason = ECDSA_NOT_ALLOWED;
-	if (reason == ECDSA_WRONG_SIGNER)
+	if (reason == ECDSA_WRONG_SIGNER && (!in->may_explain || in->may_explain(in->explain_ctx)))
 		detail = ecdsa_explain_wrong_signer(in->user, body.ptr, body.len - 1);
 	write_audit(a, reason, &claim, now);
 	if (reason != ECDSA_OK)

@@ -339,16 +339,22 @@ bool limiter_adopt(struct limiter *l, const struct limit_rules *rules, usec_t no
 
 /* ---- the ceiling ---- */
 
-/* A check by somebody who has not proven himself lately. The bucket may be overdrawn: it is paid for later. */
-static void pay_check(struct limiter *l, usec_t now)
+/* Checks by somebody who has not proven himself lately. The bucket may be overdrawn: it is paid for later. */
+static void pay_checks(struct limiter *l, usec_t now, int n)
 {
-	long long cost = atomic_load_explicit(&l->check_nsec, memory_order_relaxed), now_nsec = now * 1000;
+	long long cost = atomic_load_explicit(&l->check_nsec, memory_order_relaxed) * n, now_nsec = now * 1000;
 	long long was = atomic_load_explicit(&l->paid_at, memory_order_relaxed);
 
 	while (cost > 0 && !atomic_compare_exchange_weak_explicit(&l->paid_at, &was,
 								  (was > now_nsec ? was : now_nsec) + cost,
 								  memory_order_relaxed, memory_order_relaxed))
 		;
+}
+
+static bool is_calm(struct limiter *l, usec_t now)
+{
+	return atomic_load_explicit(&l->check_nsec, memory_order_relaxed) == 0 ||
+	       atomic_load_explicit(&l->paid_at, memory_order_relaxed) <= now * 1000 + 500000000LL;
 }
 
 /* 0, or the nanoseconds until there is room: a second's worth of checks may come at once. */
@@ -441,6 +447,26 @@ bool limiter_ask(struct limiter *l, const struct ip_address *source, usec_t now,
 	return wait == 0 || refuse_by_ceiling(l, now, wait, r);
 }
 
+bool limiter_may_explain(struct limiter *l, const struct ip_address *source, usec_t now)
+{
+	uint64_t hash = hash_of(source);
+	struct group *g = group_of(l, hash);
+	const struct entry *e;
+	bool may;
+
+	if (atomic_load_explicit(&l->is_off, memory_order_relaxed))
+		return true;
+	if (!is_calm(l, now))
+		return false;
+	pthread_mutex_lock(&g->lock);
+	e = find(g, hash, source);
+	may = !e || !is_blocked(e, tick_at(g, now));
+	pthread_mutex_unlock(&g->lock);
+	if (may)
+		pay_checks(l, now, LIMIT_EXPLAIN_CHECKS);
+	return may;
+}
+
 static void close_off(struct group *g, struct entry *e, uint32_t tick)
 {
 	uint64_t span = (uint64_t)g->block << e->level;
@@ -491,7 +517,7 @@ void limiter_failed(struct limiter *l, const struct ip_address *source, usec_t n
 	add_failure(g, e, tick);
 	pthread_mutex_unlock(&g->lock);
 	if (!was_trusted)
-		pay_check(l, now);
+		pay_checks(l, now, 1);
 }
 
 /* A success is worth remembering, but not at the price of somebody who is suspected. */
@@ -529,7 +555,7 @@ void limiter_passed(struct limiter *l, const struct ip_address *source, usec_t n
 	}
 	pthread_mutex_unlock(&g->lock);
 	if (!was_trusted)
-		pay_check(l, now);
+		pay_checks(l, now, 1);
 }
 
 /* ---- display ---- */

@@ -89,6 +89,15 @@ bool login_limit_ask(struct client *c, enum auth_kind kind)
 	return false;
 }
 
+bool login_limit_may_explain(void *ctx)
+{
+	const struct client *c = ctx;
+	struct room *r = conn_room(&c->conn);
+
+	return !c->login->is_limited ||
+	       limiter_may_explain(r->pooler->limiter, &c->login->limit_source, worker_now(r->worker));
+}
+
 void login_limit_failed(struct client *c)
 {
 	struct login *l = c->login;

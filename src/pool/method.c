@@ -123,6 +123,8 @@ bool method_choose(struct client *c)
 		.wall_clock = wall_clock,
 		.wallet_allowed = wallet_allowed,
 		.wallet_ctx = l->config,
+		.may_explain = login_limit_may_explain,
+		.explain_ctx = c,
 	};
 	if (l->secret && c->user &&
 	    user_verifier(registry_at(c), c->user, l->secret->text, &l->verifier))

@@ -667,6 +667,30 @@ static void checks_that_came_at_once_are_paid_for_later(void **state)
 	assert_int_equal(ask(numbered(99)), 0);
 }
 
+static void reasons_are_looked_for_in_calm_times_only(void **state)
+{
+	struct ip_address a = at("203.0.113.7"), b = at("203.0.113.8");
+	struct limit_rules r = usual;
+
+	(void)state;
+	r.checks_per_second = 100;
+	rules(r);
+	assert_true(limiter_may_explain(l, &a, now));
+	fail_times(a, 11);
+	assert_false(limiter_may_explain(l, &a, now));
+	assert_true(limiter_may_explain(l, &b, now)); /* 4 + 11 + 4 of 100 */
+	for (uint32_t i = 0; i < 32; i++)
+		fail_times(numbered(i), 1);
+	assert_false(limiter_may_explain(l, &b, now)); /* 51 */
+	assert_int_equal(ask(b), 0);
+	now += SEC / 10;
+	assert_true(limiter_may_explain(l, &b, now));
+	assert_false(limiter_may_explain(l, &a, now));
+	r.burst = 0;
+	rules(r);
+	assert_true(limiter_may_explain(l, &a, now));
+}
+
 static void a_ceiling_of_zero_is_none(void **state)
 {
 	struct limit_rules r = usual;
@@ -783,6 +807,7 @@ int main(void)
 		ROW(a_clock_that_is_behind_does_no_harm),
 		ROW(the_ceiling_holds_for_those_without_recent_success),
 		ROW(checks_that_came_at_once_are_paid_for_later),
+		ROW(reasons_are_looked_for_in_calm_times_only),
 		ROW(a_ceiling_of_zero_is_none),
 		ROW(the_list_is_bounded_and_the_worst_come_first),
 		ROW(workers_share_it),
