@@ -13,6 +13,7 @@
 #include "net/crew.h"
 #include "net/dns.h"
 #include "net/listener.h"
+#include "pool/login_limit.h"
 #include "pool/params.h"
 #include "pool/room.h"
 #include "process.h"
@@ -171,6 +172,7 @@ static void adopt_here(struct config *next)
 	const struct tcp_options tcp = tcp_options(s);
 	const struct log_setup log = control_log_setup(s, control.log_to_stderr);
 	const struct dns_times times = resolver_times(s);
+	const struct limit_rules rules = login_limit_rules(s);
 
 	config_unref(control.config);
 	control.config = config_ref(next);
@@ -179,6 +181,8 @@ static void adopt_here(struct config *next)
 		log_error("Cannot open logfile: '%s': %s", s->logfile, strerror(errno));
 	listeners_set_options(control.listeners, s->tcp_defer_accept != 0, &tcp);
 	dns_set_times(control.dns, &times);
+	if (!limiter_adopt(control.pooler.limiter, &rules, clock_monotonic()))
+		log_error("out of memory: ecdsa_limit_entries stays as it was");
 }
 
 static void prepare_tls(struct task *t)
@@ -462,6 +466,7 @@ static int make_rooms(struct tls_setup *tls)
 static int start_pooler(struct tls_setup *tls)
 {
 	struct pooler *p = &control.pooler;
+	struct limit_rules rules;
 
 	p->crew = control.crew;
 	p->console = &console_ops;
@@ -472,6 +477,12 @@ static int start_pooler(struct tls_setup *tls)
 	registry_init(&p->registry, control.crew->n);
 	statement_store_init(&p->statements);
 	control.has_registry = true;
+	rules = login_limit_rules(settings());
+	p->limiter = limiter_new(&rules, clock_monotonic());
+	if (!p->limiter) {
+		log_fatal("out of memory: ecdsa_limit_entries");
+		return -1;
+	}
 	control.dns = resolver_start(p, settings());
 	if (!control.dns) {
 		log_fatal("dns setup failed");
@@ -597,6 +608,7 @@ void control_stop(void)
 		crew_free(control.crew);
 	}
 	if (control.has_registry) {
+		limiter_free(control.pooler.limiter);
 		statement_store_destroy(&control.pooler.statements);
 		registry_destroy(&control.pooler.registry);
 	}

@@ -256,7 +256,7 @@ for stage; do
 	soak)
 		if BUILD_DIR=$out step soak "$top/test/soak.sh" --short; then
 			cat "$logs/soak.log"
-			count 3 0 0 soak
+			count 4 0 0 soak
 		fi ;;
 	asan)
 		if step asan-build build "$top/build-asan" --with-sanitizer=address,undefined CFLAGS="-g -O1"; then

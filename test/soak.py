@@ -1,11 +1,14 @@
 #!/usr/bin/python3
 """Long forms of what test/system/test_resilience.py runs in short.
 
-    soak.py [--short] [crowd] [restarts] [wallets]
+    soak.py [--short] [crowd] [restarts] [wallets] [limit]
 
 crowd      200 clients on 5 servers for a minute, without an error
 restarts   PostgreSQL killed and restarted under load: clients recover, nothing hangs
 wallets    10,000 wallets, one after the other, without memory growth
+limit      for a minute, 20 connections a second that open at once with one
+           proof, beside a flood of bad proofs: no refusal, nobody at work
+           notices, no memory growth
 """
 import os
 import signal
@@ -16,7 +19,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "system"))
 
 import psycopg  # noqa: E402
-from harness import env  # noqa: E402
+from harness import env, wire  # noqa: E402
 from harness.wallet import Wallet  # noqa: E402
 
 FIRST_KEY = 100000
@@ -125,6 +128,64 @@ def wallets(pooler, count, warm_up):
     return settled_rss(pooler) - before
 
 
+def open_at_once(pooler, wallet, secret, count=20):
+    """A client pool that starts: everybody asks before anybody proves."""
+    clients = [pooler.wire() for _ in range(count)]
+    for c in clients:
+        c.send(wire.startup(wallet.address, "db"))
+    for c in clients:
+        c.finish_login(wallet.address, secret)
+    for c in clients:
+        c.close()
+
+
+def limit(pooler, seconds):
+    """Attack row 39. Returns rounds of the pool, refused strangers, growth in KiB."""
+    wallet = Wallet(FIRST_KEY)
+    secret = wallet.password()
+    over = threading.Event()
+    refused = [0] * 3
+    served = [0]
+
+    def stranger(number):
+        n = 0
+        while not over.is_set():
+            with pooler.wire(source="127.%d.%d.%d" % (number + 1, n // 250 % 250, n % 250 + 1)) as c:
+                try:
+                    c.login("0x%040x" % (n * 3 + number), "db", "nonsense")
+                    raise AssertionError("a stranger was let in")
+                except wire.PgError as e:
+                    assert e.code in ("28P01", "53300"), e
+            refused[number] += 1
+            n += 1
+
+    def worker():
+        with pooler.login(wallet.address, secret=secret) as c:
+            while not over.is_set():
+                assert c.value("SELECT 42") == "42"
+                served[0] += 1
+                time.sleep(0.002)
+    open_at_once(pooler, wallet, secret)
+    threads, faults = together(4, lambda n: worker() if n == 3 else stranger(n))
+    env.wait_for(lambda: faults or min(refused) >= 300, "the flood to fill what grows at first", timeout=60 * env.SLOW)
+    before = env.rss_kb(pooler.process.pid)
+    rounds = 0
+    begin = time.monotonic()
+    while not faults and time.monotonic() < begin + seconds:
+        open_at_once(pooler, wallet, secret)
+        rounds += 1
+        time.sleep(max(0, begin + rounds - time.monotonic()))
+    over.set()
+    join(threads, faults, env.PATIENCE * 4)
+    assert served[0] > 0
+    growth = settled_rss(pooler) - before
+    stats = {(r["counter"], r["kind"]): int(r["value"]) for r in pooler.show("STATS_ECDSA")}
+    # The table itself, 512 KiB, is filled as the strangers come.
+    assert growth < 2048 * env.SLOW, "%d KiB of growth" % growth
+    assert stats["logins", "timestamp"] == 20 * (rounds + 1) + 1
+    return rounds, sum(refused), growth
+
+
 def settled_rss(pooler):
     env.wait_for(lambda: pooler.pool()["cl_active"] == 0, "the last client to go")
     return env.rss_kb(pooler.process.pid)
@@ -136,7 +197,7 @@ def main(args):
     from harness.postgres import Postgres
     import shutil
     short = "--short" in args
-    wanted = [a for a in args if not a.startswith("-")] or ["crowd", "restarts", "wallets"]
+    wanted = [a for a in args if not a.startswith("-")] or ["crowd", "restarts", "wallets", "limit"]
     workers = os.environ.get("WORKERS", "1").split()[0]
     scratch = env.make_dir(prefix="soak-")
     pg = Postgres(Certs(env.make_dir(scratch, "certs-")))
@@ -145,7 +206,11 @@ def main(args):
                 max_client_conn=500, query_wait_timeout=60)
     try:
         for name in wanted:
-            settings = wallet_settings(pg, 250 if short else WALLETS) if name == "wallets" else base
+            settings = base
+            if name in ("wallets", "limit"):
+                settings = wallet_settings(pg, 250 if short or name == "limit" else WALLETS)
+            if name == "limit":
+                settings.pop("ecdsa_limit_burst")
             p = Pooler(scratch, workers, **settings)
             try:
                 if name == "crowd":
@@ -158,6 +223,9 @@ def main(args):
                 elif name == "wallets":
                     count, warm_up = (200, 50) if short else (9000, 1000)
                     print("wallets: %d after %d, growth %d KiB" % (count, warm_up, wallets(p, count, warm_up)))
+                elif name == "limit":
+                    print("limit: %d rounds of 20 log-ins without a refusal, %d strangers refused, growth %d KiB"
+                          % limit(p, 5 if short else 60))
                 else:
                     raise SystemExit(__doc__)
             except AssertionError as e:

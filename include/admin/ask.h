@@ -78,5 +78,7 @@ extern struct console_counters console_counters;
 
 /* verbs.c: runs a command whose turn has come. */
 void verb_run(struct ask *);
+/* kill_wallet.c: one of them, with a file of its own. */
+void kill_wallet_run(struct ask *);
 
 #endif

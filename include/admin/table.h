@@ -26,7 +26,7 @@
 
 #include "lib/buf.h"
 
-enum column_type { COLUMN_TEXT, COLUMN_INT, COLUMN_BIGINT, COLUMN_NUMERIC, COLUMN_TIME };
+enum column_type { COLUMN_TEXT, COLUMN_INT, COLUMN_BIGINT, COLUMN_NUMERIC, COLUMN_TIME, COLUMN_DECIMAL, COLUMN_NULLABLE };
 
 struct column {
 	const char *name;
@@ -44,6 +44,8 @@ void cell_TEXT(struct buf *, const char *text); /* NULL: SQL NULL */
 void cell_INT(struct buf *, int64_t);		/* int4: what does not fit is cut to its bounds */
 void cell_BIGINT(struct buf *, int64_t);
 void cell_NUMERIC(struct buf *, uint64_t);
+void cell_DECIMAL(struct buf *, double); /* numeric, two digits behind the point */
+void cell_NULLABLE(struct buf *, const char *digits); /* int4 as text; NULL: SQL NULL */
 void cell_TIME(struct buf *, time_t); /* text: local time with its zone */
 
 #endif

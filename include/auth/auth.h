@@ -97,6 +97,8 @@ struct auth_input {
 	const char *ldap_options; /* ldap: not parsed yet; NULL: none */
 	/* ecdsa, cert and peer */
 	int64_t (*wall_clock)(void); /* whole seconds, CLOCK_REALTIME */
+	bool (*may_explain)(void *ctx); /* is there time to look, for the log, what is wrong with a proof? NULL: yes */
+	void *explain_ctx;
 };
 
 struct auth_reject {
@@ -120,6 +122,9 @@ struct auth {
 	char *cleartext;		 /* owned, wiped by auth_end(): the password that PAM or LDAP took */
 	bool is_wallet;
 	struct wallet_address wallet;	 /* proven signer */
+	/* ecdsa: the reason, also of AUTH_OK, and of AUTH_OK the format; for those who count */
+	enum ecdsa_reason wallet_reason;
+	enum ecdsa_format wallet_format;
 	/* the audit line of a wallet login, key=value, for success and refusal; "" otherwise */
 	char audit[512];
 };
@@ -133,6 +138,15 @@ uint32_t auth_max_body(const struct auth *a);
 enum auth_verdict auth_too_long(struct auth *a);
 void auth_work(struct auth *a); /* in a helper thread */
 enum auth_verdict auth_resume(struct auth *a, struct buf *out);
+#define AUTH_AUDIT_VALUE_MAX 128
+/*
+ * A value from outside for the audit line (ecdsa-login.md section 22): control
+ * bytes, quotes, backslash and non-ASCII as \xHH. A space too: the line is
+ * split at spaces, and a name must not write fields of its own. Returns out.
+ */
+const char *auth_audit_value(const char *value, char out[AUTH_AUDIT_VALUE_MAX + 1]);
+/* Of AUTH_REJECT: not the client's doing but ours, so that it says nothing about him. */
+bool auth_reject_is_ours(const struct auth *);
 /* Frees the state, wipes keys and derived; texts and wallet stay. Harmless if called twice; not during auth_work(). */
 void auth_end(struct auth *a);
 

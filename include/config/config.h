@@ -23,6 +23,7 @@
 #include "config/hba.h"
 #include "config/wallet_list.h"
 #include "lib/hash.h"
+#include "lib/network.h"
 #include "lib/util.h"
 #include "wallet/address.h"
 
@@ -115,6 +116,10 @@ const struct peer_def *config_peer_at(const struct config *, size_t i);
 enum wallet_standing config_wallet_standing(const struct config *, const struct wallet_address *, int64_t now);
 /* NULL unless auth_type was hba at the last load. */
 const struct hba_rules *config_hba(const struct config *);
+/* In one of the networks of ecdsa_limit_exempt. */
+bool config_limit_exempts(const struct config *, const struct ip_address *);
+/* Named by login_limit_methods; as auth_type spells it. */
+bool config_limits_method(const struct config *, const char *method);
 /* Whole tokens of a comma list, as admin_users wants them. Wallet names are compared without case. */
 bool config_list_has(const char *list, const char *word);
 

@@ -27,6 +27,8 @@ struct config {
 	struct auth_file *auth_file;  /* counted; NULL: none is named, needed or readable */
 	struct wallet_list *wallets;  /* counted; NULL: ecdsa_allowed_addresses is empty */
 	struct hba_rules *hba;	      /* counted; NULL: auth_type was not hba at the last load */
+	struct network *limit_exempt; /* owned: the networks of ecdsa_limit_exempt */
+	size_t limit_exempt_count;
 };
 
 /* Where the file says a setting; line 0: it does not. */
@@ -40,6 +42,9 @@ const char *origin_text(const struct origin *, char *buf, size_t cap);
 
 /* A snapshot to be filled, with the settings of prev (NULL: with the defaults) and no parts. */
 struct config *snapshot_new(const struct config *prev);
+
+/* What is derived from single settings, which must be good. */
+void snapshot_derive(struct config *);
 
 /*
  * Brings in the files that settings name, and judges the settings together.

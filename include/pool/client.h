@@ -32,7 +32,8 @@ enum client_state {
 	CL_ORPHAN_CANCEL  /* room.orphans: a cancel request that asks the Workers for its key */
 };
 
-enum pause_reason { PAUSE_WAITING = 1, PAUSE_SETTING = 2, PAUSE_PEER_FULL = 4, PAUSE_TRAVEL = 8, PAUSE_CONSOLE = 16, PAUSE_WORK = 32, PAUSE_UNREAD = 64 };
+enum pause_reason { PAUSE_WAITING = 1, PAUSE_SETTING = 2, PAUSE_PEER_FULL = 4, PAUSE_TRAVEL = 8, PAUSE_CONSOLE = 16, PAUSE_WORK = 32, PAUSE_UNREAD = 64,
+		    PAUSE_EXPIRED = 128 };
 
 struct client {
 	struct conn conn; /* first */

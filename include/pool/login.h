@@ -23,6 +23,11 @@ const struct pool *login_lookup_pool(const struct client *);
 void login_adopt(struct room *); /* after RELOAD: deadlines are filed again */
 /* Identity is proven and the client stands on its pool's Worker: hands over what the pool should know. */
 const struct scram_keys *login_keys(const struct client *);
+/*
+ * The limiter has nothing against the client: its database is counted and the attempt logged. For pool/method.c,
+ * which knows when. false: refused and closed.
+ */
+bool login_admit(struct client *) MUST_CHECK;
 /* As the client sent them; "(nouser)", "(nodb)" before. */
 const char *login_user_name(const struct client *);
 const char *login_database_name(const struct client *);

@@ -40,7 +40,8 @@ struct login {
 	char remote_host[64];
 	struct scram_verifier verifier;
 	struct pool *pool; /* counted, while routed */
-	bool is_console, is_orphan;
+	struct ip_address limit_source; /* valid when is_limited: what the limiter knows the client by */
+	bool is_console, is_orphan, is_limited;
 };
 
 /* Was the user found by auth_query? What is derived from such a secret is not kept. */

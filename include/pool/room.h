@@ -17,8 +17,10 @@
 #include "net/sockets.h"
 #include "pool/entity.h"
 #include "pool/prepared.h"
+#include "wallet/check.h"
 
 struct client;
+struct limiter;
 struct share;
 struct server;
 struct pooler;
@@ -48,9 +50,18 @@ struct pooler {
 	struct crew *crew; /* borrowed */
 	struct registry registry;
 	struct statement_store statements;
+	struct limiter *limiter; /* owned by main: in front of log-ins */
 	const struct console_ops *console;
 	const struct resolver *resolver;
 	uint8_t mock_nonce[32];
+};
+
+/* Of wallet logins, since the start. */
+struct login_counts {
+	uint64_t accepted[ECDSA_FORMATS]; /* proofs */
+	uint64_t refused[ECDSA_REASON_COUNT];
+	uint64_t throttled;   /* not looked at: the source is closed off */
+	uint64_t crowded_out; /* not looked at: ecdsa_limit_checks_per_second */
 };
 
 struct room {
@@ -68,6 +79,7 @@ struct room {
 	struct hash seats;	 /* by client id: pool/lookup.h */
 	struct list orphans;	 /* cancel requests that ask around for their client */
 	struct event *tick_timer; /* owned: maintenance, three times a second while there are shares */
+	struct login_counts login_counts;
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;
 };

@@ -68,6 +68,7 @@ struct ecdsa_claim {
 	int64_t expires;		/* first second at which it is refused for age; valid when has_time */
 };
 
+const char *ecdsa_format_word(enum ecdsa_format); /* as in ecdsa_formats; static */
 /* The word of the list above; static. */
 const char *ecdsa_reason_word(enum ecdsa_reason);
 /*

@@ -5,10 +5,12 @@ librooms_admin_a_SOURCES = \
 	src/admin/command.c include/admin/command.h \
 	src/admin/console.c include/admin/console.h include/admin/console_client.h \
 	src/admin/control.c include/admin/ask.h \
+	src/admin/kill_wallet.c \
 	src/admin/session.c include/admin/session.h \
 	src/admin/show.c include/admin/show.h \
 	src/admin/show_config.c \
 	src/admin/show_dns.c \
+	src/admin/show_ecdsa.c \
 	src/admin/show_pools.c \
 	src/admin/show_sockets.c \
 	src/admin/show_stats.c \

@@ -43,6 +43,7 @@ static void run_help(struct ask *a)
 		   "\n\tSHOW SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE"
 		   "\n\tSHOW DNS_HOSTS|DNS_ZONES"
 		   "\n\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS"
+		   "\n\tSHOW STATS_ECDSA|ECDSA_LIMITS"
 		   "\n\tSET key = arg"
 		   "\n\tRELOAD"
 		   "\n\tPAUSE [<db>]"
@@ -52,6 +53,7 @@ static void run_help(struct ask *a)
 		   "\n\tRECONNECT [<db>]"
 		   "\n\tKILL [<db>]"
 		   "\n\tKILL_CLIENT <client_id>"
+		   "\n\tKILL_WALLET <address>"
 		   "\n\tSUSPEND"
 		   "\n\tWAIT_CLOSE [<db>]"
 		   "\n\tSHUTDOWN"
@@ -103,9 +105,9 @@ static const struct show show_state = SHOW_RUN("state", state_columns, run_state
 
 static const struct show *const shows[] = {
 	&show_active_sockets, &show_clients,   &show_config,  &show_databases, &show_dns_hosts,
-	&show_dns_zones,      &show_help,      &show_lists,   &show_mem,       &show_peer_pools,
+	&show_dns_zones,      &show_ecdsa_limits, &show_help,      &show_lists,   &show_mem,       &show_peer_pools,
 	&show_peers,	      &show_pools,     &show_servers, &show_sockets,   &show_state,
-	&show_stats,	      &show_stats_averages, &show_stats_totals, &show_totals, &show_users,
+	&show_stats,	      &show_stats_averages, &show_stats_ecdsa, &show_stats_totals, &show_totals, &show_users,
 	&show_version,
 };
 

@@ -12,6 +12,7 @@ static const struct {
 } types[] = {
 	[COLUMN_TEXT] = {25, UINT16_MAX},	[COLUMN_INT] = {23, 4},	      [COLUMN_BIGINT] = {20, 8},
 	[COLUMN_NUMERIC] = {1700, UINT16_MAX}, [COLUMN_TIME] = {25, UINT16_MAX},
+	[COLUMN_DECIMAL] = {1700, UINT16_MAX}, [COLUMN_NULLABLE] = {23, 4},
 };
 
 void put_heading(struct buf *b, const struct column *columns, size_t n)
@@ -68,6 +69,19 @@ void cell_NUMERIC(struct buf *b, uint64_t value)
 
 	snprintf(text, sizeof(text), "%" PRIu64, value);
 	cell_TEXT(b, text);
+}
+
+void cell_DECIMAL(struct buf *b, double value)
+{
+	char text[40];
+
+	snprintf(text, sizeof(text), "%.2f", value);
+	cell_TEXT(b, text);
+}
+
+void cell_NULLABLE(struct buf *b, const char *digits)
+{
+	cell_TEXT(b, digits);
 }
 
 void cell_TIME(struct buf *b, time_t when)

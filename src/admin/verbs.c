@@ -417,6 +417,7 @@ static const struct verb {
 	{"disable", true, true, run_disable},	   {"enable", true, true, run_enable},
 	{"reconnect", true, true, run_reconnect},  {"wait_close", true, true, run_wait_close},
 	{"kill", true, true, run_kill},		   {"kill_client", true, true, run_kill_client},
+	{"kill_wallet", true, true, kill_wallet_run},
 	{"shutdown", true, true, run_shutdown},
 };
 

@@ -63,6 +63,17 @@ enum auth_verdict auth_refuse(struct auth *a, const char *sqlstate, const char *
 	return AUTH_REJECT;
 }
 
+bool auth_reject_is_ours(const struct auth *a)
+{
+	static const char *const states[] = {"53300", "57P03"}; /* ecdsa-login.md section 10 */
+	static const char no_memory[] = "out of memory";	/* as every method words it */
+
+	for (size_t i = 0; i < ARRAY_LEN(states); i++)
+		if (strcmp(a->reject.sqlstate, states[i]) == 0)
+			return true;
+	return strcmp(a->reject.text, no_memory) == 0 || strcmp(a->reject.reason, no_memory) == 0;
+}
+
 bool auth_password_text(struct auth *a, struct span body, const char *failure_text, const char **text,
 			enum auth_verdict *v)
 {

@@ -14,9 +14,7 @@
 #include "proto/writer.h"
 #include "wallet/check.h"
 
-#define ECHO_MAX 128 /* bytes of a user name that a refusal repeats, and of an audit value (sections 10, 22) */
-
-static const char *const format_words[ECDSA_FORMATS] = {[ECDSA_FORMAT_TIMESTAMP] = "timestamp"};
+#define ECHO_MAX AUTH_AUDIT_VALUE_MAX /* bytes of a user name that a refusal repeats (section 10) */
 
 /* Asked of every user name, known or malformed, so that nothing can be learnt before a signature is shown. */
 static enum auth_verdict ecdsa_start(struct auth *a, struct buf *out)
@@ -26,11 +24,7 @@ static enum auth_verdict ecdsa_start(struct auth *a, struct buf *out)
 	return AUTH_CONTINUE;
 }
 
-/*
- * Control bytes, quotes, backslash and non-ASCII as \xHH. A space too: the
- * line is split at spaces, and a name must not be able to write fields of its own.
- */
-static void escape_value(const char *value, char out[ECHO_MAX + 1])
+const char *auth_audit_value(const char *value, char out[AUTH_AUDIT_VALUE_MAX + 1])
 {
 	size_t n = 0;
 
@@ -49,6 +43,7 @@ static void escape_value(const char *value, char out[ECHO_MAX + 1])
 		}
 	}
 	out[n] = 0;
+	return out;
 }
 
 /* now - then without overflow; wall clocks may be anything. */
@@ -66,7 +61,7 @@ static void put_time_and_proof(struct buf *b, const struct ecdsa_claim *claim, i
 	char fingerprint[17] = "-";
 
 	if (claim->has_time) {
-		buf_printf(b, " format=%s age=%llds", format_words[claim->format], difference(now, claim->issued));
+		buf_printf(b, " format=%s age=%llds", ecdsa_format_word(claim->format), difference(now, claim->issued));
 		if (is_ok) /* counted to the last second at which it is still good */
 			buf_printf(b, " expires_in=%llds", difference(claim->expires, now) - 1);
 	} else {
@@ -84,8 +79,10 @@ static void write_audit(struct auth *a, enum ecdsa_reason reason, const struct e
 	bool is_ok = reason == ECDSA_OK;
 	struct buf b;
 
+	a->wallet_reason = reason;
+	a->wallet_format = claim->format;
 	buf_init(&b);
-	escape_value(a->in->user, user);
+	auth_audit_value(a->in->user, user);
 	if (claim->has_claimed)
 		wallet_address_eip55(&claim->claimed, wallet);
 	if (claim->has_signer)
@@ -141,7 +138,7 @@ static enum auth_verdict ecdsa_message(struct auth *a, struct span body, struct 
 	/* Membership is looked up only for a proven signer, so that the list cannot be probed. */
 	if (reason == ECDSA_OK)
 		reason = in->judge_wallet(in->wallet_ctx, &claim.signer);
-	if (reason == ECDSA_WRONG_SIGNER)
+	if (reason == ECDSA_WRONG_SIGNER && (!in->may_explain || in->may_explain(in->explain_ctx)))
 		detail = ecdsa_explain_wrong_signer(in->user, body.ptr, body.len - 1);
 	write_audit(a, reason, &claim, now);
 	if (reason != ECDSA_OK)

@@ -5,6 +5,7 @@ librooms_auth_a_SOURCES = \
 	src/auth/auth.c include/auth/auth.h include/auth/method.h \
 	src/auth/cert.c \
 	src/auth/ecdsa.c \
+	src/auth/limit.c include/auth/limit.h \
 	src/auth/md5.c \
 	src/auth/password.c include/auth/password.h \
 	src/auth/peer.c \
@@ -29,6 +30,12 @@ test_unit_test_auth_SOURCES = test/unit/test_auth.c
 test_unit_test_auth_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 test_unit_test_auth_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc
 test_unit_test_auth_LDADD = $(AUTH_ROOM) $(CONFIG_ROOM) $(PROTO_ROOM) $(WALLET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+
+check_PROGRAMS += test/unit/test_limit
+test_unit_test_limit_SOURCES = test/unit/test_limit.c
+test_unit_test_limit_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_limit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc
+test_unit_test_limit_LDADD = $(AUTH_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
 endif
 
 EXTRA_PROGRAMS += test/fuzz/fuzz_scram

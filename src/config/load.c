@@ -192,6 +192,7 @@ struct config *config_set(struct config *prev, const char *key, const char *valu
 		c->auth_file = auth_file_ref(prev->auth_file);
 		c->wallets = wallet_list_ref(prev->wallets);
 		c->hba = hba_ref(prev->hba);
+		snapshot_derive(c);
 	}
 	if (!ok) {
 		config_unref(c);

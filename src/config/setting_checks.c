@@ -7,6 +7,7 @@
 #include "config/config.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "lib/network.h"
 #include "wallet/address.h"
 
 #define LIST_DELIMITERS ", \t\r\n\f\v"
@@ -105,6 +106,49 @@ static bool check_formats(const char *name, const char *value, const char *where
 	return check_items(name, value, where, check_format);
 }
 
+static bool check_network(const char *item, const char *name, const char *where)
+{
+	char text[NETWORK_TEXT_MAX];
+	struct network n;
+
+	switch (network_parse(item, strlen(item), &n)) {
+	case NETWORK_OK:
+		return true;
+	case NETWORK_HOST_BITS:
+		log_error("%s: %s has bits set behind its prefix, the network is %s%s", name, item,
+			  network_text(&n, text), where);
+		return false;
+	case NETWORK_MALFORMED:
+		break;
+	}
+	log_error("%s: found \"%.100s\", expected an address or ADDRESS/BITS%s", name, item, where);
+	return false;
+}
+
+static bool check_networks(const char *name, const char *value, const char *where)
+{
+	return check_items(name, value, where, check_network);
+}
+
+/* The words of auth_type but for hba, which chooses among the others. */
+static bool check_method(const char *word, const char *name, const char *where)
+{
+	static const char *const known[] = {"any", "trust", "plain", "md5",	      "scram-sha-256",
+					    "cert", "pam",  "ldap", "ecdsa"};
+
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		if (strcasecmp(word, known[i]) == 0)
+			return true;
+	log_error("%s: unknown method %.100s, expected any, trust, plain, md5, scram-sha-256, cert, pam, ldap or "
+		  "ecdsa%s", name, word, where);
+	return false;
+}
+
+static bool check_methods(const char *name, const char *value, const char *where)
+{
+	return check_items(name, value, where, check_method);
+}
+
 static bool check_users(const char *name, const char *value, const char *where)
 {
 	return check_items(name, value, where, check_wallet_spelling);
@@ -117,7 +161,8 @@ bool setting_check(const char *name, const char *value, const char *where)
 		bool (*check)(const char *name, const char *value, const char *where);
 	} checks[] = {
 		{"admin_users", check_users},  {"auth_dbname", check_auth_dbname}, {"auth_type", check_auth_type},
-		{"ecdsa_formats", check_formats}, {"stats_users", check_users},
+		{"ecdsa_formats", check_formats}, {"ecdsa_limit_exempt", check_networks},
+		{"login_limit_methods", check_methods}, {"stats_users", check_users},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(checks); i++)

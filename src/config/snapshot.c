@@ -7,6 +7,7 @@
 #include "config/setting_checks.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "lib/network.h"
 
 struct config *snapshot_new(const struct config *prev)
 {
@@ -90,11 +91,26 @@ static bool has_wallet_source(const struct config *c)
 	return c->wallets && (c->wallets->count > 0 || c->wallets->value[0] == '@');
 }
 
+void snapshot_derive(struct config *c)
+{
+	const char *at = c->settings.ecdsa_limit_exempt, *item;
+	size_t len, n = 0;
+
+	while (list_item(&at, &len))
+		n++;
+	c->limit_exempt = xcalloc(n, sizeof(*c->limit_exempt));
+	at = c->settings.ecdsa_limit_exempt;
+	while ((item = list_item(&at, &len)))
+		if (network_parse(item, len, &c->limit_exempt[c->limit_exempt_count]) == NETWORK_OK)
+			c->limit_exempt_count++;
+}
+
 bool snapshot_complete(struct config *c, const struct config *prev, const struct origin *origins)
 {
 	char where[512];
 	bool ok = bring_wallets(c, prev, origins);
 
+	snapshot_derive(c);
 	ok &= bring_auth_file(c, prev);
 	if (origins)
 		ok &= bring_hba(c);
@@ -124,6 +140,7 @@ void config_unref(struct config *c)
 	auth_file_unref(c->auth_file);
 	wallet_list_unref(c->wallets);
 	hba_unref(c->hba);
+	free(c->limit_exempt);
 	free(c);
 }
 
@@ -231,6 +248,25 @@ enum wallet_standing config_wallet_standing(const struct config *c, const struct
 const struct hba_rules *config_hba(const struct config *c)
 {
 	return c->hba;
+}
+
+bool config_limit_exempts(const struct config *c, const struct ip_address *a)
+{
+	for (size_t i = 0; i < c->limit_exempt_count; i++)
+		if (network_has(&c->limit_exempt[i], a))
+			return true;
+	return false;
+}
+
+bool config_limits_method(const struct config *c, const char *method)
+{
+	const char *at = c->settings.login_limit_methods, *item;
+	size_t len;
+
+	while ((item = list_item(&at, &len)))
+		if (strlen(method) == len && strncasecmp(item, method, len) == 0)
+			return true;
+	return false;
 }
 
 bool config_list_has(const char *list, const char *word)

@@ -19,6 +19,7 @@
 #include "pool/relay.h"
 #include "pool/server.h"
 #include "pool/share.h"
+#include "pool/wallet_session.h"
 #include "proto/writer.h"
 
 static struct client *of(struct conn *c)
@@ -588,13 +589,16 @@ void client_deadline(struct client *c)
 		break;
 	case CL_ACTIVE:
 		deadline_consider(&due, c->active_at, idle_timeout_of(c));
+		wallet_session_consider(c, &due);
+		break;
+	case CL_CONSOLE:
+		wallet_session_consider(c, &due);
 		break;
 	case CL_WAITING_CANCEL:
 		deadline_consider(&due, c->wait_start, s->cancel_wait_timeout);
 		break;
 	case CL_LOOKUP:
 	case CL_ACTIVE_CANCEL:
-	case CL_CONSOLE:
 	case CL_ORPHAN_CANCEL:
 		break;
 	}
@@ -643,6 +647,11 @@ static void on_deadline(struct conn *conn)
 	case CL_ACTIVE:
 		if (!c->server && deadline_over(now, c->active_at, idle_timeout_of(c)))
 			client_fail(c, "client_idle_timeout");
+		else
+			wallet_session_on_deadline(c);
+		break;
+	case CL_CONSOLE:
+		wallet_session_on_deadline(c);
 		break;
 	case CL_WAITING_CANCEL:
 		if (deadline_over(now, c->wait_start, room_at(c)->settings->cancel_wait_timeout))
@@ -650,7 +659,6 @@ static void on_deadline(struct conn *conn)
 		break;
 	case CL_LOOKUP:
 	case CL_ACTIVE_CANCEL:
-	case CL_CONSOLE:
 	case CL_ORPHAN_CANCEL:
 		break;
 	}

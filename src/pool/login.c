@@ -8,6 +8,7 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "pool/cancel.h"
+#include "pool/login_limit.h"
 #include "pool/login_state.h"
 #include "pool/lookup.h"
 #include "pool/method.h"
@@ -177,7 +178,7 @@ static bool count_database(struct client *c)
 static void reject(struct client *c);
 static void proceed(struct client *c, enum auth_verdict, struct buf *out);
 
-static void log_attempt(struct client *c)
+static void log_attempt(const struct client *c)
 {
 	char prefix[400], tls[128];
 
@@ -186,6 +187,14 @@ static void log_attempt(struct client *c)
 	conn_tls_describe(&c->conn, tls, sizeof(tls));
 	log_info("%slogin attempt: db=%s user=%s tls=%s replication=no", client_prefix(c, prefix, sizeof(prefix)),
 		 c->login->wishes.database, c->login->wishes.user, tls[0] ? tls : "no");
+}
+
+bool login_admit(struct client *c)
+{
+	if (!count_database(c))
+		return false;
+	log_attempt(c);
+	return true;
 }
 
 static void start_auth(struct client *c)
@@ -236,10 +245,9 @@ static void take_startup(struct client *c, uint32_t version, struct span body)
 	}
 	if (!l->is_console && strlen(l->wishes.database) <= DATABASE_NAME_MAX)
 		l->def = room_database_def(r, l->wishes.database);
-	if (!count_database(c))
-		return;
-	log_attempt(c);
 	if (l->is_console && c->is_unix && c->is_own_uid && strcmp(l->wishes.user, CONSOLE_DATABASE) == 0) {
+		if (!login_admit(c))
+			return;
 		if (s->log_connections)
 			log_info("pgbouncer access from unix socket");
 		c->is_admin = true;
@@ -327,11 +335,13 @@ static void proceed(struct client *c, enum auth_verdict verdict, struct buf *out
 		crew_submit(c->conn.worker, lane_of(l->auth.need), &aj->job);
 		return;
 	case AUTH_OK:
+		login_limit_passed(c);
 		route_proven(c);
 		if (!c->conn.is_retired)
 			conn_uncork(&c->conn);
 		return;
 	case AUTH_REJECT:
+		login_limit_failed(c);
 		reject(c);
 		return;
 	}

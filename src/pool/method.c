@@ -6,6 +6,7 @@
 
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "pool/login_limit.h"
 #include "pool/login_state.h"
 #include "pool/route.h"
 #include "pool/share.h"
@@ -111,50 +112,24 @@ static struct hba_facts facts_of(const struct client *c, const char *database, c
 	};
 }
 
-/* Finds login->rule. false: by the rules the client has no chance, and is closed. */
-static bool choose_rule(struct client *c, enum auth_kind *kind)
+/* Finds login->rule and the method. Not NULL: by the rules the client has no chance, and is to be told this. */
+static const char *choose_rule(struct client *c, enum auth_kind *kind)
 {
+	static const enum auth_kind kinds[] = {
+		[HBA_TRUST] = AUTH_KIND_TRUST, [HBA_MD5] = AUTH_KIND_MD5,     [HBA_PASSWORD] = AUTH_KIND_PLAIN,
+		[HBA_PEER] = AUTH_KIND_PEER,   [HBA_CERT] = AUTH_KIND_CERT,   [HBA_SCRAM] = AUTH_KIND_SCRAM,
+		[HBA_LDAP] = AUTH_KIND_LDAP,   [HBA_ECDSA] = AUTH_KIND_ECDSA, [HBA_REJECT] = AUTH_KINDS,
+	};
 	struct login *l = c->login;
 	const struct hba_facts facts = facts_of(c, l->wishes.database, l->wishes.user);
-	const char *refusal = "no authentication method is found";
 
 	l->rule = hba_match(config_hba(l->config), &facts);
-	if (l->rule) {
-		switch (l->rule->method) {
-		case HBA_TRUST:
-			*kind = AUTH_KIND_TRUST;
-			return true;
-		case HBA_MD5:
-			*kind = AUTH_KIND_MD5;
-			return true;
-		case HBA_PASSWORD:
-			*kind = AUTH_KIND_PLAIN;
-			return true;
-		case HBA_PEER:
-			*kind = AUTH_KIND_PEER;
-			return true;
-		case HBA_CERT:
-			*kind = AUTH_KIND_CERT;
-			return true;
-		case HBA_SCRAM:
-			*kind = AUTH_KIND_SCRAM;
-			return true;
-		case HBA_ECDSA:
-			*kind = AUTH_KIND_ECDSA;
-			return true;
-		case HBA_REJECT:
-			refusal = "login rejected";
-			break;
-		case HBA_LDAP:
-			*kind = AUTH_KIND_LDAP;
-			if (auth_kind_is_built(AUTH_KIND_LDAP))
-				return true;
-			refusal = "ldap is not supported by this build";
-			break;
-		}
-	}
-	client_fail(c, refusal);
-	return false;
+	if (!l->rule)
+		return "no authentication method is found";
+	*kind = kinds[l->rule->method];
+	if (l->rule->method == HBA_REJECT)
+		return "login rejected";
+	return auth_kind_is_built(*kind) ? NULL : "ldap is not supported by this build";
 }
 
 /* A proof in the clear works for whoever reads it: demanded before the password is asked for. */
@@ -266,9 +241,17 @@ bool method_choose(struct client *c)
 	const struct settings *s = config_settings(l->config);
 	struct pooler *pooler = room_at(c)->pooler;
 	enum auth_kind kind = kind_of(s->auth_type);
+	const char *refusal = NULL;
 
-	if (s->auth_type == AUTH_TYPE_HBA && !choose_rule(c, &kind))
+	if (s->auth_type == AUTH_TYPE_HBA)
+		refusal = choose_rule(c, &kind);
+	/* Asked about a proof to come, so early that a flood costs nothing and fills no log; and once. */
+	if (!login_is_looked_up(l) && ((!refusal && !login_limit_ask(c, kind)) || !login_admit(c)))
 		return false;
+	if (refusal) {
+		client_fail(c, refusal);
+		return false;
+	}
 	if (kind == AUTH_KIND_ECDSA && wallet_needs_tls(c)) {
 		client_close(c, "28000", "wallet login requires TLS", "wallet login requires TLS");
 		return false;
@@ -294,6 +277,8 @@ bool method_choose(struct client *c)
 		.peer_uid = kind == AUTH_KIND_PEER ? peer_uid(c) : -1,
 		.remote_host = c->is_unix ? NULL : peer_addr_host(&c->addr, l->remote_host, sizeof(l->remote_host)),
 		.ldap_options = l->rule ? l->rule->options : s->auth_ldap_options,
+		.may_explain = login_limit_may_explain,
+		.explain_ctx = c,
 	};
 	if (l->secret && !login_is_looked_up(l) && c->user &&
 	    user_verifier(registry_at(c), c->user, l->secret->text, &l->verifier))

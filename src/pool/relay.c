@@ -9,6 +9,7 @@
 #include "pool/server_login.h"
 #include "pool/share.h"
 #include "pool/tracking.h"
+#include "pool/wallet_session.h"
 #include "proto/fields.h"
 #include "proto/frame.h"
 #include "proto/reader.h"
@@ -315,6 +316,8 @@ static bool on_ready(struct server *sv, char status)
 	}
 	if (sv->is_ready && wants_release_when_ready(sv))
 		sv->wants_release = true;
+	if (sv->is_ready && outstanding_empty(&sv->requests))
+		wallet_session_after_transaction(c);
 	return true;
 }
 

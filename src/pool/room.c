@@ -214,6 +214,8 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 			if (c->is_wallet && !method_still_admits(c))
 				client_fail(c, "admin forced disconnect");
 		}
+	LIST_FOR(node, &r->consoles.head)
+		client_deadline(LIST_ITEM(node, struct client, link));
 	login_adopt(r);
 	config_unref(old);
 }

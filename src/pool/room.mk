@@ -10,6 +10,7 @@ librooms_pool_a_SOURCES = \
 	src/pool/ledger.c include/pool/ledger.h \
 	src/pool/login.c include/pool/login.h include/pool/login_state.h \
 	src/pool/lookup.c include/pool/lookup.h \
+	src/pool/login_limit.c include/pool/login_limit.h \
 	src/pool/method.c include/pool/method.h \
 	src/pool/outstanding.c include/pool/outstanding.h \
 	src/pool/params.c include/pool/params.h \
@@ -23,6 +24,7 @@ librooms_pool_a_SOURCES = \
 	src/pool/share.c include/pool/share.h \
 	src/pool/startup.c include/pool/startup.h \
 	src/pool/tracking.c include/pool/tracking.h \
+	src/pool/wallet_session.c include/pool/wallet_session.h \
 	include/pool/stats.h
 
 if HAVE_CMOCKA

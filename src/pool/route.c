@@ -61,7 +61,7 @@ bool route_count_user(struct client *c, const char *name)
 void route_audit(struct client *c, bool ok, const char *role)
 {
 	struct login *l = c->login;
-	char where[80], tls[128], rule[400] = "", *slash;
+	char where[80], tls[128], rule[400] = "", database[AUTH_AUDIT_VALUE_MAX + 1], *slash;
 
 	if (!l->auth.audit[0] || !config_settings(l->config)->log_connections)
 		return;
@@ -70,15 +70,16 @@ void route_audit(struct client *c, bool ok, const char *role)
 	if (slash)
 		*slash = 0;
 	peer_addr_text(&c->addr, where, sizeof(where));
+	auth_audit_value(l->wishes.database, database);
 	if (l->rule)
 		snprintf(rule, sizeof(rule), " hba=%d%s%s", l->rule->line, l->rule->map ? " map=" : "",
 			 l->rule->map ? l->rule->map->name : "");
 	if (ok)
-		log_info("login: %s role=%s db=%s source=%s tls=%s%s", l->auth.audit, role, l->wishes.database, where,
+		log_info("login: %s role=%s db=%s source=%s tls=%s%s", l->auth.audit, role, database, where,
 			 tls[0] ? tls : "no", rule);
 	else
 		log_info("login failed: %s db=%s source=%s tls=%s%s text=\"password authentication failed\"%s%s",
-			 l->auth.audit, l->wishes.database, where, tls[0] ? tls : "no", rule,
+			 l->auth.audit, database, where, tls[0] ? tls : "no", rule,
 			 l->auth.reject.reason[0] ? " hint=" : "", l->auth.reject.reason);
 }
 
@@ -103,6 +104,7 @@ static void open_console(struct client *c)
 	client_make_key(c);
 	client_set_state(c, CL_CONSOLE);
 	conn_set_deadline(&c->conn, 0);
+	client_deadline(c);
 	login_free(c);
 	room_at(c)->pooler->console->opened(c);
 }

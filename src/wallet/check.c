@@ -48,6 +48,13 @@ static const secp256k1_context *verify_context(void)
 	return secp256k1_context_static;
 }
 
+const char *ecdsa_format_word(enum ecdsa_format format)
+{
+	static const char *const words[ECDSA_FORMATS] = {[ECDSA_FORMAT_TIMESTAMP] = "timestamp"};
+
+	return words[format];
+}
+
 const char *ecdsa_reason_word(enum ecdsa_reason reason)
 {
 	static const char *const words[] = {

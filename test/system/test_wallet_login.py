@@ -158,6 +158,16 @@ def test_audit_line(door):
     assert fields["source"] == "%s:%d" % source and re.fullmatch("[0-9a-f]{16}", fields["proof"])
 
 
+@pytest.mark.parametrize("name, shown", [("x source=192.0.2.1:5 y", r"x\x20source=192.0.2.1:5\x20y"),
+                                         ('a"b', r"a\x22b"), ("é", r"\xc3\xa9"), ("n" * 200, "n" * 128)])
+def test_row_28_a_database_name_writes_no_fields_into_the_audit_line(door, name, shown):
+    p = door()
+    with pytest.raises(PgError):
+        p.login(ALICE.address, name, "nonsense")
+    line = p.wait_log("login failed: method=ecdsa .*$")[0]
+    assert " db=%s source=127.0.0.1:" % shown in line
+
+
 def test_row_26_no_proof_is_logged(door):
     p = door(verbosity=2)
     secret = ALICE.password()
@@ -359,6 +369,117 @@ def test_console_by_wallet(door):
         assert c.query("RELOAD").errors[0].text == "admin access needed"
     with pytest.raises(PgError):
         p.login(ALICE.address, "pgbouncer", BOB.password())
+
+
+def expect_session_end(c):
+    e = c.expect_error()
+    assert (e.severity, e.code) == ("FATAL", "57P01") and "ecdsa_session_max" in e.text
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_sessions_of_wallets_end_between_transactions(door, mode):
+    """By RELOAD for those who are there already; who is in a transaction ends it first."""
+    p = door(pool_mode=mode, admin_users="admin, " + ALICE.lower)
+    with p.console() as unix:
+        idle, busy, used = (p.login(ALICE.address, secret=ALICE.password()) for _ in range(3))
+        console = p.login(ALICE.address, "pgbouncer", ALICE.password())
+        busy.query("BEGIN")
+        assert used.value("SELECT 1") == "1"
+        p.reload(ecdsa_session_max=1)
+        for c in (idle, used, console):
+            expect_session_end(c)
+        p.wait_log("closing because: ecdsa_session_max", 3)
+        assert busy.value("SELECT 'in peace'") == "in peace"
+        assert busy.query("COMMIT").tags == ["COMMIT"]
+        expect_session_end(busy)
+        assert unix.query("SHOW VERSION").rows
+    assert enters(p, ALICE)
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_a_session_that_is_never_idle_ends_too(door, mode):
+    p = door(pool_mode=mode, ecdsa_session_max=1)
+    with p.login(ALICE.address, secret=ALICE.password()) as c:
+        got = b""
+        end = time.monotonic() + env.PATIENCE
+        # Queries without waiting for answers: there are always some on the way.
+        c.sock.settimeout(0.001)
+        try:
+            while b"57P01" not in got and time.monotonic() < end:
+                try:
+                    c.sock.sendall(wire.query("SELECT 1"))
+                    got = got[-4096:] + c.sock.recv(65536)
+                except TimeoutError:
+                    pass
+        except OSError:
+            pass
+        p.wait_log("closing because: ecdsa_session_max")
+
+
+def test_session_max_extended_later_lets_the_session_go_on(door):
+    p = door(ecdsa_session_max=3600)
+    with p.login(ALICE.address, secret=ALICE.password()) as c:
+        p.reload(ecdsa_session_max=0)
+        assert c.value("SELECT 1") == "1"
+
+
+@pytest.mark.parametrize("spell", [lambda a: a, str.lower], ids=["checksummed", "lower"])
+def test_kill_wallet_ends_all_its_sessions_and_no_others(door, spell):
+    p = door(admin_users="admin, " + ALICE.lower, default_pool_size=2)
+    busy, idle, waiting, other = (p.login(w.address, secret=w.password()) for w in (ALICE, ALICE, ALICE, BOB))
+    console = p.login(ALICE.address, "pgbouncer", ALICE.password())
+    busy.query("BEGIN")
+    other.query("BEGIN")
+    waiting.send(wire.query("SELECT 1"))
+    p.wait_pool(cl_waiting=1)
+    result = p.console_result("KILL_WALLET " + spell(ALICE.address))
+    assert result.tags == ["KILL_WALLET"]
+    for c in (busy, idle, waiting, console):
+        e = c.expect_error()
+        assert (e.severity, e.text) == ("FATAL", "admin forced disconnect")
+    assert other.value("SELECT 'untouched'") == "untouched"
+    p.wait_log("KILL_WALLET '%s' command issued" % spell(ALICE.address))
+    assert {r["identity"] for r in p.show("CLIENTS") if r["database"] == "db"} == {BOB.address}
+    assert enters(p, ALICE)
+
+
+def test_kill_wallet_of_one_who_is_not_there(door):
+    p = door()
+    assert p.console_result("KILL_WALLET " + CAROL.address).tags == ["KILL_WALLET"]
+
+
+@pytest.mark.parametrize("argument, text", [
+    ("", "invalid wallet address supplied, expected 0x and 40 hexadecimal digits"),
+    (" 0x1234", "invalid wallet address supplied, expected 0x and 40 hexadecimal digits"),
+    (" " + ALICE.address[2:], "invalid wallet address supplied, expected 0x and 40 hexadecimal digits"),
+    (" " + ALICE.address.replace("f39F", "f39f"),
+     "wallet address %s has a wrong checksum, the correct spelling is %s" % (
+         ALICE.address.replace("f39F", "f39f"), ALICE.address)),
+])
+def test_kill_wallet_wants_an_address(door, argument, text):
+    p = door()
+    with p.login(ALICE.address, secret=ALICE.password()) as c:
+        assert p.console_result("KILL_WALLET" + argument).errors[0].text == text
+        assert c.value("SELECT 1") == "1"
+
+
+def test_kill_wallet_is_for_admins(door):
+    p = door(stats_users=BOB.address)
+    with p.login(BOB.address, "pgbouncer", BOB.password()) as c:
+        assert c.query("KILL_WALLET " + BOB.address).errors[0].text == "admin access needed"
+        assert c.query("SHOW POOLS").rows
+
+
+def test_identity_is_the_last_column_of_show_clients_alone(door):
+    p = door()
+    with p.login(ALICE.address, secret=ALICE.password()) as c:
+        c.query("BEGIN")
+        rows = p.show("CLIENTS")
+        assert {list(r)[-1] for r in rows} == {"identity"}
+        assert sorted(r["identity"] for r in rows) == ["", ALICE.address]
+        for what in ("SERVERS", "SOCKETS"):
+            seen = p.show(what)
+            assert seen and not [r for r in seen if "identity" in r]
 
 
 def test_unknown_database_is_not_told_to_strangers(door):

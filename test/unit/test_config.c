@@ -158,6 +158,18 @@ static void each_mistake_is_told_with_its_place(void **state)
 		 "listen_port must be between 0 and 65535, not 65536 (t.ini:2)"},
 		{"no worker", "[pgbouncer]\nworker_threads=0", "worker_threads must be between 1 and 1024, not 0"},
 		{"a day's window at most", "[pgbouncer]\necdsa_window=86401", "ecdsa_window must be between 0 and 86400"},
+		{"a half-life of nothing", "[pgbouncer]\necdsa_limit_halflife=0",
+		 "ecdsa_limit_halflife must be between 1 and 86400, not 0 (t.ini:2)"},
+		{"no network", "[pgbouncer]\necdsa_limit_exempt=10.0.0.0/8, balancer",
+		 "ecdsa_limit_exempt: found \"balancer\", expected an address or ADDRESS/BITS (t.ini:2)"},
+		{"a network's prefix", "[pgbouncer]\necdsa_limit_exempt=10.0.0.0/33",
+		 "ecdsa_limit_exempt: found \"10.0.0.0/33\", expected an address or ADDRESS/BITS (t.ini:2)"},
+		{"bits behind a network's prefix", "[pgbouncer]\necdsa_limit_exempt=10.0.0.1/8",
+		 "ecdsa_limit_exempt: 10.0.0.1/8 has bits set behind its prefix, the network is 10.0.0.0/8 (t.ini:2)"},
+		{"an unknown method", "[pgbouncer]\nlogin_limit_methods=ecdsa, scram",
+		 "login_limit_methods: unknown method scram, expected any, trust, plain, md5, scram-sha-256, cert, pam, "
+		 "ldap or ecdsa (t.ini:2)"},
+		{"hba is no method", "[pgbouncer]\nlogin_limit_methods=hba", "login_limit_methods: unknown method hba"},
 		{"the console as auth_dbname", "[pgbouncer]\nauth_dbname=pgbouncer",
 		 "cannot use the reserved \"pgbouncer\" database as an auth_dbname"},
 		{"a format to come", "[pgbouncer]\necdsa_formats=timestamp, siwe",
@@ -489,6 +501,39 @@ static void a_reload_undoes_set_but_not_of_null_defaults(void **state)
 	config_unref(c);
 	config_unref(d);
 	config_unref(e);
+}
+
+static struct ip_address address(const char *text)
+{
+	struct network n;
+
+	assert_int_equal(network_parse(text, strlen(text), &n), NETWORK_OK);
+	return n.address;
+}
+
+static void the_limiter_knows_whom_it_concerns_after_load_and_set(void **state)
+{
+	struct config *a = must_load("[pgbouncer]\nlogin_limit_methods=ecdsa, MD5\n"
+				     "ecdsa_limit_exempt=10.0.0.0/8 2001:db8::/32,192.0.2.1\n", NULL), *b, *c, *d;
+	struct ip_address inside = address("10.9.9.9"), v6 = address("2001:db8:5::1"), one = address("192.0.2.1"),
+			  outside = address("192.0.2.2");
+
+	(void)state;
+	assert_true(config_limits_method(a, "ecdsa") && config_limits_method(a, "md5"));
+	assert_false(config_limits_method(a, "plain") || config_limits_method(a, "md"));
+	assert_true(config_limit_exempts(a, &inside) && config_limit_exempts(a, &v6) && config_limit_exempts(a, &one));
+	assert_false(config_limit_exempts(a, &outside));
+	b = config_set(a, "default_pool_size", "7");
+	assert_true(config_limit_exempts(b, &inside) && !config_limit_exempts(b, &outside));
+	c = config_set(b, "ecdsa_limit_exempt", "192.0.2.2");
+	assert_true(!config_limit_exempts(c, &inside) && config_limit_exempts(c, &outside));
+	assert_null(config_set(c, "ecdsa_limit_exempt", "x"));
+	d = must_load("[pgbouncer]\nlogin_limit_methods=\n", c);
+	assert_false(config_limits_method(d, "ecdsa") || config_limit_exempts(d, &outside));
+	config_unref(a);
+	config_unref(b);
+	config_unref(c);
+	config_unref(d);
 }
 
 static void a_second_header_wipes_the_first(void **state)
@@ -976,6 +1021,7 @@ int main(void)
 		cmocka_unit_test(what_is_not_built_yet_says_so_once),
 		cmocka_unit_test(settings_describe_has_a_block_for_each),
 		cmocka_unit_test(a_reload_undoes_set_but_not_of_null_defaults),
+		cmocka_unit_test(the_limiter_knows_whom_it_concerns_after_load_and_set),
 		cmocka_unit_test(a_second_header_wipes_the_first),
 		cmocka_unit_test(restart_only_settings_are_ignored_in_silence),
 		cmocka_unit_test(a_failed_load_changes_nothing),

@@ -12,6 +12,7 @@
 #include "lib/hash.h"
 #include "lib/hex.h"
 #include "lib/mem.h"
+#include "lib/network.h"
 #include "lib/wheel.h"
 
 static void buf_keeps_bytes_in_order_while_growing_and_shrinking(void **state)
@@ -189,6 +190,57 @@ static void wheel_wakes_for_a_coarse_slot_before_a_later_fine_one(void **state)
 	assert_int_equal(wheel_next(&w), 110 * WHEEL_SLOT_USEC);
 }
 
+static void network_reads_prefixes_and_knows_its_members(void **state)
+{
+	static const struct {
+		const char *row, *text;
+		enum network_parse want;
+		const char *shown;   /* NULL: as text */
+		const char *in, *out; /* addresses; NULL: not asked */
+	} rows[] = {
+		{"a single address", "203.0.113.7", NETWORK_OK, NULL, "203.0.113.7", "203.0.113.8"},
+		{"a single one with its prefix", "203.0.113.7/32", NETWORK_OK, "203.0.113.7", NULL, NULL},
+		{"a prefix inside a byte", "10.32.0.0/11", NETWORK_OK, NULL, "10.63.255.255", "10.64.0.0"},
+		{"all of IPv4, and only that", "0.0.0.0/0", NETWORK_OK, NULL, "255.1.2.3", "2001:db8::1"},
+		{"all of IPv6, and only that", "::/0", NETWORK_OK, NULL, "2001:db8::1", "10.0.0.1"},
+		{"a net of IPv6", "2001:db8::/33", NETWORK_OK, NULL, "2001:db8:7fff::1", "2001:db8:8000::1"},
+		{"an address of IPv6", "::1", NETWORK_OK, NULL, "::1", "::2"},
+		{"IPv4-mapped is IPv4", "::ffff:10.0.0.0/104", NETWORK_OK, "10.0.0.0/8", "10.1.2.3", "11.0.0.1"},
+		{"a mapped host is its IPv4 host", "10.1.2.3", NETWORK_OK, NULL, "::ffff:10.1.2.3", "::ffff:10.1.2.4"},
+		{"bits behind the prefix", "10.1.2.3/8", NETWORK_HOST_BITS, "10.0.0.0/8", NULL, NULL},
+		{"prefix one too long", "10.0.0.0/33", NETWORK_MALFORMED, NULL, NULL, NULL},
+		{"prefix of IPv6 one too long", "::/129", NETWORK_MALFORMED, NULL, NULL, NULL},
+		{"prefix beyond any int", "10.0.0.0/99999999999999999999", NETWORK_MALFORMED, NULL, NULL, NULL},
+		{"prefix without digits", "10.0.0.0/", NETWORK_MALFORMED, NULL, NULL, NULL},
+		{"prefix with a sign", "10.0.0.0/+8", NETWORK_MALFORMED, NULL, NULL, NULL},
+		{"prefix with a leading zero", "10.0.0.0/08", NETWORK_MALFORMED, NULL, NULL, NULL},
+		{"a mask in place of a prefix", "10.0.0.0/255.0.0.0", NETWORK_MALFORMED, NULL, NULL, NULL},
+		{"three bytes", "10.0.0/8", NETWORK_MALFORMED, NULL, NULL, NULL},
+		{"a name", "localhost", NETWORK_MALFORMED, NULL, NULL, NULL},
+		{"nothing", "", NETWORK_MALFORMED, NULL, NULL, NULL},
+		{"longer than any address", "0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000",
+		 NETWORK_MALFORMED, NULL, NULL, NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct network n, host;
+		char text[NETWORK_TEXT_MAX];
+
+		print_message("%s\n", rows[i].row);
+		assert_int_equal(network_parse(rows[i].text, strlen(rows[i].text), &n), rows[i].want);
+		if (rows[i].want == NETWORK_MALFORMED)
+			continue;
+		assert_string_equal(network_text(&n, text), rows[i].shown ? rows[i].shown : rows[i].text);
+		if (!rows[i].in)
+			continue;
+		assert_int_equal(network_parse(rows[i].in, strlen(rows[i].in), &host), NETWORK_OK);
+		assert_true(network_has(&n, &host.address));
+		assert_int_equal(network_parse(rows[i].out, strlen(rows[i].out), &host), NETWORK_OK);
+		assert_false(network_has(&n, &host.address));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +248,7 @@ int main(void)
 		cmocka_unit_test(buf_refuses_absurd_sizes_and_stays_failed),
 		cmocka_unit_test(hash_finds_what_was_put_and_not_what_was_deleted),
 		cmocka_unit_test(hex_takes_digits_of_either_case_and_nothing_else),
+		cmocka_unit_test(network_reads_prefixes_and_knows_its_members),
 		cmocka_unit_test(wheel_hands_out_every_node_once_and_not_early),
 		cmocka_unit_test(wheel_forgets),
 		cmocka_unit_test(wheel_wakes_for_a_coarse_slot_before_a_later_fine_one),

@@ -233,8 +233,9 @@ class ScramClient:
 # --- the connection ---------------------------------------------------------
 
 class Wire:
-    def __init__(self, host, port, rcvbuf=None, timeout=None):
-        """host with a leading / is a Unix socket directory."""
+    def __init__(self, host, port, rcvbuf=None, timeout=None, source=None):
+        """host with a leading / is a Unix socket directory; source is the
+        address to come from, of which 127.0.0.0/8 has many."""
         if host.startswith("/"):
             self.sock = socket.socket(socket.AF_UNIX)
             address = os.path.join(host, ".s.PGSQL.%d" % port)
@@ -244,6 +245,8 @@ class Wire:
         if rcvbuf:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         self.sock.settimeout(timeout or env.PATIENCE)
+        if source:
+            self.sock.bind((source, 0))
         self.sock.connect(address)
         if not host.startswith("/"):
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
