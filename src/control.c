@@ -316,6 +316,10 @@ static void ask_pause(enum pause_mode mode, void (*done)(void *ctx), void *ctx)
 	struct task *t = add_task(TASK_PAUSE);
 
 	control.pause = mode;
+	if (mode == SUSPENDED)
+		listeners_suspend(control.listeners);
+	else
+		listeners_resume(control.listeners);
 	t->pause = mode;
 	t->pause_done = done;
 	t->ctx = ctx;
@@ -332,6 +336,9 @@ static void ask_shutdown(enum shutdown_mode mode)
 		end_loop();
 		return;
 	}
+	/* Who is to finish his work must be able to. */
+	if (control.pause == SUSPENDED)
+		ask_pause(RUNNING, NULL, NULL);
 	control.shutdown = mode;
 	if (mode == SHUTDOWN_WAIT_SERVERS)
 		control.pause = PAUSED; /* the rooms do it by themselves */
@@ -558,7 +565,8 @@ void control_stop(void)
 {
 	control.is_ending = true;
 	/* The files go first: nobody should find a door that leads nowhere. */
-	listeners_free(control.listeners);
+	/* SUSPEND is how a successor begins to take over: the file is his by now. */
+	listeners_free(control.listeners, control.pause == SUSPENDED);
 	pidfile_remove();
 	if (control.crew) {
 		stop_workers();

@@ -77,6 +77,7 @@ struct conn {
 	bool may_read : 1;	/* an edge was seen, and no short read since */
 	bool peer_closed : 1;	/* EV_CLOSED was seen: read on to the end */
 	bool is_paused : 1;
+	bool is_suspended : 1;	/* nothing is read, told or timed out until conn_unsuspend() */
 	bool has_big_reads : 1;	/* reads with read_cap instead of idle_read_cap */
 	bool wants_redelivery : 1;
 	bool is_connecting : 1;
@@ -108,6 +109,14 @@ void conn_uncork(struct conn *);
 
 void conn_pause(struct conn *);
 void conn_resume(struct conn *); /* what waits is shown at the next step 3, not from in here */
+/*
+ * SUSPEND of the whole process: beside the owner's own pauses. Nothing is read, no end is told, deadlines wait. The
+ * owner may still send.
+ */
+void conn_suspend(struct conn *);
+void conn_unsuspend(struct conn *);
+/* Nothing read that has not been used up, nothing unsent, no handshake under way. */
+bool conn_is_at_rest(const struct conn *);
 /* Puts it on the ready list to be read, as if an edge had come. */
 void conn_poke(struct conn *);
 

@@ -61,6 +61,7 @@ void registry_destroy(struct registry *);
 struct database *database_get(struct registry *, const char *name);
 struct database *database_find(struct registry *, const char *name); /* NULL when nobody uses it */
 void database_put(struct registry *, struct database *);
+bool registry_has_paused(struct registry *); /* a database, by PAUSE or KILL */
 struct user *user_get(struct registry *, const char *name);
 struct user *user_find(struct registry *, const char *name);
 void user_put(struct registry *, struct user *);

@@ -33,6 +33,8 @@ struct console_ops {
 	void (*closed)(struct client *);
 	/* The client's output has drained. */
 	void (*drained)(struct client *);
+	/* A cancel request has its key. */
+	void (*cancelled)(struct client *);
 };
 
 enum pause_mode { RUNNING, PAUSED, SUSPENDED };

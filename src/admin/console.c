@@ -68,6 +68,8 @@ static void opened(struct client *c)
 
 static void closed(struct client *c)
 {
+	if (session_has_suspended(c->console))
+		console_client_gone(c);
 	session_free(c->console);
 	c->console = NULL;
 }
@@ -90,6 +92,7 @@ void console_submit(struct client *c, const char *text, bool extended)
 		return;
 	}
 	a->wants_heading = !extended;
+	session_note(c->console, &a->command);
 	atomic_fetch_add_explicit(&console_counters.commands, 1, memory_order_relaxed);
 	client_pause(c, PAUSE_CONSOLE);
 	ask_send(c->conn.worker, a);
@@ -218,7 +221,7 @@ static void drained(struct client *c)
 		client_unpause(c, PAUSE_PEER_FULL);
 }
 
-const struct console_ops console_ops = {opened, bytes, closed, drained};
+const struct console_ops console_ops = {opened, bytes, closed, drained, console_cancelled};
 
 /* ---- answers ---- */
 

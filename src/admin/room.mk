@@ -14,7 +14,8 @@ librooms_admin_a_SOURCES = \
 	src/admin/show_stats.c \
 	src/admin/stats_book.c include/admin/stats_book.h \
 	src/admin/table.c include/admin/table.h \
-	src/admin/verbs.c
+	src/admin/verbs.c \
+	src/admin/waiting.c include/admin/waiting.h
 
 EXTRA_PROGRAMS += test/fuzz/fuzz_console
 FUZZ_TARGETS += test/fuzz/fuzz_console$(EXEEXT)

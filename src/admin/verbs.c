@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "admin/show.h"
+#include "admin/waiting.h"
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "pool/client.h"
@@ -160,6 +161,37 @@ static bool concerns(const struct ask *a, const struct share *s)
 	return !a->database || s->pool->database == a->database;
 }
 
+struct waking {
+	struct database *database; /* counted */
+};
+
+static void wake_database(struct worker *w, void *ctx)
+{
+	LIST_FOR(node, &room_of(w)->shares) {
+		struct share *s = LIST_ITEM(node, struct share, link);
+
+		if (s->pool->database == ((const struct waking *)ctx)->database)
+			share_hunger(s);
+	}
+}
+
+static void woken(struct worker *control UNUSED, void *ctx)
+{
+	struct waking *k = ctx;
+
+	database_put(registry(), k->database);
+	free(k);
+}
+
+void verb_end_pause(struct database *db)
+{
+	struct waking *k = xcalloc(1, sizeof(*k));
+
+	k->database = database_get(registry(), db->name);
+	set_flag(&db->is_paused, false);
+	crew_gather(console_host.pooler->crew, wake_database, woken, k);
+}
+
 static void wake_shares(struct worker *w, void *ctx)
 {
 	LIST_FOR(node, &room_of(w)->shares) {
@@ -234,9 +266,24 @@ static void run_resume(struct ask *a)
 	on_workers(a, wake_shares, database_resumed);
 }
 
+static void suspend_set(void *ctx)
+{
+	ask_wait(ctx, WAITS_SUSPEND);
+}
+
 static void run_suspend(struct ask *a)
 {
-	fail(a, "SUSPEND is not available in this version");
+	if (ops()->pause() != RUNNING)
+		fail(a, "already suspended/paused");
+	else if (registry_has_paused(registry()))
+		fail(a, "cannot suspend with paused databases");
+	else if (a->is_orphan)
+		fail(a, "console client is gone");
+	else {
+		log_issued(a, "SUSPEND");
+		waiting_begin_suspend(a);
+		ops()->set_pause(SUSPENDED, suspend_set, a);
+	}
 }
 
 /* ---- DISABLE, ENABLE ---- */

@@ -497,7 +497,7 @@ static void read_turn(struct conn *c)
 
 void conn_ready_turn(struct conn *c)
 {
-	if (c->is_retired)
+	if (c->is_retired || c->is_suspended)
 		return;
 	if (c->is_failed) {
 		end(c, CONN_ERROR, c->error);
@@ -513,7 +513,7 @@ static void on_readable(evutil_socket_t fd UNUSED, short what, void *arg)
 	c->may_read = true;
 	if (what & EV_CLOSED)
 		c->peer_closed = true;
-	if (c->is_retired || c->is_connecting || !list_empty(&c->ready_link))
+	if (c->is_retired || c->is_suspended || c->is_connecting || !list_empty(&c->ready_link))
 		return;
 	if (c->is_handshaking) {
 		put_on_ready_list(c);
@@ -535,6 +535,25 @@ void conn_resume(struct conn *c)
 	c->wants_redelivery = true;
 	if (c->in || c->may_read || c->tls_closed)
 		put_on_ready_list(c);
+}
+
+void conn_suspend(struct conn *c)
+{
+	c->is_suspended = true;
+}
+
+void conn_unsuspend(struct conn *c)
+{
+	if (!c->is_suspended)
+		return;
+	c->is_suspended = false;
+	/* Whatever came meanwhile, an end among it, is looked at there. */
+	put_on_ready_list(c);
+}
+
+bool conn_is_at_rest(const struct conn *c)
+{
+	return !c->in && !c->out && !c->is_handshaking && !c->is_connecting;
 }
 
 void conn_poke(struct conn *c)
@@ -692,7 +711,9 @@ void conn_deadline_due(struct wheel_node *n)
 {
 	struct conn *c = CONTAINER_OF(n, struct conn, deadline);
 
-	if (!c->is_retired)
+	if (c->is_suspended)
+		conn_set_deadline(c, worker_now(c->worker) + USEC_PER_SEC);
+	else if (!c->is_retired)
 		c->ops->deadline(c);
 }
 

@@ -82,6 +82,19 @@ void database_put(struct registry *r, struct database *db)
 	pthread_mutex_unlock(&r->ledger.lock);
 }
 
+bool registry_has_paused(struct registry *r)
+{
+	const struct database *db;
+	size_t at = 0;
+	bool found = false;
+
+	pthread_mutex_lock(&r->ledger.lock);
+	while (!found && (db = hash_next(&r->databases, &at)))
+		found = atomic_load_explicit(&db->is_paused, memory_order_relaxed);
+	pthread_mutex_unlock(&r->ledger.lock);
+	return found;
+}
+
 struct user *user_find(struct registry *r, const char *name)
 {
 	struct user *u;

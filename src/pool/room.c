@@ -12,6 +12,7 @@
 #include "pool/login.h"
 #include "pool/route.h"
 #include "pool/share.h"
+#include "pool/suspend.h"
 
 #define TICK_USEC (USEC_PER_SEC / 3)
 
@@ -217,9 +218,16 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 
 void room_set_pause(struct room *r, enum pause_mode mode)
 {
+	if (r->pause == SUSPENDED)
+		suspend_end(r);
 	r->pause = mode;
-	LIST_FOR(node, &r->shares)
-		share_hunger(LIST_ITEM(node, struct share, link));
+	LIST_FOR(node, &r->shares) {
+		struct share *sh = LIST_ITEM(node, struct share, link);
+
+		/* Whoever waits now is still served; the first step will say whether anybody does. */
+		sh->is_flushing = mode == SUSPENDED;
+		share_hunger(sh);
+	}
 }
 
 void room_reconnect(struct room *r, const struct database *db)

@@ -19,6 +19,7 @@ librooms_pool_a_SOURCES = \
 	src/pool/server_login.c include/pool/server_login.h \
 	src/pool/share.c include/pool/share.h \
 	src/pool/startup.c include/pool/startup.h \
+	src/pool/suspend.c include/pool/suspend.h \
 	src/pool/tracking.c include/pool/tracking.h \
 	include/pool/stats.h
 

@@ -115,7 +115,7 @@ void share_hunger(struct share *sh)
 
 bool share_is_paused(const struct share *sh)
 {
-	return sh->room->pause != RUNNING ||
+	return sh->room->pause == PAUSED || (sh->room->pause == SUSPENDED && !sh->is_flushing) ||
 	       atomic_load_explicit(&sh->pool->database->is_paused, memory_order_relaxed);
 }
 
@@ -306,6 +306,9 @@ void share_turn(struct share *sh)
 			client_welcome(c);
 			continue;
 		}
+		/* It has asked for nothing yet: no reason to open a connection during SUSPEND. */
+		if (c->needs_greeting && sh->is_flushing)
+			continue;
 		if (!c->needs_greeting && (sv = share_idle_server(sh))) {
 			client_activate(c, sv);
 			continue;
@@ -321,7 +324,7 @@ void share_turn(struct share *sh)
 		want_server(sh, FOR_CLIENT, c->active_at, NULL);
 		return;
 	}
-	if (sh->wants_retry) {
+	if (sh->wants_retry && !sh->is_flushing) {
 		sh->wants_retry = false;
 		want_server(sh, FOR_CLIENT, worker_now(sh->room->worker), NULL);
 	}

@@ -131,11 +131,6 @@ def test_pause_under_load_fails_no_query(pool):
     assert not wrong
 
 
-def test_suspend_is_refused(pool):
-    with pool().console() as admin:
-        assert refused(admin, "SUSPEND") == "SUSPEND is not available in this version"
-
-
 # --- DISABLE, ENABLE, RECONNECT, WAIT_CLOSE ---------------------------------
 
 def test_disable_bars_new_clients_only(pool):

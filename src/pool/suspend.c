@@ -1,0 +1,129 @@
+#include "pool/suspend.h"
+
+#include "pool/client.h"
+#include "pool/server.h"
+#include "pool/share.h"
+
+#define TIMED_OUT "suspend_timeout"
+
+static bool client_at_rest(const struct client *c)
+{
+	return c->pass_left == 0 && conn_is_at_rest(&c->conn) && !(c->pauses & (PAUSE_WORK | PAUSE_TRAVEL));
+}
+
+/* Returns how many are left over. */
+static int step_clients(struct list *clients, bool closes_rest)
+{
+	int left = 0;
+
+	LIST_FOR_SAFE(node, clients) {
+		struct client *c = LIST_ITEM(node, struct client, link);
+
+		/* A suspended one may have to wait again: for the end of an answer that it does not take. */
+		if (client_at_rest(c))
+			conn_suspend(&c->conn);
+		else if (closes_rest)
+			client_fail(c, TIMED_OUT);
+		else
+			left++;
+	}
+	return left;
+}
+
+static int step_cancels(struct list *cancels, bool closes_rest)
+{
+	int left = 0;
+
+	LIST_FOR_SAFE(node, cancels) {
+		if (closes_rest)
+			client_close(LIST_ITEM(node, struct client, link), NULL, NULL, TIMED_OUT);
+		else
+			left++;
+	}
+	return left;
+}
+
+static bool server_at_rest(const struct server *sv)
+{
+	return sv->pass_left == 0 && conn_is_at_rest(&sv->conn) && !sv->is_setting_params;
+}
+
+static int step_servers(struct share *sh, bool clients_rest, bool closes_rest)
+{
+	static const enum server_state unsafe[] = {SV_TESTED, SV_USED}, busy[] = {SV_LOGIN, SV_ACTIVE_CANCEL,
+										  SV_BEING_CANCELED},
+				       lasting[] = {SV_ACTIVE, SV_IDLE};
+	int left = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(unsafe); i++)
+		while (sh->servers[unsafe[i]].count > 0)
+			server_close(LIST_ITEM(sh->servers[unsafe[i]].head.next, struct server, link),
+				     "close unsafe file descriptors on suspend", false);
+	for (size_t i = 0; i < ARRAY_LEN(busy); i++) {
+		while (closes_rest && sh->servers[busy[i]].count > 0)
+			server_close(LIST_ITEM(sh->servers[busy[i]].head.next, struct server, link), TIMED_OUT, false);
+		left += sh->servers[busy[i]].count;
+	}
+	/* While clients are served their servers have to be read. */
+	for (size_t i = 0; i < ARRAY_LEN(lasting) && clients_rest; i++)
+		LIST_FOR_SAFE(node, &sh->servers[lasting[i]].head) {
+			struct server *sv = LIST_ITEM(node, struct server, link);
+
+			if (server_at_rest(sv))
+				conn_suspend(&sv->conn);
+			else if (closes_rest)
+				server_close(sv, TIMED_OUT, true);
+			else
+				left++;
+		}
+	return left;
+}
+
+static int step_share(struct share *sh, bool closes_rest)
+{
+	/* Those that wait first, so that none of them gets a server that is let go here. */
+	int left = step_clients(&sh->waiting.head, closes_rest);
+
+	left += step_clients(&sh->active.head, closes_rest);
+	left += step_cancels(&sh->cancels_waiting.head, closes_rest);
+	left += step_cancels(&sh->cancels_active.head, closes_rest);
+	left += step_servers(sh, left == 0, closes_rest);
+	return left;
+}
+
+int suspend_step(struct room *r, bool closes_rest)
+{
+	int left = step_clients(&r->logins.head, closes_rest) + step_cancels(&r->orphans, closes_rest);
+
+	LIST_FOR(node, &r->shares) {
+		struct share *sh = LIST_ITEM(node, struct share, link);
+		int here = step_share(sh, closes_rest);
+
+		left += here;
+		sh->is_flushing = here > 0;
+		if (here > 0)
+			share_hunger(sh);
+	}
+	return left;
+}
+
+static void go_on(struct list *clients)
+{
+	LIST_FOR(node, clients)
+		conn_unsuspend(&LIST_ITEM(node, struct client, link)->conn);
+}
+
+void suspend_end(struct room *r)
+{
+	go_on(&r->logins.head);
+	LIST_FOR(node, &r->shares) {
+		struct share *sh = LIST_ITEM(node, struct share, link);
+
+		sh->is_flushing = false;
+		go_on(&sh->active.head);
+		go_on(&sh->waiting.head);
+		for (int state = 0; state < SERVER_STATES; state++)
+			LIST_FOR(snode, &sh->servers[state].head)
+				conn_unsuspend(&LIST_ITEM(snode, struct server, link)->conn);
+	}
+}
