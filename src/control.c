@@ -13,6 +13,7 @@
 #include "net/crew.h"
 #include "net/dns.h"
 #include "net/listener.h"
+#include "pool/autodb.h"
 #include "pool/params.h"
 #include "pool/room.h"
 #include "process.h"
@@ -20,6 +21,7 @@
 #include "signals.h"
 
 #define DRAIN_POLL_USEC 100000
+#define AUTODB_USEC (USEC_PER_SEC / 3)
 
 enum task_kind { TASK_RELOAD, TASK_SET, TASK_PAUSE, TASK_SHUTDOWN };
 
@@ -45,7 +47,7 @@ static struct {
 	struct crew *crew;	     /* owned */
 	struct listeners *listeners; /* owned */
 	struct dns *dns;	     /* the resolver's */
-	struct event *stats_timer, *drain_timer; /* owned */
+	struct event *stats_timer, *drain_timer, *autodb_timer; /* owned */
 	char *server_tls; /* owned; what the server contexts in force were made from */
 	struct list tasks; /* the first one is at work when is_busy */
 	bool is_busy, is_ending;
@@ -163,6 +165,23 @@ static void visit_adopt(struct worker *w, void *ctx)
 		t->tls.client[w->index] = t->tls.server[w->index] = NULL; /* it has taken them */
 }
 
+/* Without a template there are none. */
+static void watch_autodbs(void)
+{
+	const struct timeval third = {0, AUTODB_USEC};
+
+	if (!config_template(control.config))
+		event_del(control.autodb_timer);
+	else if (!event_pending(control.autodb_timer, EV_TIMEOUT, NULL))
+		event_add(control.autodb_timer, &third);
+}
+
+static void on_autodb_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg UNUSED)
+{
+	if (control.pause != SUSPENDED)
+		autodb_sweep(&control.pooler, control.config, worker_now(control.crew->control));
+}
+
 /* What the new snapshot means for the control role itself. */
 static void adopt_here(struct config *next)
 {
@@ -178,6 +197,7 @@ static void adopt_here(struct config *next)
 		log_error("Cannot open logfile: '%s': %s", s->logfile, strerror(errno));
 	listeners_set_options(control.listeners, s->tcp_defer_accept != 0, &tcp);
 	dns_set_times(control.dns, &times);
+	watch_autodbs();
 }
 
 static void prepare_tls(struct task *t)
@@ -209,6 +229,7 @@ static void begin_reload(struct task *t)
 		end_task(t);
 		return;
 	}
+	autodb_reloaded(&control.pooler.registry, control.config, t->adoption.config);
 	adopt_here(t->adoption.config);
 	prepare_tls(t);
 	crew_gather(control.crew, visit_adopt, on_gathered, t);
@@ -439,12 +460,14 @@ static int start_timers(void)
 	const struct timeval period = {settings()->stats_period, 0};
 
 	control.drain_timer = event_new(base, -1, EV_PERSIST, on_drain_timer, NULL);
+	control.autodb_timer = event_new(base, -1, EV_PERSIST, on_autodb_timer, NULL);
 	control.stats_timer = event_new(base, -1, EV_PERSIST, on_stats_timer, NULL);
-	if (!control.drain_timer || !control.stats_timer ||
+	if (!control.drain_timer || !control.stats_timer || !control.autodb_timer ||
 	    (period.tv_sec > 0 && event_add(control.stats_timer, &period) < 0)) {
 		log_fatal("cannot start timers");
 		return -1;
 	}
+	watch_autodbs();
 	return 0;
 }
 
@@ -575,6 +598,7 @@ void control_stop(void)
 		signals_stop();
 		event_drop(control.stats_timer);
 		event_drop(control.drain_timer);
+		event_drop(control.autodb_timer);
 		resolver_stop();
 		for (int i = 0; i < control.crew->n; i++)
 			room_free(room_of(control.crew->workers[i]));

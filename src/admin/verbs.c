@@ -8,6 +8,7 @@
 #include "admin/waiting.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "pool/autodb.h"
 #include "pool/client.h"
 #include "pool/share.h"
 #include "proto/writer.h"
@@ -123,6 +124,8 @@ static bool is_known(const char *name, bool template_counts)
 static bool take_database(struct ask *a, const char *verb, bool template_counts)
 {
 	const char *name = a->command.argument;
+	const struct database_def *def;
+	bool is_new;
 
 	if (verb && strcmp(name, CONSOLE_DATABASE) == 0) {
 		ask_fail(a, CONSOLE_SQLSTATE, "cannot %s admin db: %s", verb, name);
@@ -132,7 +135,12 @@ static bool take_database(struct ask *a, const char *verb, bool template_counts)
 		ask_fail(a, CONSOLE_SQLSTATE, "no such database: %s", name);
 		return false;
 	}
-	a->database = database_get(registry(), name);
+	def = config_find_database(ops()->config(), name);
+	if (!def && template_counts && strcmp(name, CONSOLE_DATABASE) != 0)
+		def = config_template(ops()->config());
+	a->database = autodb_get(registry(), name, def, &is_new);
+	if (is_new)
+		log_info("registered new auto-database: %s", name);
 	return a->database || fail(a, "out of memory");
 }
 
@@ -346,17 +354,7 @@ static void run_wait_close(struct ask *a)
 
 static void kill_room(struct worker *w, void *ctx)
 {
-	LIST_FOR(node, &room_of(w)->shares) {
-		struct share *s = LIST_ITEM(node, struct share, link);
-
-		if (!concerns(ctx, s))
-			continue;
-		set_flag(&s->pool->database->is_paused, true);
-		share_close_all(s, "database removed", true);
-		/* What is left of the pool is as good as new. */
-		share_dirty(s);
-		memset(&s->stats, 0, sizeof(s->stats));
-	}
+	room_kill(room_of(w), ((const struct ask *)ctx)->database);
 }
 
 static void killed(struct worker *control UNUSED, void *ctx)
@@ -418,7 +416,11 @@ static void kill_client(struct worker *w, void *ctx)
 	if (!c)
 		return;
 	atomic_store_explicit(&k->found, true, memory_order_relaxed);
-	client_fail(c, "admin forced disconnect");
+	/* Who has sent a cancel request expects no answer. */
+	if (c->state == CL_WAITING_CANCEL || c->state == CL_ACTIVE_CANCEL)
+		client_close(c, NULL, NULL, "admin forced disconnect");
+	else
+		client_fail(c, "admin forced disconnect");
 }
 
 static void client_killed(struct worker *control UNUSED, void *ctx)

@@ -75,7 +75,7 @@ void database_put(struct registry *r, struct database *db)
 		return;
 	pthread_mutex_lock(&r->ledger.lock);
 	/* A mark of the console must outlive the last connection. */
-	if (--db->refs == 0 && !atomic_load(&db->is_paused) && !atomic_load(&db->is_disabled)) {
+	if (--db->refs == 0 && !db->is_auto && !atomic_load(&db->is_paused) && !atomic_load(&db->is_disabled)) {
 		hash_del_str(&r->databases, db->name);
 		free(db);
 	}

@@ -2,6 +2,7 @@
 noinst_LIBRARIES += librooms_pool.a
 POOL_ROOM = librooms_pool.a
 librooms_pool_a_SOURCES = \
+	src/pool/autodb.c include/pool/autodb.h \
 	src/pool/cancel.c include/pool/cancel.h \
 	src/pool/client.c include/pool/client.h \
 	include/pool/deadline.h \
