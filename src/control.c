@@ -389,6 +389,11 @@ static enum shutdown_mode current_shutdown(void)
 	return control.shutdown;
 }
 
+static void each_listener(listeners_row *row, void *arg)
+{
+	listeners_each(control.listeners, row, arg);
+}
+
 static const struct control_ops control_ops = {
 	.reload = ask_reload,
 	.set = ask_set,
@@ -398,6 +403,7 @@ static const struct control_ops control_ops = {
 	.pause = current_pause,
 	.set_pause = ask_pause,
 	.shutdown_mode = current_shutdown,
+	.each_listener = each_listener,
 };
 
 /* ---- sockets that come in ---- */

@@ -30,6 +30,7 @@ struct ask {
 	int worker;		/* where the client is; it may be gone */
 	uint64_t client_id;
 	bool is_admin;
+	bool is_own_uid; /* user pgbouncer, by the Unix socket, of the process's own Unix user */
 	bool wants_heading; /* the extended protocol has sent it with Describe */
 	enum command_verdict verdict;
 	struct command command;
@@ -44,6 +45,8 @@ struct ask {
 	struct buf answer;
 	char *error; /* owned; NULL: none */
 	const char *sqlstate;
+	int *fds; /* owned, as are the descriptors: one a DataRow of the answer, by SHOW FDS */
+	size_t fd_count;
 	bool is_silent; /* nothing is said, the client is left paused */
 };
 

@@ -25,8 +25,9 @@
 #include <time.h>
 
 #include "lib/buf.h"
+#include "lib/span.h"
 
-enum column_type { COLUMN_TEXT, COLUMN_INT, COLUMN_BIGINT, COLUMN_NUMERIC, COLUMN_TIME };
+enum column_type { COLUMN_TEXT, COLUMN_INT, COLUMN_BIGINT, COLUMN_NUMERIC, COLUMN_TIME, COLUMN_BYTEA };
 
 struct column {
 	const char *name;
@@ -45,5 +46,6 @@ void cell_INT(struct buf *, int64_t);		/* int4: what does not fit is cut to its 
 void cell_BIGINT(struct buf *, int64_t);
 void cell_NUMERIC(struct buf *, uint64_t);
 void cell_TIME(struct buf *, time_t); /* text: local time with its zone */
+void cell_BYTEA(struct buf *, struct span); /* \x and hex; without a ptr SQL NULL */
 
 #endif

@@ -1,6 +1,7 @@
 /* The client side of the console: greeting, messages in, answers out. On the client's Worker. */
 #include "admin/console.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "admin/ask.h"
 #include "admin/console_client.h"
 #include "admin/session.h"
+#include "admin/show.h"
 #include "lib/log.h"
 #include "pool/params.h"
 #include "proto/frame.h"
@@ -247,7 +249,12 @@ static void deliver(struct client *c, struct ask *a)
 		}
 		if (a->wants_heading)
 			put_ready(&a->answer, 'I');
-		conn_send_buf(&c->conn, &a->answer);
+		if (a->fd_count == 0)
+			conn_send_buf(&c->conn, &a->answer);
+		else if (!fds_send(&c->conn, a)) {
+			client_close(c, NULL, NULL, strerror(errno));
+			return;
+		}
 	}
 	if (is_too_far_behind(c))
 		client_pause(c, PAUSE_PEER_FULL);

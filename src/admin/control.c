@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "admin/ask.h"
 #include "admin/stats_book.h"
@@ -60,6 +61,7 @@ struct ask *ask_new(struct client *c, const char *text)
 	a->worker = c->conn.worker->index;
 	a->client_id = c->id;
 	a->is_admin = c->is_admin;
+	a->is_own_uid = client_is_operator(c) && !c->conn.tls;
 	a->wants_heading = true;
 	a->verdict = command_parse(text, &a->command);
 	return a;
@@ -74,7 +76,10 @@ void ask_forget(struct ask *a)
 
 void ask_free(struct ask *a)
 {
-	buf_free(&a->answer);
+	for (size_t i = 0; i < a->fd_count; i++)
+		close(a->fds[i]);
+	free(a->fds);
+	buf_wipe_free(&a->answer); /* keys, of SHOW FDS */
 	free(a->text);
 	free(a->error);
 	free(a);

@@ -9,6 +9,7 @@ librooms_admin_a_SOURCES = \
 	src/admin/show.c include/admin/show.h \
 	src/admin/show_config.c \
 	src/admin/show_dns.c \
+	src/admin/show_fds.c \
 	src/admin/show_pools.c \
 	src/admin/show_sockets.c \
 	src/admin/show_stats.c \

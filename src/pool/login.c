@@ -320,7 +320,7 @@ static void take_startup(struct client *c, uint32_t version, struct span body)
 	if (!count_database(c))
 		return;
 	log_attempt(c);
-	if (l->is_console && c->is_unix && c->is_own_uid && strcmp(l->wishes.user, CONSOLE_DATABASE) == 0) {
+	if (l->is_console && client_is_operator(c)) {
 		if (s->log_connections)
 			log_info("pgbouncer access from unix socket");
 		c->is_admin = true;
