@@ -7,6 +7,7 @@
 #include "lib/mem.h"
 #include "pool/cancel.h"
 #include "pool/client.h"
+#include "pool/server_login.h"
 
 /* A reset or check query that takes longer no longer keeps a waiter from a new connection. */
 #define TEST_PATIENCE USEC_PER_SEC
@@ -140,9 +141,10 @@ void share_dirty(struct share *sh)
 		LIST_FOR_SAFE(node, &sh->servers[i].head) {
 			struct server *sv = LIST_ITEM(node, struct server, link);
 
-			if (i == SV_LOGIN)
+			if (i == SV_LOGIN) {
+				sv->login->was_unneeded = true;
 				server_close(sv, "connect string changed", false);
-			else
+			} else
 				sv->wants_close = true;
 		}
 	}

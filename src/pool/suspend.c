@@ -2,6 +2,7 @@
 
 #include "pool/client.h"
 #include "pool/server.h"
+#include "pool/server_login.h"
 #include "pool/share.h"
 
 #define TIMED_OUT "suspend_timeout"
@@ -60,8 +61,13 @@ static int step_servers(struct share *sh, bool clients_rest, bool closes_rest)
 			server_close(LIST_ITEM(sh->servers[unsafe[i]].head.next, struct server, link),
 				     "close unsafe file descriptors on suspend", false);
 	for (size_t i = 0; i < ARRAY_LEN(busy); i++) {
-		while (closes_rest && sh->servers[busy[i]].count > 0)
-			server_close(LIST_ITEM(sh->servers[busy[i]].head.next, struct server, link), TIMED_OUT, false);
+		while (closes_rest && sh->servers[busy[i]].count > 0) {
+			struct server *sv = LIST_ITEM(sh->servers[busy[i]].head.next, struct server, link);
+
+			if (sv->login)
+				sv->login->was_unneeded = true; /* no failure of the server's */
+			server_close(sv, TIMED_OUT, false);
+		}
 		left += sh->servers[busy[i]].count;
 	}
 	/* While clients are served their servers have to be read. */
