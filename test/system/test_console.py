@@ -1,4 +1,4 @@
-"""The admin console: what it shows, its grammar, SET."""
+"""The admin console: what it shows, and its grammar."""
 import re
 
 import pytest
@@ -286,31 +286,6 @@ def test_invalid_commands(pool, text):
 def test_valid_spellings(pool, text):
     with pool().console() as admin:
         assert admin.query(text).tags == ["SHOW"]
-
-
-@pytest.mark.parametrize("text, tag", [("SET query_timeout = 5", "SET query_timeout=5"),
-                                       ("set query_timeout to '5';", "SET query_timeout=5"),
-                                       ("SET stats_users='a,b'", "SET stats_users=a,b"),
-                                       ("SET auth_type='md5'", "SET auth_type=md5"),
-                                       ("SET application_name_add_host=1", "SET application_name_add_host=1")])
-def test_set(pool, text, tag):
-    with pool().console() as admin:
-        r = admin.query(text)
-        assert r.tags == [tag] and not r.errors
-
-
-@pytest.mark.parametrize("text", ["SET nonsense = 1", "SET query_timeout = 'x'", "SET pool_mode = often",
-                                  pytest.param("SET auth_dbname = pgbouncer", marks=ours)])
-def test_set_failed(pool, text):
-    with pool().console() as admin:
-        assert [e.text for e in admin.query(text).errors] == ["SET failed"]
-
-
-def test_set_of_a_restart_only_setting_is_ignored(pool):
-    p = pool()
-    with p.console() as admin:
-        assert admin.query("SET listen_port = 1").tags == ["SET listen_port=1"]
-    assert {r["key"]: r["value"] for r in p.show("CONFIG")}["listen_port"] == str(p.port)
 
 
 def test_show_help(pool):
