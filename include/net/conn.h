@@ -71,6 +71,7 @@ struct conn {
 	struct tls_filter *tls; /* owned; NULL: plain */
 	struct buf *in;		/* owned; NULL when empty */
 	struct buf *out;	/* owned; NULL when empty */
+	size_t read_limit;	/* the next read takes no more; 0: no limit. Not with TLS, where it makes no sense */
 	uint32_t magic;
 	int fd; /* owned */
 	int error;
@@ -115,8 +116,8 @@ void conn_resume(struct conn *); /* what waits is shown at the next step 3, not 
  */
 void conn_suspend(struct conn *);
 void conn_unsuspend(struct conn *);
-/* Nothing read that has not been used up, nothing unsent, no handshake under way. */
-bool conn_is_at_rest(const struct conn *);
+/* Nothing was read that has not been used up, and no handshake is under way. */
+bool conn_has_read_all(const struct conn *);
 /* Puts it on the ready list to be read, as if an edge had come. */
 void conn_poke(struct conn *);
 

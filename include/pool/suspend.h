@@ -23,4 +23,11 @@ int suspend_step(struct room *, bool closes_rest);
 /* Everybody is read again. */
 void suspend_end(struct room *);
 
+/*
+ * A stream of large messages would hardly ever be found between two of them. So the relay tells of every read while a
+ * share is flushing: a connection reads no further than the end of the message it is in, and stops there if it may.
+ * n bytes at rest are left over.
+ */
+void suspend_after_read(struct conn *, bool may_stop, uint64_t pass_left, const uint8_t *rest, size_t n);
+
 #endif

@@ -330,6 +330,8 @@ static bool read_plain(struct conn *c, size_t cap)
 	size_t kept = c->in ? buf_len(c->in) : 0;
 	ssize_t n;
 
+	if (c->read_limit > 0 && cap > c->read_limit)
+		cap = c->read_limit;
 	if (kept > WORKER_HEADROOM_BYTES) {
 		/* A message that must be whole grows in place. */
 		if (!buf_reserve(c->in, cap)) {
@@ -473,7 +475,7 @@ static void read_turn(struct conn *c)
 		return;
 	}
 	/* The owner may have found out with the very last read that what it left is TLS. */
-	while ((c->may_read || c->in_is_cipher) && !c->is_paused) {
+	while ((c->may_read || c->in_is_cipher) && !c->is_paused && !c->is_suspended) {
 		size_t cap = c->has_big_reads ? w->read_cap : w->idle_read_cap;
 
 		/* A handshake costs a millisecond: the others get their turn in between. */
@@ -551,9 +553,9 @@ void conn_unsuspend(struct conn *c)
 	put_on_ready_list(c);
 }
 
-bool conn_is_at_rest(const struct conn *c)
+bool conn_has_read_all(const struct conn *c)
 {
-	return !c->in && !c->out && !c->is_handshaking && !c->is_connecting;
+	return !c->in && !c->is_handshaking && !c->is_connecting;
 }
 
 void conn_poke(struct conn *c)

@@ -6,10 +6,31 @@
 #include "pool/share.h"
 
 #define TIMED_OUT "suspend_timeout"
+#define HEADER_BYTES 5
 
-static bool client_at_rest(const struct client *c)
+/*
+ * What a client has sent is on its way to the server, and what a server has
+ * said on its way to its client: so the output of one belongs to the other.
+ */
+static bool client_has_read_all(const struct client *c)
 {
-	return c->pass_left == 0 && conn_is_at_rest(&c->conn) && !(c->pauses & (PAUSE_WORK | PAUSE_TRAVEL));
+	return c->pass_left == 0 && conn_has_read_all(&c->conn) && !(c->pauses & (PAUSE_WORK | PAUSE_TRAVEL));
+}
+
+static bool client_at_rest(struct client *c)
+{
+	if (!client_has_read_all(c))
+		return false;
+	conn_suspend(&c->conn);
+	return conn_unsent(c->server ? &c->server->conn : &c->conn) == 0;
+}
+
+static bool server_at_rest(struct server *sv)
+{
+	if (sv->pass_left > 0 || !conn_has_read_all(&sv->conn) || sv->is_setting_params)
+		return false;
+	conn_suspend(&sv->conn);
+	return conn_unsent(&sv->conn) == 0 && (!sv->client || conn_unsent(&sv->client->conn) == 0);
 }
 
 /* Returns how many are left over. */
@@ -20,10 +41,9 @@ static int step_clients(struct list *clients, bool closes_rest)
 	LIST_FOR_SAFE(node, clients) {
 		struct client *c = LIST_ITEM(node, struct client, link);
 
-		/* A suspended one may have to wait again: for the end of an answer that it does not take. */
 		if (client_at_rest(c))
-			conn_suspend(&c->conn);
-		else if (closes_rest)
+			continue;
+		if (closes_rest)
 			client_fail(c, TIMED_OUT);
 		else
 			left++;
@@ -42,11 +62,6 @@ static int step_cancels(struct list *cancels, bool closes_rest)
 			left++;
 	}
 	return left;
-}
-
-static bool server_at_rest(const struct server *sv)
-{
-	return sv->pass_left == 0 && conn_is_at_rest(&sv->conn) && !sv->is_setting_params;
 }
 
 static int step_servers(struct share *sh, bool clients_rest, bool closes_rest)
@@ -76,8 +91,8 @@ static int step_servers(struct share *sh, bool clients_rest, bool closes_rest)
 			struct server *sv = LIST_ITEM(node, struct server, link);
 
 			if (server_at_rest(sv))
-				conn_suspend(&sv->conn);
-			else if (closes_rest)
+				continue;
+			if (closes_rest)
 				server_close(sv, TIMED_OUT, true);
 			else
 				left++;
@@ -93,7 +108,8 @@ static int step_share(struct share *sh, bool closes_rest)
 	left += step_clients(&sh->active.head, closes_rest);
 	left += step_cancels(&sh->cancels_waiting.head, closes_rest);
 	left += step_cancels(&sh->cancels_active.head, closes_rest);
-	left += step_servers(sh, left == 0, closes_rest);
+	sh->stops_servers = left == 0;
+	left += step_servers(sh, sh->stops_servers, closes_rest);
 	return left;
 }
 
@@ -113,23 +129,52 @@ int suspend_step(struct room *r, bool closes_rest)
 	return left;
 }
 
-static void go_on(struct list *clients)
+static size_t bytes_left(uint64_t pass_left, const uint8_t *rest, size_t n)
+{
+	uint64_t len;
+
+	if (pass_left > 0)
+		return (size_t)pass_left;
+	if (n < HEADER_BYTES)
+		return HEADER_BYTES - n;
+	len = 1 + ((uint64_t)rest[1] << 24 | (uint64_t)rest[2] << 16 | (uint64_t)rest[3] << 8 | rest[4]);
+	/* Whole, and left all the same: it waits for something else. */
+	return len > n ? (size_t)len - n : HEADER_BYTES;
+}
+
+void suspend_after_read(struct conn *c, bool may_stop, uint64_t pass_left, const uint8_t *rest, size_t n)
+{
+	/* Records of TLS end where they like, and what is decrypted has to be shown. */
+	if (c->tls)
+		return;
+	c->read_limit = bytes_left(pass_left, rest, n);
+	if (may_stop && pass_left == 0 && n == 0)
+		conn_suspend(c);
+}
+
+static void go_on(struct conn *c)
+{
+	c->read_limit = 0;
+	conn_unsuspend(c);
+}
+
+static void go_on_clients(struct list *clients)
 {
 	LIST_FOR(node, clients)
-		conn_unsuspend(&LIST_ITEM(node, struct client, link)->conn);
+		go_on(&LIST_ITEM(node, struct client, link)->conn);
 }
 
 void suspend_end(struct room *r)
 {
-	go_on(&r->logins.head);
+	go_on_clients(&r->logins.head);
 	LIST_FOR(node, &r->shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
 
-		sh->is_flushing = false;
-		go_on(&sh->active.head);
-		go_on(&sh->waiting.head);
+		sh->is_flushing = sh->stops_servers = false;
+		go_on_clients(&sh->active.head);
+		go_on_clients(&sh->waiting.head);
 		for (int state = 0; state < SERVER_STATES; state++)
 			LIST_FOR(snode, &sh->servers[state].head)
-				conn_unsuspend(&LIST_ITEM(snode, struct server, link)->conn);
+				go_on(&LIST_ITEM(snode, struct server, link)->conn);
 	}
 }

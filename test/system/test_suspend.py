@@ -1,4 +1,5 @@
 """SUSPEND, and cancel requests for a console. Attack row 25."""
+import select
 import signal
 import threading
 
@@ -114,6 +115,36 @@ def test_suspend_waits_for_the_end_of_a_message(pool):
         assert admin.until_ready().tags == ["SUSPEND"]
         assert admin.query("RESUME").tags == ["RESUME"]
         assert len(c.until_ready().value()) == 5000
+
+
+@pytest.mark.parametrize("row", [50, 8000, 200000])
+def test_a_large_result_stops_between_two_messages(pool, row):
+    """However the rows fall into the reads; what was read is passed on, the rest waits in the socket."""
+    p = pool(server_tls_sslmode="disable")
+    with p.wire(rcvbuf=65536) as c, p.console() as admin:
+        c.login("u_trust", "db")
+        c.send(wire.query("SELECT repeat('x', %d) FROM generate_series(1, %d)" % (row, 20000000 // row)))
+        env.wait_for(lambda: [r for r in admin.query("SHOW SOCKETS").dicts() if int(r["send_remain"]) > 65536],
+                     lambda: "the result to pile up")
+        admin.send(wire.query("SUSPEND"))
+        got = 0
+        while True:
+            ready = select.select([c.sock, admin.sock], [], [], env.PATIENCE)[0]
+            assert ready, "neither the result nor an answer"
+            if admin.sock in ready:
+                break
+            got += len(c.sock.recv(65536))
+        assert admin.until_ready().tags == ["SUSPEND"]
+        assert got < 20000000
+        assert admin.query("RESUME").tags == ["RESUME"]
+        last = b""
+        while not last.endswith(b"Z\0\0\0\5I"):
+            data = c.sock.recv(1 << 20)
+            assert data
+            got += len(data)
+            last = (last + data)[-6:]
+        assert got > 20000000
+        assert c.value("SELECT 1") == "1"
 
 
 def test_suspend_timeout_closes_what_is_left(pool):
