@@ -18,6 +18,7 @@
 #include "pool/room.h"
 #include "process.h"
 #include "resolver.h"
+#include "service.h"
 #include "signals.h"
 
 #define DRAIN_POLL_USEC 100000
@@ -224,8 +225,6 @@ static void begin_reload(struct task *t)
 	if (!t->adoption.config) {
 		t->is_good = false;
 		log_reopen();
-		if (t->config_done)
-			log_error("RELOAD Failed, see logs for more details");
 		end_task(t);
 		return;
 	}
@@ -353,6 +352,7 @@ static void ask_shutdown(enum shutdown_mode mode)
 
 	if (control.shutdown == SHUTDOWN_IMMEDIATE || mode == SHUTDOWN_NONE)
 		return;
+	service_stopping();
 	if (mode == SHUTDOWN_IMMEDIATE) {
 		end_loop();
 		return;
@@ -404,6 +404,7 @@ static const struct control_ops control_ops = {
 	.set_pause = ask_pause,
 	.shutdown_mode = current_shutdown,
 	.each_listener = each_listener,
+	.status = service_status,
 };
 
 /* ---- sockets that come in ---- */
@@ -516,6 +517,19 @@ static int start_pooler(struct tls_setup *tls)
 	return make_rooms(tls);
 }
 
+static struct listeners *adopt_passed(const struct settings *s, const struct listen_options *options)
+{
+	int n = service_socket_count(), passed[SERVICE_SOCKETS_MAX];
+
+	if (s->listen_addr && s->listen_addr[0])
+		log_warning("sockets passed from service manager, cf_listen_addr ignored");
+	if (!setting_is_default(s, (size_t)setting_find("unix_socket_dir")))
+		log_warning("sockets passed from service manager, cf_unix_socket_dir ignored");
+	for (int i = 0; i < n; i++)
+		passed[i] = service_socket(i);
+	return listeners_adopt(options, passed, n);
+}
+
 static int start_listening(void)
 {
 	const struct settings *s = settings();
@@ -531,7 +545,7 @@ static int start_listening(void)
 		.tcp = tcp_options(s),
 	};
 
-	control.listeners = listeners_open(&options);
+	control.listeners = service_socket_count() > 0 ? adopt_passed(s, &options) : listeners_open(&options);
 	if (!control.listeners)
 		return -1;
 	listeners_start(control.listeners, control.crew->control, on_accepted, NULL);
@@ -565,6 +579,7 @@ int control_run(void)
 	log_info("process up: %s, libevent %s (%s), adns: %s, tls: %s", PROGRAM_VERSION_LINE, event_get_version(),
 		 event_base_get_method(control.crew->control->base), dns_backend_name(),
 		 OpenSSL_version(OPENSSL_VERSION));
+	service_ready();
 	worker_run(control.crew->control);
 	return signals_exit_status();
 }

@@ -30,6 +30,7 @@ struct control_ops {
 	void (*set_pause)(enum pause_mode, void (*done)(void *ctx), void *ctx);
 	enum shutdown_mode (*shutdown_mode)(void);
 	void (*each_listener)(listeners_row *, void *arg);
+	void (*status)(const char *text); /* one line for the service manager, each stats_period */
 };
 
 /* Line 1 of --version, also the value of SHOW VERSION. */
