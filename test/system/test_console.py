@@ -265,6 +265,47 @@ def test_stats(pool):
     assert [r["name"] for r in p.show("TOTALS")] == wanted
 
 
+@ours
+def test_five_sessions_are_five_assignments(pool):
+    p = pool(pool_mode="session")
+    for _ in range(5):
+        with p.login() as c:
+            c.query("BEGIN")
+            c.query("COMMIT")
+    row = [r for r in p.show("STATS") if r["database"] == "db"][0]
+    assert row["total_server_assignment_count"] == row["total_client_login_count"] == row["total_xact_count"] == "5"
+    assert row["total_query_count"] == "10"
+
+
+@ours
+def test_users_who_failed_to_log_in_are_not_shown(pool):
+    p = pool(auth_type="md5", users={"plain": "secret"}, user_lines={"other": "pool_size=1"})
+    for user in ("nobody", "plain"):
+        with pytest.raises(PgError):
+            p.login(user, secret="wrong")
+    assert [r["name"] for r in p.show("USERS")] == ["admin", "other", "pgbouncer", "plain", "stats"]
+    assert {r["list"]: r["items"] for r in p.show("LISTS")}["users"] == "5"
+
+
+@ours
+def test_the_console_is_a_pool(pool):
+    """Shown like one, and left alone by PAUSE, RECONNECT, KILL and the time-outs."""
+    p = pool(client_idle_timeout=0.2, query_wait_timeout=0.2, query_timeout=0.2)
+    with p.console() as admin:
+        for command in ("PAUSE", "RESUME", "RECONNECT", "WAIT_CLOSE", "KILL"):
+            assert admin.query(command).tags == [command]
+        row = admin.query("SHOW POOLS").dicts()[0]
+        assert (row["database"], row["user"], row["cl_active"], row["pool_mode"]) == ("pgbouncer", "pgbouncer", "1",
+                                                                                      "statement")
+        assert [r["database"] for r in admin.query("SHOW STATS").dicts()] == ["pgbouncer"]
+        with p.login(database="other") as c:
+            # Its end shows that the time-outs are at work.
+            assert c.expect_error().text == "client_idle_timeout"
+        stats = admin.query("SHOW STATS").dicts()[-1]
+        assert stats["total_xact_count"] == stats["total_query_count"] == "8"
+        assert stats["total_client_login_count"] == "1"
+
+
 # --- grammar and errors -----------------------------------------------------
 
 @pytest.mark.parametrize("text", ["", ";", "nonsense", "SHOW", "SHOW nonsense", "SHOW VERSION VERSION",
