@@ -222,7 +222,8 @@ void waiting_begin_suspend(const struct ask *a)
 {
 	waiting.suspender = a->client_id;
 	waiting.suspended_at = clock_monotonic();
-	waiting.clean_rounds = 0;
+	/* A round that is under way may have begun before an earlier SUSPEND ended: it does not count. */
+	waiting.clean_rounds = waiting.is_polling ? -1 : 0;
 }
 
 void waiting_client_gone(uint64_t client_id)

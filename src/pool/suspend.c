@@ -115,7 +115,12 @@ static int step_share(struct share *sh, bool closes_rest)
 
 int suspend_step(struct room *r, bool closes_rest)
 {
-	int left = step_clients(&r->logins.head, closes_rest) + step_cancels(&r->orphans, closes_rest);
+	int left;
+
+	/* The change of mode is still on its way, behind a RELOAD maybe. */
+	if (r->pause != SUSPENDED)
+		return 1;
+	left = step_clients(&r->logins.head, closes_rest) + step_cancels(&r->orphans, closes_rest);
 
 	LIST_FOR(node, &r->shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
