@@ -14,6 +14,7 @@
 #include "net/dns.h"
 #include "net/listener.h"
 #include "pool/login_limit.h"
+#include "pool/autodb.h"
 #include "pool/params.h"
 #include "pool/room.h"
 #include "process.h"
@@ -22,6 +23,7 @@
 #include "signals.h"
 
 #define DRAIN_POLL_USEC 100000
+#define AUTODB_USEC (USEC_PER_SEC / 3)
 
 enum task_kind { TASK_RELOAD, TASK_SET, TASK_PAUSE, TASK_SHUTDOWN };
 
@@ -47,7 +49,7 @@ static struct {
 	struct crew *crew;	     /* owned */
 	struct listeners *listeners; /* owned */
 	struct dns *dns;	     /* the resolver's */
-	struct event *stats_timer, *drain_timer; /* owned */
+	struct event *stats_timer, *drain_timer, *autodb_timer; /* owned */
 	char *server_tls; /* owned; what the server contexts in force were made from */
 	struct list tasks; /* the first one is at work when is_busy */
 	bool is_busy, is_ending;
@@ -165,6 +167,23 @@ static void visit_adopt(struct worker *w, void *ctx)
 		t->tls.client[w->index] = t->tls.server[w->index] = NULL; /* it has taken them */
 }
 
+/* Without a template there are none. */
+static void watch_autodbs(void)
+{
+	const struct timeval third = {0, AUTODB_USEC};
+
+	if (!config_template(control.config))
+		event_del(control.autodb_timer);
+	else if (!event_pending(control.autodb_timer, EV_TIMEOUT, NULL))
+		event_add(control.autodb_timer, &third);
+}
+
+static void on_autodb_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg UNUSED)
+{
+	if (control.pause != SUSPENDED)
+		autodb_sweep(&control.pooler, control.config, worker_now(control.crew->control));
+}
+
 /* What the new snapshot means for the control role itself. */
 static void adopt_here(struct config *next)
 {
@@ -183,6 +202,7 @@ static void adopt_here(struct config *next)
 	dns_set_times(control.dns, &times);
 	if (!limiter_adopt(control.pooler.limiter, &rules, clock_monotonic()))
 		log_error("out of memory: ecdsa_limit_entries stays as it was");
+	watch_autodbs();
 }
 
 static void prepare_tls(struct task *t)
@@ -212,6 +232,7 @@ static void begin_reload(struct task *t)
 		end_task(t);
 		return;
 	}
+	autodb_reloaded(&control.pooler.registry, control.config, t->adoption.config);
 	adopt_here(t->adoption.config);
 	prepare_tls(t);
 	crew_gather(control.crew, visit_adopt, on_gathered, t);
@@ -319,6 +340,10 @@ static void ask_pause(enum pause_mode mode, void (*done)(void *ctx), void *ctx)
 	struct task *t = add_task(TASK_PAUSE);
 
 	control.pause = mode;
+	if (mode == SUSPENDED)
+		listeners_suspend(control.listeners);
+	else
+		listeners_resume(control.listeners);
 	t->pause = mode;
 	t->pause_done = done;
 	t->ctx = ctx;
@@ -336,6 +361,9 @@ static void ask_shutdown(enum shutdown_mode mode)
 		end_loop();
 		return;
 	}
+	/* Who is to finish his work must be able to. */
+	if (control.pause == SUSPENDED)
+		ask_pause(RUNNING, NULL, NULL);
 	control.shutdown = mode;
 	if (mode == SHUTDOWN_WAIT_SERVERS)
 		control.pause = PAUSED; /* the rooms do it by themselves */
@@ -365,6 +393,11 @@ static enum shutdown_mode current_shutdown(void)
 	return control.shutdown;
 }
 
+static void each_listener(listeners_row *row, void *arg)
+{
+	listeners_each(control.listeners, row, arg);
+}
+
 static const struct control_ops control_ops = {
 	.reload = ask_reload,
 	.set = ask_set,
@@ -374,6 +407,7 @@ static const struct control_ops control_ops = {
 	.pause = current_pause,
 	.set_pause = ask_pause,
 	.shutdown_mode = current_shutdown,
+	.each_listener = each_listener,
 	.status = service_status,
 };
 
@@ -437,12 +471,14 @@ static int start_timers(void)
 	const struct timeval period = {settings()->stats_period, 0};
 
 	control.drain_timer = event_new(base, -1, EV_PERSIST, on_drain_timer, NULL);
+	control.autodb_timer = event_new(base, -1, EV_PERSIST, on_autodb_timer, NULL);
 	control.stats_timer = event_new(base, -1, EV_PERSIST, on_stats_timer, NULL);
-	if (!control.drain_timer || !control.stats_timer ||
+	if (!control.drain_timer || !control.stats_timer || !control.autodb_timer ||
 	    (period.tv_sec > 0 && event_add(control.stats_timer, &period) < 0)) {
 		log_fatal("cannot start timers");
 		return -1;
 	}
+	watch_autodbs();
 	return 0;
 }
 
@@ -588,7 +624,8 @@ void control_stop(void)
 {
 	control.is_ending = true;
 	/* The files go first: nobody should find a door that leads nowhere. */
-	listeners_free(control.listeners);
+	/* SUSPEND is how a successor begins to take over: the file is his by now. */
+	listeners_free(control.listeners, control.pause == SUSPENDED);
 	pidfile_remove();
 	if (control.crew) {
 		stop_workers();
@@ -597,6 +634,7 @@ void control_stop(void)
 		signals_stop();
 		event_drop(control.stats_timer);
 		event_drop(control.drain_timer);
+		event_drop(control.autodb_timer);
 		resolver_stop();
 		/* What the rooms still owe each other at the end is delivered while all of them are there. */
 		for (int i = 0; i < control.crew->n; i++)

@@ -22,7 +22,7 @@
 
 #define CONSOLE_SQLSTATE "08P01"
 
-enum waits_for { WAITS_NOT, WAITS_PAUSE, WAITS_DATABASE_PAUSE, WAITS_CLOSE };
+enum waits_for { WAITS_NOT, WAITS_PAUSE, WAITS_DATABASE_PAUSE, WAITS_SUSPEND, WAITS_CLOSE };
 
 struct ask {
 	struct message message; /* first */
@@ -30,24 +30,30 @@ struct ask {
 	int worker;		/* where the client is; it may be gone */
 	uint64_t client_id;
 	bool is_admin;
+	bool is_own_uid; /* user pgbouncer, by the Unix socket, of the process's own Unix user */
 	bool wants_heading; /* the extended protocol has sent it with Describe */
 	enum command_verdict verdict;
 	struct command command;
 	char *text; /* owned: as the client sent it */
 
 	enum waits_for waits_for;
+	bool is_cancelled; /* while it waited */
+	bool is_orphan;	   /* the client has gone before the command began */
 	struct database *database; /* counted: what the command names; NULL: none, or all */
 
 	/* The answer: messages without ReadyForQuery, or an error. */
 	struct buf answer;
 	char *error; /* owned; NULL: none */
 	const char *sqlstate;
+	int *fds; /* owned, as are the descriptors: one a DataRow of the answer, by SHOW FDS */
+	size_t fd_count;
 	bool is_silent; /* nothing is said, the client is left paused */
 };
 
 /* NULL: out of memory. text is copied. */
 struct ask *ask_new(struct client *, const char *text);
 void ask_free(struct ask *);
+void ask_forget(struct ask *); /* at the end of the process: off its list, and freed */
 void ask_send(struct worker *, struct ask *); /* takes it */
 
 /* The rest is the control role's. Each of these takes the ask. */
@@ -55,7 +61,11 @@ void ask_done(struct ask *, const char *tag); /* CommandComplete behind what is 
 void ask_fail(struct ask *, const char *sqlstate, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void ask_invalid(struct ask *);
 void ask_silent(struct ask *);
-void ask_wait(struct ask *, enum waits_for);
+void ask_wait(struct ask *, enum waits_for); /* waiting.c */
+/* Out of the queue without an answer; then ask_go_on(). */
+void ask_step_aside(struct ask *);
+void ask_go_on(void);
+bool ask_is_running(uint64_t client_id);
 
 /* The client's end (console.c); runs on the client's Worker and takes the ask. */
 void console_answer(struct worker *, struct message *);
@@ -80,5 +90,11 @@ extern struct console_counters console_counters;
 void verb_run(struct ask *);
 /* kill_wallet.c: one of them, with a file of its own. */
 void kill_wallet_run(struct ask *);
+/* Clears the flag of PAUSE db, on every Worker. */
+void verb_end_pause(struct database *);
+
+/* From the client's Worker: it is going; a cancel request has its key. */
+void console_client_gone(struct client *);
+void console_cancelled(struct client *);
 
 #endif

@@ -12,6 +12,7 @@
 #define ADMIN_CONSOLE_H
 
 #include "net/dns.h"
+#include "net/listener.h"
 #include "pool/client.h"
 #include "pool/room.h"
 
@@ -28,6 +29,7 @@ struct control_ops {
 	/* PAUSE, RESUME, SUSPEND of everything: sets the mode on every Worker, then done. */
 	void (*set_pause)(enum pause_mode, void (*done)(void *ctx), void *ctx);
 	enum shutdown_mode (*shutdown_mode)(void);
+	void (*each_listener)(listeners_row *, void *arg);
 	void (*status)(const char *text); /* one line for the service manager, each stats_period */
 };
 

@@ -14,6 +14,7 @@
 #include "lib/util.h"
 
 struct client;
+struct command;
 struct session;
 
 #define SESSION_NAMES_MAX 256 /* statements, and as many portals */
@@ -23,6 +24,9 @@ struct session *session_new(void); /* NULL: out of memory */
 void session_free(struct session *);
 /* An error happened: everything up to Sync is dropped. */
 bool session_skips(const struct session *);
+/* A command leaves for the control role. */
+void session_note(struct session *, const struct command *);
+bool session_has_suspended(const struct session *); /* or tried to */
 
 /*
  * One message of the extended protocol. false: it is one that the console

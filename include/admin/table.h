@@ -25,8 +25,11 @@
 #include <time.h>
 
 #include "lib/buf.h"
+#include "lib/span.h"
 
-enum column_type { COLUMN_TEXT, COLUMN_INT, COLUMN_BIGINT, COLUMN_NUMERIC, COLUMN_TIME, COLUMN_DECIMAL, COLUMN_NULLABLE };
+enum column_type {
+	COLUMN_TEXT, COLUMN_INT, COLUMN_BIGINT, COLUMN_NUMERIC, COLUMN_TIME, COLUMN_DECIMAL, COLUMN_NULLABLE, COLUMN_BYTEA
+};
 
 struct column {
 	const char *name;
@@ -47,5 +50,6 @@ void cell_NUMERIC(struct buf *, uint64_t);
 void cell_DECIMAL(struct buf *, double); /* numeric, two digits behind the point */
 void cell_NULLABLE(struct buf *, const char *digits); /* int4 as text; NULL: SQL NULL */
 void cell_TIME(struct buf *, time_t); /* text: local time with its zone */
+void cell_BYTEA(struct buf *, struct span); /* \x and hex; without a ptr SQL NULL */
 
 #endif

@@ -71,12 +71,14 @@ struct conn {
 	struct tls_filter *tls; /* owned; NULL: plain */
 	struct buf *in;		/* owned; NULL when empty */
 	struct buf *out;	/* owned; NULL when empty */
+	size_t read_limit;	/* the next read takes no more; 0: no limit. Not with TLS, where it makes no sense */
 	uint32_t magic;
 	int fd; /* owned */
 	int error;
 	bool may_read : 1;	/* an edge was seen, and no short read since */
 	bool peer_closed : 1;	/* EV_CLOSED was seen: read on to the end */
 	bool is_paused : 1;
+	bool is_suspended : 1;	/* nothing is read, told or timed out until conn_unsuspend() */
 	bool has_big_reads : 1;	/* reads with read_cap instead of idle_read_cap */
 	bool wants_redelivery : 1;
 	bool is_connecting : 1;
@@ -110,6 +112,14 @@ void conn_uncork(struct conn *);
 
 void conn_pause(struct conn *);
 void conn_resume(struct conn *); /* what waits is shown at the next step 3, not from in here */
+/*
+ * SUSPEND of the whole process: beside the owner's own pauses. Nothing is read, no end is told, deadlines wait. The
+ * owner may still send.
+ */
+void conn_suspend(struct conn *);
+void conn_unsuspend(struct conn *);
+/* Nothing was read that has not been used up, and no handshake is under way. */
+bool conn_has_read_all(const struct conn *);
 /* Puts it on the ready list to be read, as if an edge had come. */
 void conn_poke(struct conn *);
 

@@ -38,9 +38,15 @@ struct listeners *listeners_open(const struct listen_options *);
 struct listeners *listeners_adopt(const struct listen_options *, const int *fds, int n);
 void listeners_start(struct listeners *, struct worker *control, listeners_accepted *, void *arg);
 void listeners_set_options(struct listeners *, bool defer_accept, const struct tcp_options *); /* RELOAD */
+/* Stops accepting, and goes on: what connects meanwhile waits in the kernel. */
+void listeners_suspend(struct listeners *);
+void listeners_resume(struct listeners *);
 void listeners_close_tcp(struct listeners *);
-/* Closes all and removes the socket file. NULL is fine. */
-void listeners_free(struct listeners *);
+/* What SHOW FDS tells of one; addr is that it is bound to. */
+typedef void listeners_row(void *arg, int fd, const union sock_addr *addr, int unix_port);
+void listeners_each(const struct listeners *, listeners_row *, void *arg);
+/* Closes all and removes the socket file, unless it is left for a process that has taken over. NULL is fine. */
+void listeners_free(struct listeners *, bool leaves_file);
 /* true when a server answers on that Unix socket. */
 bool listeners_unix_in_use(const char *dir, int port);
 

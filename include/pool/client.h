@@ -98,6 +98,8 @@ void client_link(struct client *, struct server *);
 void client_activate(struct client *, struct server *); /* a waiter gets a server */
 
 const char *client_prefix(const struct client *, char *out, size_t cap);
+/* User pgbouncer by the Unix socket, of the Unix user that the process runs as: an admin without a password. */
+bool client_is_operator(const struct client *);
 const char *client_user_name(const struct client *); /* "(nouser)" when not known */
 const char *client_database_name(const struct client *);
 void client_deadline(struct client *); /* files the earliest it may have */

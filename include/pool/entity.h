@@ -21,6 +21,8 @@ struct database { /* a client-facing database name */
 	char name[DATABASE_NAME_MAX + 1];
 	struct tally tally; /* ledger's mutex */
 	int refs;	    /* ledger's mutex */
+	bool is_auto;	    /* ledger's mutex: known by the template only; see pool/autodb.h */
+	usec_t idle_since;  /* ledger's mutex: of an auto-database; 0: in use */
 	atomic_bool is_paused, is_disabled; /* set by the console, read by every Worker; relaxed: acted upon after a gather */
 };
 
@@ -62,7 +64,9 @@ void registry_destroy(struct registry *);
 /* Found or made; counted for the caller. NULL: out of memory. */
 struct database *database_get(struct registry *, const char *name);
 struct database *database_find(struct registry *, const char *name); /* NULL when nobody uses it */
+/* Frees it with the last reference, unless the console has marked it or it is an auto-database. */
 void database_put(struct registry *, struct database *);
+bool registry_has_paused(struct registry *); /* a database, by PAUSE or KILL */
 struct user *user_get(struct registry *, const char *name);
 struct user *user_find(struct registry *, const char *name);
 void user_put(struct registry *, struct user *);

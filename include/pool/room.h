@@ -35,6 +35,8 @@ struct console_ops {
 	void (*closed)(struct client *);
 	/* The client's output has drained. */
 	void (*drained)(struct client *);
+	/* A cancel request has its key. */
+	void (*cancelled)(struct client *);
 };
 
 enum pause_mode { RUNNING, PAUSED, SUSPENDED };
@@ -124,5 +126,9 @@ uint64_t room_next_id(struct room *);
 /* The definition of a database: its entry, or the template for other names; NULL: not defined (any more). */
 const struct database_def *room_database_def(const struct room *, const char *name);
 struct share *room_share(struct room *, struct pool *); /* found or made; NULL: memory */
+/* The pools of this database that have neither clients nor servers. */
+void room_drop_empty(struct room *, const struct database *);
+/* KILL: closes all clients and servers; the pools go, and their statistics. db NULL: of all databases. */
+void room_kill(struct room *, const struct database *db);
 
 #endif

@@ -20,7 +20,7 @@ struct server_login {
 	struct params greeting_params;
 	bool sent_connect_query;
 	bool is_for_cancel; /* opened beyond pool_size for a cancel request */
-	bool was_unneeded; /* closed because nobody wanted it: no failure */
+	bool was_unneeded; /* closed because nobody wants it, or not this way: no failure */
 	bool is_working;   /* a helper thread has it */
 	bool is_orphan;	   /* the server died meanwhile */
 };

@@ -43,6 +43,8 @@ struct share {
 	struct scram_keys keys; /* passed through from a client's login */
 	unsigned host_index;	/* which item of a host list comes next */
 	bool last_connect_failed;
+	bool is_flushing;	/* SUSPEND, and not all of its connections are at rest */
+	bool stops_servers;	/* its clients are: servers are read to the end of their messages only */
 	bool wants_retry;	/* a client was refused by fast fail: try again when the pause is over */
 	struct stats stats;
 	usec_t used_at;		/* for pool_idle_timeout */

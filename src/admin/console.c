@@ -1,6 +1,7 @@
 /* The client side of the console: greeting, messages in, answers out. On the client's Worker. */
 #include "admin/console.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "admin/ask.h"
 #include "admin/console_client.h"
 #include "admin/session.h"
+#include "admin/show.h"
 #include "lib/log.h"
 #include "pool/params.h"
 #include "proto/frame.h"
@@ -68,6 +70,8 @@ static void opened(struct client *c)
 
 static void closed(struct client *c)
 {
+	if (session_has_suspended(c->console))
+		console_client_gone(c);
 	session_free(c->console);
 	c->console = NULL;
 }
@@ -90,6 +94,7 @@ void console_submit(struct client *c, const char *text, bool extended)
 		return;
 	}
 	a->wants_heading = !extended;
+	session_note(c->console, &a->command);
 	atomic_fetch_add_explicit(&console_counters.commands, 1, memory_order_relaxed);
 	client_pause(c, PAUSE_CONSOLE);
 	ask_send(c->conn.worker, a);
@@ -218,7 +223,7 @@ static void drained(struct client *c)
 		client_unpause(c, PAUSE_PEER_FULL);
 }
 
-const struct console_ops console_ops = {opened, bytes, closed, drained};
+const struct console_ops console_ops = {opened, bytes, closed, drained, console_cancelled};
 
 /* ---- answers ---- */
 
@@ -244,7 +249,12 @@ static void deliver(struct client *c, struct ask *a)
 		}
 		if (a->wants_heading)
 			put_ready(&a->answer, 'I');
-		conn_send_buf(&c->conn, &a->answer);
+		if (a->fd_count == 0)
+			conn_send_buf(&c->conn, &a->answer);
+		else if (!fds_send(&c->conn, a)) {
+			client_close(c, NULL, NULL, strerror(errno));
+			return;
+		}
 	}
 	if (is_too_far_behind(c))
 		client_pause(c, PAUSE_PEER_FULL);

@@ -1,17 +1,16 @@
-/* The control role's side of a command: the queue, the answer, and those that wait. */
+/* The control role's side of a command: the queue and the answer. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "admin/ask.h"
 #include "admin/stats_book.h"
+#include "admin/waiting.h"
 #include "lib/log.h"
 #include "lib/mem.h"
-#include "pool/share.h"
 #include "proto/writer.h"
-
-#define WAIT_POLL_USEC 50000
 
 struct console_host console_host;
 struct console_counters console_counters;
@@ -19,40 +18,26 @@ struct console_counters console_counters;
 /* Touched by the control role only. */
 static struct {
 	struct list queue;   /* asks that have not begun */
-	struct list waiting; /* asks that wait for servers to go */
 	struct ask *running;
 	bool is_emptying;
-	bool is_polling;
-	struct event *poll_timer; /* owned; made when first needed */
 } control;
 
 void console_init(struct pooler *pooler, const struct control_ops *ops)
 {
 	console_host = (struct console_host){pooler, ops};
 	list_init(&control.queue);
-	list_init(&control.waiting);
+	waiting_open();
 	stats_book_open(clock_monotonic());
-}
-
-static void forget_all(struct list *asks)
-{
-	while (!list_empty(asks)) {
-		struct ask *a = LIST_ITEM(asks->next, struct ask, link);
-
-		list_del(&a->link);
-		database_put(&console_host.pooler->registry, a->database);
-		ask_free(a);
-	}
 }
 
 void console_stop(void)
 {
-	forget_all(&control.queue);
-	forget_all(&control.waiting);
-	if (control.poll_timer)
-		event_free(control.poll_timer);
-	control.poll_timer = NULL;
+	while (!list_empty(&control.queue))
+		ask_forget(LIST_ITEM(control.queue.next, struct ask, link));
+	waiting_stop();
 	stats_book_open(0);
+	/* Clients that are closed from here on have nobody to tell. */
+	console_host.ops = NULL;
 }
 
 static struct crew *crew(void)
@@ -76,14 +61,25 @@ struct ask *ask_new(struct client *c, const char *text)
 	a->worker = c->conn.worker->index;
 	a->client_id = c->id;
 	a->is_admin = c->is_admin;
+	a->is_own_uid = client_is_operator(c) && !c->conn.tls;
 	a->wants_heading = true;
 	a->verdict = command_parse(text, &a->command);
 	return a;
 }
 
+void ask_forget(struct ask *a)
+{
+	list_del(&a->link);
+	database_put(&console_host.pooler->registry, a->database);
+	ask_free(a);
+}
+
 void ask_free(struct ask *a)
 {
-	buf_free(&a->answer);
+	for (size_t i = 0; i < a->fd_count; i++)
+		close(a->fds[i]);
+	free(a->fds);
+	buf_wipe_free(&a->answer); /* keys, of SHOW FDS */
 	free(a->text);
 	free(a->error);
 	free(a);
@@ -159,145 +155,86 @@ void ask_silent(struct ask *a)
 	send_back(a);
 }
 
-/* ---- those that wait ---- */
-
-struct poll_row { /* one a share */
-	const struct database *database; /* compared only: the share may be gone by now */
-	int busy, servers, closing;
-};
-
-struct poll_part {
-	struct poll_row *rows; /* owned */
-	size_t n, cap;
-};
-
-struct poll {
-	struct poll_part parts[WORKERS_MAX];
-};
-
-static void poll_visit(struct worker *w, void *ctx)
+void ask_step_aside(struct ask *a)
 {
-	struct poll_part *part = &((struct poll *)ctx)->parts[w->index];
-
-	LIST_FOR(node, &room_of(w)->shares) {
-		const struct share *s = LIST_ITEM(node, struct share, link);
-		struct poll_row *row;
-
-		if (part->n == part->cap) {
-			part->cap = part->cap ? part->cap * 2 : 16;
-			part->rows = xrealloc(part->rows, part->cap * sizeof(*part->rows));
-		}
-		row = &part->rows[part->n++];
-		*row = (struct poll_row){s->pool->database, 0, 0, 0};
-		row->busy = s->servers[SV_ACTIVE].count + s->servers[SV_TESTED].count;
-		for (int state = 0; state < SERVER_STATES; state++) {
-			row->servers += s->servers[state].count;
-			LIST_FOR(link, &s->servers[state].head)
-				row->closing += LIST_ITEM(link, struct server, link)->wants_close;
-		}
-	}
-}
-
-/* The sum over the shares of one database, or of all. */
-static struct poll_row poll_sum(const struct poll *p, const struct database *only)
-{
-	struct poll_row sum = {only, 0, 0, 0};
-
-	for (int i = 0; i < crew()->n; i++)
-		for (size_t j = 0; j < p->parts[i].n; j++) {
-			const struct poll_row *row = &p->parts[i].rows[j];
-
-			if (only && row->database != only)
-				continue;
-			sum.busy += row->busy;
-			sum.servers += row->servers;
-			sum.closing += row->closing;
-		}
-	return sum;
-}
-
-static void judge_waiting(struct ask *a, const struct poll *p)
-{
-	struct poll_row sum = poll_sum(p, a->database);
-
-	switch (a->waits_for) {
-	case WAITS_NOT:
-		break;
-	case WAITS_PAUSE:
-		/* Saying PAUSE now would make somebody believe that nothing runs. */
-		if (console_host.ops->pause() == RUNNING)
-			ask_fail(a, CONSOLE_SQLSTATE, "RESUME came before PAUSE was done");
-		else if (sum.busy == 0)
-			ask_done(a, "PAUSE");
-		break;
-	case WAITS_DATABASE_PAUSE:
-		if (!atomic_load_explicit(&a->database->is_paused, memory_order_relaxed))
-			ask_fail(a, CONSOLE_SQLSTATE, "RESUME came before PAUSE was done");
-		else if (sum.servers == 0)
-			ask_done(a, "PAUSE");
-		break;
-	case WAITS_CLOSE:
-		if (sum.closing == 0)
-			ask_done(a, "WAIT_CLOSE");
-		break;
-	}
-}
-
-static void start_poll(void);
-
-static void on_poll_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg UNUSED)
-{
-	start_poll();
-}
-
-static void poll_again_later(void)
-{
-	const struct timeval tv = {0, WAIT_POLL_USEC};
-
-	if (!control.poll_timer)
-		control.poll_timer = evtimer_new(crew()->control->base, on_poll_timer, NULL);
-	if (!control.poll_timer || evtimer_add(control.poll_timer, &tv) < 0)
-		log_error("no memory for a timer: waiting console commands wait for the next one");
-}
-
-static void poll_done(struct worker *w UNUSED, void *ctx)
-{
-	struct poll *p = ctx;
-	struct list now;
-
-	control.is_polling = false;
-	list_init(&now);
-	/* An answer lets the queue go on, and what begins to wait there has not been looked at. */
-	list_splice_tail(&now, &control.waiting);
-	while (!list_empty(&now)) {
-		struct ask *a = LIST_ITEM(now.next, struct ask, link);
-
-		list_del(&a->link);
-		list_add_tail(&control.waiting, &a->link);
-		judge_waiting(a, p);
-	}
-	for (int i = 0; i < crew()->n; i++)
-		free(p->parts[i].rows);
-	free(p);
-	if (!list_empty(&control.waiting) && !control.is_polling)
-		poll_again_later();
-}
-
-static void start_poll(void)
-{
-	if (control.is_polling || list_empty(&control.waiting))
-		return;
-	control.is_polling = true;
-	crew_gather(crew(), poll_visit, poll_done, xcalloc(1, sizeof(struct poll)));
-}
-
-void ask_wait(struct ask *a, enum waits_for what)
-{
-	a->waits_for = what;
 	list_del(&a->link);
-	list_add_tail(&control.waiting, &a->link);
-	start_poll();
 	if (control.running == a)
 		control.running = NULL;
+}
+
+void ask_go_on(void)
+{
 	empty_queue();
+}
+
+bool ask_is_running(uint64_t client_id)
+{
+	return control.running && control.running->client_id == client_id;
+}
+
+/* ---- the client is gone ---- */
+
+struct farewell {
+	struct message message; /* first */
+	uint64_t client_id;
+};
+
+static void take_farewell(struct worker *w UNUSED, struct message *m)
+{
+	struct farewell *f = CONTAINER_OF(m, struct farewell, message);
+
+	/* Its SUSPEND may not have begun yet: then it must not. */
+	LIST_FOR(node, &control.queue) {
+		struct ask *a = LIST_ITEM(node, struct ask, link);
+
+		a->is_orphan |= a->client_id == f->client_id;
+	}
+	if (ask_is_running(f->client_id))
+		control.running->is_orphan = true;
+	waiting_client_gone(f->client_id);
+	free(f);
+}
+
+void console_client_gone(struct client *c)
+{
+	struct worker *w = c->conn.worker;
+	struct farewell *f;
+
+	if (!console_host.ops)
+		return;
+	f = xcalloc(1, sizeof(*f));
+	f->client_id = c->id;
+	f->message.deliver = take_farewell;
+	worker_post(w, w->crew->control, &f->message);
+}
+
+/* ---- cancel requests ---- */
+
+struct cancellation {
+	struct message message; /* first */
+	uint64_t client_id;
+};
+
+static void take_cancellation(struct worker *w UNUSED, struct message *m)
+{
+	struct cancellation *k = CONTAINER_OF(m, struct cancellation, message);
+
+	waiting_cancel(k->client_id);
+	free(k);
+}
+
+void console_cancelled(struct client *c)
+{
+	struct worker *w = c->conn.worker;
+	struct cancellation *k;
+
+	/* Nothing that a reader of tables has begun ever waits; and he may not resume. */
+	if (!c->is_admin) {
+		log_warning("admin cancel request for non-waiting client?");
+		return;
+	}
+	k = xcalloc(1, sizeof(*k));
+	k->client_id = c->id;
+	k->message.deliver = take_cancellation;
+	worker_post(w, w->crew->control, &k->message);
 }

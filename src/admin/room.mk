@@ -11,12 +11,14 @@ librooms_admin_a_SOURCES = \
 	src/admin/show_config.c \
 	src/admin/show_dns.c \
 	src/admin/show_ecdsa.c \
+	src/admin/show_fds.c \
 	src/admin/show_pools.c \
 	src/admin/show_sockets.c \
 	src/admin/show_stats.c \
 	src/admin/stats_book.c include/admin/stats_book.h \
 	src/admin/table.c include/admin/table.h \
-	src/admin/verbs.c
+	src/admin/verbs.c \
+	src/admin/waiting.c include/admin/waiting.h
 
 EXTRA_PROGRAMS += test/fuzz/fuzz_console
 FUZZ_TARGETS += test/fuzz/fuzz_console$(EXEEXT)

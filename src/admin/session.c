@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "admin/ask.h"
 #include "admin/console_client.h"
@@ -14,6 +15,7 @@ struct session {
 	struct list statements, portals;
 	int statement_count, portal_count;
 	bool skips_to_sync;
+	bool has_suspended;
 };
 
 /* A statement or a portal. */
@@ -62,6 +64,16 @@ void session_free(struct session *s)
 bool session_skips(const struct session *s)
 {
 	return s->skips_to_sync;
+}
+
+void session_note(struct session *s, const struct command *c)
+{
+	s->has_suspended |= strcasecmp(c->verb, "suspend") == 0;
+}
+
+bool session_has_suspended(const struct session *s)
+{
+	return s && s->has_suspended;
 }
 
 static struct named *find(const struct list *l, const char *name)

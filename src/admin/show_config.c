@@ -51,6 +51,7 @@ struct living {
 	char name[USER_NAME_MAX + 1]; /* the longer of the two */
 	struct tally tally;
 	bool is_paused, is_disabled, is_known;
+	bool is_auto; /* known by the template only, and in use or just used */
 };
 
 static int by_name(const void *a, const void *b)
@@ -73,6 +74,7 @@ static struct living *living_databases(size_t *n)
 
 		snprintf(l->name, sizeof(l->name), "%s", db->name);
 		l->tally = db->tally;
+		l->is_auto = db->is_auto && db->idle_since == 0;
 		l->is_paused = atomic_load_explicit(&db->is_paused, memory_order_relaxed);
 		l->is_disabled = atomic_load_explicit(&db->is_disabled, memory_order_relaxed);
 	}
@@ -204,7 +206,7 @@ static void run_databases(struct ask *a)
 	}
 	/* Auto-databases: in use, and defined by the template alone. */
 	for (size_t i = 0; i < living && config_template(conf); i++)
-		if (!config_find_database(conf, live[i].name) && strcmp(live[i].name, CONSOLE_DATABASE) != 0)
+		if (live[i].is_auto && !config_find_database(conf, live[i].name))
 			shown[n++] = (struct shown){live[i].name, config_template(conf)};
 	qsort(shown, n, sizeof(*shown), by_shown_name);
 	for (size_t i = 0; i < n; i++)
@@ -314,7 +316,7 @@ void count_known(size_t *databases, size_t *users)
 
 	*databases = 1 + config_database_count(conf) - (config_find_database(conf, CONSOLE_DATABASE) != NULL);
 	for (size_t i = 0; i < living && config_template(conf); i++)
-		*databases += !config_find_database(conf, live[i].name) && strcmp(live[i].name, CONSOLE_DATABASE) != 0;
+		*databases += live[i].is_auto && !config_find_database(conf, live[i].name);
 	free(live);
 	live = living_users(&living);
 	names = known_users(live, living, &n);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/hex.h"
+#include "lib/mem.h"
 #include "proto/writer.h"
 
 static const struct {
@@ -13,6 +15,7 @@ static const struct {
 	[COLUMN_TEXT] = {25, UINT16_MAX},	[COLUMN_INT] = {23, 4},	      [COLUMN_BIGINT] = {20, 8},
 	[COLUMN_NUMERIC] = {1700, UINT16_MAX}, [COLUMN_TIME] = {25, UINT16_MAX},
 	[COLUMN_DECIMAL] = {1700, UINT16_MAX}, [COLUMN_NULLABLE] = {23, 4},
+	[COLUMN_BYTEA] = {17, UINT16_MAX},
 };
 
 void put_heading(struct buf *b, const struct column *columns, size_t n)
@@ -82,6 +85,23 @@ void cell_DECIMAL(struct buf *b, double value)
 void cell_NULLABLE(struct buf *b, const char *digits)
 {
 	cell_TEXT(b, digits);
+}
+
+void cell_BYTEA(struct buf *b, struct span bytes)
+{
+	char digits[3];
+
+	if (!bytes.ptr) {
+		cell_TEXT(b, NULL);
+		return;
+	}
+	buf_put_u32(b, (uint32_t)(2 + 2 * bytes.len));
+	buf_put_text(b, "\\x");
+	for (size_t i = 0; i < bytes.len; i++) {
+		hex_encode(bytes.ptr + i, 1, digits);
+		buf_put_text(b, digits);
+	}
+	mem_wipe(digits, sizeof(digits));
 }
 
 void cell_TIME(struct buf *b, time_t when)

@@ -5,8 +5,10 @@
 #include <strings.h>
 
 #include "admin/show.h"
+#include "admin/waiting.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "pool/autodb.h"
 #include "pool/client.h"
 #include "pool/share.h"
 #include "proto/writer.h"
@@ -124,6 +126,8 @@ static bool is_known(const char *name, bool template_counts)
 static bool take_database(struct ask *a, const char *verb, bool template_counts)
 {
 	const char *name = a->command.argument;
+	const struct database_def *def;
+	bool is_new;
 
 	if (verb && strcmp(name, CONSOLE_DATABASE) == 0) {
 		ask_fail(a, CONSOLE_SQLSTATE, "cannot %s admin db: %s", verb, name);
@@ -133,7 +137,12 @@ static bool take_database(struct ask *a, const char *verb, bool template_counts)
 		ask_fail(a, CONSOLE_SQLSTATE, "no such database: %s", name);
 		return false;
 	}
-	a->database = database_get(registry(), name);
+	def = config_find_database(ops()->config(), name);
+	if (!def && template_counts && strcmp(name, CONSOLE_DATABASE) != 0)
+		def = config_template(ops()->config());
+	a->database = autodb_get(registry(), name, def, &is_new);
+	if (is_new)
+		log_info("registered new auto-database: %s", name);
 	return a->database || fail(a, "out of memory");
 }
 
@@ -160,6 +169,37 @@ static void on_workers(struct ask *a, gather_visit *visit, gather_done *done)
 static bool concerns(const struct ask *a, const struct share *s)
 {
 	return !a->database || s->pool->database == a->database;
+}
+
+struct waking {
+	struct database *database; /* counted */
+};
+
+static void wake_database(struct worker *w, void *ctx)
+{
+	LIST_FOR(node, &room_of(w)->shares) {
+		struct share *s = LIST_ITEM(node, struct share, link);
+
+		if (s->pool->database == ((const struct waking *)ctx)->database)
+			share_hunger(s);
+	}
+}
+
+static void woken(struct worker *control UNUSED, void *ctx)
+{
+	struct waking *k = ctx;
+
+	database_put(registry(), k->database);
+	free(k);
+}
+
+void verb_end_pause(struct database *db)
+{
+	struct waking *k = xcalloc(1, sizeof(*k));
+
+	k->database = database_get(registry(), db->name);
+	set_flag(&db->is_paused, false);
+	crew_gather(console_host.pooler->crew, wake_database, woken, k);
 }
 
 static void wake_shares(struct worker *w, void *ctx)
@@ -236,9 +276,24 @@ static void run_resume(struct ask *a)
 	on_workers(a, wake_shares, database_resumed);
 }
 
+static void suspend_set(void *ctx)
+{
+	ask_wait(ctx, WAITS_SUSPEND);
+}
+
 static void run_suspend(struct ask *a)
 {
-	fail(a, "SUSPEND is not available in this version");
+	if (ops()->pause() != RUNNING)
+		fail(a, "already suspended/paused");
+	else if (registry_has_paused(registry()))
+		fail(a, "cannot suspend with paused databases");
+	else if (a->is_orphan)
+		fail(a, "console client is gone");
+	else {
+		log_issued(a, "SUSPEND");
+		waiting_begin_suspend(a);
+		ops()->set_pause(SUSPENDED, suspend_set, a);
+	}
 }
 
 /* ---- DISABLE, ENABLE ---- */
@@ -301,17 +356,7 @@ static void run_wait_close(struct ask *a)
 
 static void kill_room(struct worker *w, void *ctx)
 {
-	LIST_FOR(node, &room_of(w)->shares) {
-		struct share *s = LIST_ITEM(node, struct share, link);
-
-		if (!concerns(ctx, s))
-			continue;
-		set_flag(&s->pool->database->is_paused, true);
-		share_close_all(s, "database removed", true);
-		/* What is left of the pool is as good as new. */
-		share_dirty(s);
-		memset(&s->stats, 0, sizeof(s->stats));
-	}
+	room_kill(room_of(w), ((const struct ask *)ctx)->database);
 }
 
 static void killed(struct worker *control UNUSED, void *ctx)
@@ -373,7 +418,11 @@ static void kill_client(struct worker *w, void *ctx)
 	if (!c)
 		return;
 	atomic_store_explicit(&k->found, true, memory_order_relaxed);
-	client_fail(c, "admin forced disconnect");
+	/* Who has sent a cancel request expects no answer. */
+	if (c->state == CL_WAITING_CANCEL || c->state == CL_ACTIVE_CANCEL)
+		client_close(c, NULL, NULL, "admin forced disconnect");
+	else
+		client_fail(c, "admin forced disconnect");
 }
 
 static void client_killed(struct worker *control UNUSED, void *ctx)

@@ -163,11 +163,10 @@ struct config *config_check(const char *path)
 	return load(path, NULL, 0, true);
 }
 
-/* What is read from a file or judged together with other settings. */
+/* What is judged together with other settings. Not auth_file: a new one is read by RELOAD (console, section 9). */
 static bool concerns_parts(const char *key)
 {
-	return strcmp(key, "auth_type") == 0 || strcmp(key, "auth_file") == 0 ||
-	       strcmp(key, "ecdsa_allowed_addresses") == 0;
+	return strcmp(key, "auth_type") == 0 || strcmp(key, "ecdsa_allowed_addresses") == 0;
 }
 
 struct config *config_set(struct config *prev, const char *key, const char *value)

@@ -330,6 +330,8 @@ static bool read_plain(struct conn *c, size_t cap)
 	size_t kept = c->in ? buf_len(c->in) : 0;
 	ssize_t n;
 
+	if (c->read_limit > 0 && cap > c->read_limit)
+		cap = c->read_limit;
 	if (kept > WORKER_HEADROOM_BYTES) {
 		/* A message that must be whole grows in place. */
 		if (!buf_reserve(c->in, cap)) {
@@ -473,7 +475,7 @@ static void read_turn(struct conn *c)
 		return;
 	}
 	/* The owner may have found out with the very last read that what it left is TLS. */
-	while ((c->may_read || c->in_is_cipher) && !c->is_paused) {
+	while ((c->may_read || c->in_is_cipher) && !c->is_paused && !c->is_suspended) {
 		size_t cap = c->has_big_reads ? w->read_cap : w->idle_read_cap;
 
 		/* A handshake costs a millisecond: the others get their turn in between. */
@@ -497,7 +499,7 @@ static void read_turn(struct conn *c)
 
 void conn_ready_turn(struct conn *c)
 {
-	if (c->is_retired)
+	if (c->is_retired || c->is_suspended)
 		return;
 	if (c->is_failed) {
 		end(c, CONN_ERROR, c->error);
@@ -513,7 +515,7 @@ static void on_readable(evutil_socket_t fd UNUSED, short what, void *arg)
 	c->may_read = true;
 	if (what & EV_CLOSED)
 		c->peer_closed = true;
-	if (c->is_retired || c->is_connecting || !list_empty(&c->ready_link))
+	if (c->is_retired || c->is_suspended || c->is_connecting || !list_empty(&c->ready_link))
 		return;
 	if (c->is_handshaking) {
 		put_on_ready_list(c);
@@ -535,6 +537,25 @@ void conn_resume(struct conn *c)
 	c->wants_redelivery = true;
 	if (c->in || c->may_read || c->tls_closed)
 		put_on_ready_list(c);
+}
+
+void conn_suspend(struct conn *c)
+{
+	c->is_suspended = true;
+}
+
+void conn_unsuspend(struct conn *c)
+{
+	if (!c->is_suspended)
+		return;
+	c->is_suspended = false;
+	/* Whatever came meanwhile, an end among it, is looked at there. */
+	put_on_ready_list(c);
+}
+
+bool conn_has_read_all(const struct conn *c)
+{
+	return !c->in && !c->is_handshaking && !c->is_connecting;
 }
 
 void conn_poke(struct conn *c)
@@ -707,7 +728,9 @@ void conn_deadline_due(struct wheel_node *n)
 {
 	struct conn *c = CONTAINER_OF(n, struct conn, deadline);
 
-	if (!c->is_retired)
+	if (c->is_suspended)
+		conn_set_deadline(c, worker_now(c->worker) + USEC_PER_SEC);
+	else if (!c->is_retired)
 		c->ops->deadline(c);
 }
 

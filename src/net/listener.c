@@ -36,7 +36,7 @@ struct listeners {
 	struct tcp_options tcp;
 	int unix_port;
 	char unix_path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "" when there is no file */
-	bool defer_accept;
+	bool defer_accept, is_suspended;
 	struct worker *control; /* borrowed */
 	listeners_accepted *accepted;
 	void *arg;
@@ -250,7 +250,7 @@ struct listeners *listeners_open(const struct listen_options *o)
 	}
 	return all;
 failed:
-	listeners_free(all);
+	listeners_free(all, false);
 	return NULL;
 }
 
@@ -285,7 +285,7 @@ struct listeners *listeners_adopt(const struct listen_options *o, const int *fds
 
 		if (trouble) {
 			log_fatal("socket passed from service manager (fd %d): %s", fds[i], trouble);
-			listeners_free(all);
+			listeners_free(all, false);
 			return NULL;
 		}
 		fcntl(fds[i], F_SETFL, fcntl(fds[i], F_GETFL) | O_NONBLOCK);
@@ -304,7 +304,8 @@ static void on_pause_over(evutil_socket_t fd UNUSED, short what UNUSED, void *ar
 {
 	struct listener *l = arg;
 
-	event_add(l->event, NULL);
+	if (!l->all->is_suspended)
+		event_add(l->event, NULL);
 }
 
 static void on_incoming(evutil_socket_t lfd, short what UNUSED, void *arg)
@@ -374,6 +375,40 @@ void listeners_set_options(struct listeners *all, bool defer_accept, const struc
 	all->defer_accept = defer_accept;
 }
 
+void listeners_suspend(struct listeners *all)
+{
+	all->is_suspended = true;
+	LIST_FOR(node, &all->list)
+		event_del(LIST_ITEM(node, struct listener, link)->event);
+}
+
+void listeners_resume(struct listeners *all)
+{
+	if (!all->is_suspended)
+		return;
+	all->is_suspended = false;
+	LIST_FOR(node, &all->list) {
+		struct listener *l = LIST_ITEM(node, struct listener, link);
+
+		/* One that could not accept tries again when its pause is over. */
+		if (!event_pending(l->pause, EV_TIMEOUT, NULL))
+			event_add(l->event, NULL);
+	}
+}
+
+void listeners_each(const struct listeners *all, listeners_row *row, void *arg)
+{
+	LIST_FOR(node, &all->list) {
+		const struct listener *l = LIST_ITEM(node, struct listener, link);
+		union sock_addr addr;
+		socklen_t len = sizeof(addr);
+
+		memset(&addr, 0, sizeof(addr));
+		if (getsockname(l->fd, &addr.sa, &len) == 0)
+			row(arg, l->fd, &addr, all->unix_port);
+	}
+}
+
 static void close_listener(struct listener *l)
 {
 	list_del(&l->link);
@@ -395,11 +430,11 @@ void listeners_close_tcp(struct listeners *all)
 	}
 }
 
-void listeners_free(struct listeners *all)
+void listeners_free(struct listeners *all, bool leaves_file)
 {
 	if (!all)
 		return;
-	if (all->unix_path[0])
+	if (all->unix_path[0] && !leaves_file)
 		unlink(all->unix_path);
 	LIST_FOR_SAFE(node, &all->list)
 		close_listener(LIST_ITEM(node, struct listener, link));

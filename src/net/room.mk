@@ -3,6 +3,7 @@ noinst_LIBRARIES += librooms_net.a
 NET_ROOM = librooms_net.a
 librooms_net_a_SOURCES = \
 	src/net/conn.c include/net/conn.h \
+	src/net/conn_fds.c include/net/conn_fds.h \
 	src/net/crew.c include/net/crew.h \
 	src/net/dns.c include/net/dns.h \
 	src/net/listener.c include/net/listener.h \

@@ -81,6 +81,7 @@ static void attach(struct client *c, const uint8_t key[8])
 		return;
 	}
 	if (meant->state == CL_CONSOLE) {
+		r->pooler->console->cancelled(meant);
 		client_close(c, NULL, NULL, "cancel request for console client");
 		return;
 	}

@@ -44,6 +44,11 @@ const char *client_user_name(const struct client *c)
 	return c->user ? user_shown(c->user) : login_user_name(c);
 }
 
+bool client_is_operator(const struct client *c)
+{
+	return c->is_unix && c->is_own_uid && strcmp(client_user_name(c), CONSOLE_DATABASE) == 0;
+}
+
 const char *client_database_name(const struct client *c)
 {
 	if (c->is_seat)

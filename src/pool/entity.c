@@ -75,11 +75,24 @@ void database_put(struct registry *r, struct database *db)
 		return;
 	pthread_mutex_lock(&r->ledger.lock);
 	/* A mark of the console must outlive the last connection. */
-	if (--db->refs == 0 && !atomic_load(&db->is_paused) && !atomic_load(&db->is_disabled)) {
+	if (--db->refs == 0 && !db->is_auto && !atomic_load(&db->is_paused) && !atomic_load(&db->is_disabled)) {
 		hash_del_str(&r->databases, db->name);
 		free(db);
 	}
 	pthread_mutex_unlock(&r->ledger.lock);
+}
+
+bool registry_has_paused(struct registry *r)
+{
+	const struct database *db;
+	size_t at = 0;
+	bool found = false;
+
+	pthread_mutex_lock(&r->ledger.lock);
+	while (!found && (db = hash_next(&r->databases, &at)))
+		found = atomic_load_explicit(&db->is_paused, memory_order_relaxed);
+	pthread_mutex_unlock(&r->ledger.lock);
+	return found;
 }
 
 struct user *user_find(struct registry *r, const char *name)

@@ -7,6 +7,7 @@
 #include "auth/auth.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "pool/autodb.h"
 #include "pool/cancel.h"
 #include "pool/login_limit.h"
 #include "pool/login_state.h"
@@ -150,23 +151,20 @@ static bool count_database(struct client *c)
 	const struct settings *s = config_settings(l->config);
 	int max = l->def && l->def->max_db_client_connections > 0 ? l->def->max_db_client_connections
 								  : s->max_db_client_connections;
+	char prefix[400];
+	bool is_new;
 
 	/* Names that nobody has configured make no entity. */
 	if (!l->def && !l->is_console)
 		return true;
-	c->database = database_find(reg, l->wishes.database);
+	c->database = autodb_get(reg, l->wishes.database, l->def, &is_new);
 	if (!c->database) {
-		char prefix[400];
-
-		c->database = database_get(reg, l->wishes.database);
-		if (!c->database) {
-			client_fail(c, "out of memory");
-			return false;
-		}
-		if (l->def && l->def->is_template)
-			log_info("%sregistered new auto-database: %s", client_prefix(c, prefix, sizeof(prefix)),
-				 l->wishes.database);
+		client_fail(c, "out of memory");
+		return false;
 	}
+	if (is_new)
+		log_info("%sregistered new auto-database: %s", client_prefix(c, prefix, sizeof(prefix)),
+			 l->wishes.database);
 	c->counted_database = true;
 	if (!tally_add_client(reg, &c->database->tally, max) && !route_is_console_admin(c)) {
 		client_fail(c, "client connections exceeded (max_db_client_connections)");
@@ -245,7 +243,7 @@ static void take_startup(struct client *c, uint32_t version, struct span body)
 	}
 	if (!l->is_console && strlen(l->wishes.database) <= DATABASE_NAME_MAX)
 		l->def = room_database_def(r, l->wishes.database);
-	if (l->is_console && c->is_unix && c->is_own_uid && strcmp(l->wishes.user, CONSOLE_DATABASE) == 0) {
+	if (l->is_console && client_is_operator(c)) {
 		if (!login_admit(c))
 			return;
 		if (s->log_connections)

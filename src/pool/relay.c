@@ -8,6 +8,7 @@
 #include "pool/lookup.h"
 #include "pool/server_login.h"
 #include "pool/share.h"
+#include "pool/suspend.h"
 #include "pool/tracking.h"
 #include "pool/wallet_session.h"
 #include "proto/fields.h"
@@ -236,6 +237,8 @@ out:
 		if (sv->wants_release && c->pass_left == 0)
 			release_if_done(sv);
 	}
+	if (c->share->is_flushing)
+		suspend_after_read(&c->conn, true, c->pass_left, p + at, n - at);
 	return at;
 }
 
@@ -647,6 +650,8 @@ size_t relay_server_bytes(struct conn *conn, const uint8_t *p, size_t n)
 	}
 out:
 	to_client(sv, p, run, at);
+	if (sv->share->is_flushing)
+		suspend_after_read(conn, sv->share->stops_servers, sv->pass_left, p + at, n - at);
 	/* With a piece of a message left over it is not between messages. */
 	if (sv->wants_release && at == n && sv->pass_left == 0)
 		release_if_done(sv);

@@ -13,6 +13,7 @@
 #include "pool/method.h"
 #include "pool/route.h"
 #include "pool/share.h"
+#include "pool/suspend.h"
 
 #define TICK_USEC (USEC_PER_SEC / 3)
 
@@ -122,6 +123,40 @@ static void drop_share(struct room *r, struct share *sh)
 	share_free(sh);
 }
 
+static bool share_is_empty(const struct share *sh)
+{
+	return sh->active.count + sh->waiting.count + sh->cancels_active.count + sh->cancels_waiting.count == 0 &&
+	       share_server_count(sh) == 0;
+}
+
+void room_drop_empty(struct room *r, const struct database *db)
+{
+	LIST_FOR_SAFE(node, &r->shares) {
+		struct share *sh = LIST_ITEM(node, struct share, link);
+
+		if (sh->pool->database == db && share_is_empty(sh))
+			drop_share(r, sh);
+	}
+}
+
+static void remove_share(struct room *r, struct share *sh)
+{
+	share_close_all(sh, "database removed", true);
+	drop_share(r, sh);
+}
+
+void room_kill(struct room *r, const struct database *db)
+{
+	LIST_FOR_SAFE(node, &r->shares) {
+		struct share *sh = LIST_ITEM(node, struct share, link);
+
+		if (db && sh->pool->database != db)
+			continue;
+		atomic_store_explicit(&sh->pool->database->is_paused, true, memory_order_relaxed);
+		remove_share(r, sh);
+	}
+}
+
 static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 {
 	struct room *r = arg;
@@ -134,17 +169,8 @@ static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 		usec_t age = now - sh->used_at;
 
 		share_maintain(sh, now);
-		if (sh->active.count + sh->waiting.count + share_server_count(sh) + sh->cancels_active.count +
-			    sh->cancels_waiting.count >
-		    0) {
+		if (!share_is_empty(sh)) {
 			sh->used_at = now;
-			continue;
-		}
-		if (sh->def && sh->def->is_template && r->settings->autodb_idle_timeout > 0 &&
-		    age >= r->settings->autodb_idle_timeout && !share_is_paused(sh)) {
-			log_info("dropping database '%s' as it does not exist anymore or inactive auto-database",
-				 share_database_name(sh));
-			drop_share(r, sh);
 			continue;
 		}
 		if (sh->def && (r->settings->pool_idle_timeout == 0 || age < r->settings->pool_idle_timeout ||
@@ -197,10 +223,9 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 		const struct database_def *was = sh->def;
 
 		share_adopt(sh);
-		if (!sh->def) {
-			log_info("dropping database '%s' as it does not exist anymore or inactive auto-database",
-				 share_database_name(sh));
-			share_close_all(sh, "database removed", true);
+		/* Its own entry is gone, though the template would do for the name. */
+		if (!sh->def || (was && !was->is_template && sh->def->is_template)) {
+			remove_share(r, sh);
 			continue;
 		}
 		if (a->server_tls_changed || !was || database_def_needs_reconnect(was, sh->def))
@@ -222,9 +247,16 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 
 void room_set_pause(struct room *r, enum pause_mode mode)
 {
+	if (r->pause == SUSPENDED)
+		suspend_end(r);
 	r->pause = mode;
-	LIST_FOR(node, &r->shares)
-		share_hunger(LIST_ITEM(node, struct share, link));
+	LIST_FOR(node, &r->shares) {
+		struct share *sh = LIST_ITEM(node, struct share, link);
+
+		/* Whoever waits now is still served; the first step will say whether anybody does. */
+		sh->is_flushing = mode == SUSPENDED;
+		share_hunger(sh);
+	}
 }
 
 void room_reconnect(struct room *r, const struct database *db)

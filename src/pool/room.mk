@@ -2,6 +2,7 @@
 noinst_LIBRARIES += librooms_pool.a
 POOL_ROOM = librooms_pool.a
 librooms_pool_a_SOURCES = \
+	src/pool/autodb.c include/pool/autodb.h \
 	src/pool/cancel.c include/pool/cancel.h \
 	src/pool/client.c include/pool/client.h \
 	include/pool/deadline.h \
@@ -23,6 +24,7 @@ librooms_pool_a_SOURCES = \
 	src/pool/server_login.c include/pool/server_login.h \
 	src/pool/share.c include/pool/share.h \
 	src/pool/startup.c include/pool/startup.h \
+	src/pool/suspend.c include/pool/suspend.h \
 	src/pool/tracking.c include/pool/tracking.h \
 	src/pool/wallet_session.c include/pool/wallet_session.h \
 	include/pool/stats.h

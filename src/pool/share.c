@@ -8,6 +8,7 @@
 #include "pool/cancel.h"
 #include "pool/client.h"
 #include "pool/method.h"
+#include "pool/server_login.h"
 
 /* A reset or check query that takes longer no longer keeps a waiter from a new connection. */
 #define TEST_PATIENCE USEC_PER_SEC
@@ -117,7 +118,7 @@ void share_hunger(struct share *sh)
 
 bool share_is_paused(const struct share *sh)
 {
-	return sh->room->pause != RUNNING ||
+	return sh->room->pause == PAUSED || (sh->room->pause == SUSPENDED && !sh->is_flushing) ||
 	       atomic_load_explicit(&sh->pool->database->is_paused, memory_order_relaxed);
 }
 
@@ -142,9 +143,10 @@ void share_dirty(struct share *sh)
 		LIST_FOR_SAFE(node, &sh->servers[i].head) {
 			struct server *sv = LIST_ITEM(node, struct server, link);
 
-			if (i == SV_LOGIN)
+			if (i == SV_LOGIN) {
+				sv->login->was_unneeded = true;
 				server_close(sv, "connect string changed", false);
-			else
+			} else
 				sv->wants_close = true;
 		}
 	}
@@ -308,6 +310,9 @@ void share_turn(struct share *sh)
 			client_welcome(c);
 			continue;
 		}
+		/* It has asked for nothing yet: no reason to open a connection during SUSPEND. */
+		if (c->needs_greeting && sh->is_flushing)
+			continue;
 		if (!c->needs_greeting && (sv = share_idle_server(sh))) {
 			client_activate(c, sv);
 			continue;
@@ -323,7 +328,7 @@ void share_turn(struct share *sh)
 		want_server(sh, FOR_CLIENT, c->active_at, NULL);
 		return;
 	}
-	if (sh->wants_retry) {
+	if (sh->wants_retry && !sh->is_flushing) {
 		sh->wants_retry = false;
 		want_server(sh, FOR_CLIENT, worker_now(sh->room->worker), NULL);
 	}

@@ -1,4 +1,4 @@
-"""The admin console. Attack rows 25 and 26."""
+"""The admin console: what it shows, and its grammar."""
 import re
 
 import pytest
@@ -29,6 +29,21 @@ COLUMNS = {
     "CLIENTS": CLIENTS + ", s identity",
     "SERVERS": CLIENTS,
     "LISTS": "s list, i items",
+    "STATE": "s key, s value",
+    "MEM": "s name, i size, i used, i free, i memtotal",
+    "DNS_HOSTS": "s hostname, q ttl, s addrs",
+    "DNS_ZONES": "s zonename, q serial, i count",
+    "PEERS": "i peer_id, s host, i port, i pool_size",
+    "PEER_POOLS": "i peer_id, i cl_active_cancel_req, i cl_waiting_cancel_req, i sv_active_cancel, i sv_login",
+    "SOCKETS": CLIENTS + ", i recv_pos, i pkt_pos, i pkt_remain, i send_pos, i send_remain, i pkt_avail, i send_avail",
+    "ACTIVE_SOCKETS": CLIENTS + ", i recv_pos, i pkt_pos, i pkt_remain, i send_pos, i send_remain, i pkt_avail, "
+                                "i send_avail",
+    "STATS_TOTALS": "s database, " + ", ".join(
+        "N " + c for c in "server_assignment_count xact_count query_count bytes_received bytes_sent xact_time query_time "
+        "wait_time client_parse_count server_parse_count bind_count client_login_count".split()),
+    "STATS_AVERAGES": "s database, " + ", ".join(
+        "N " + c for c in "server_assignment_count xact_count query_count bytes_received bytes_sent xact_time query_time "
+        "wait_time avg_client_parse_count avg_server_parse_count avg_bind_count avg_client_login_count".split()),
     "TOTALS": "s name, N value",
     "STATS": "s database, " + ", ".join(
         "N total_" + c for c in "server_assignment_count xact_count query_count received sent xact_time query_time "
@@ -36,6 +51,8 @@ COLUMNS = {
         "N avg_" + c for c in "server_assignment_count xact_count query_count recv sent xact_time query_time "
         "wait_time client_parse_count server_parse_count bind_count client_login_count".split()),
 }
+
+NO_ROWS = ("DNS_ZONES", "PEERS", "PEER_POOLS", "ACTIVE_SOCKETS")
 
 SETTINGS_IN_ORDER = """admin_users application_name_add_host auth_dbname auth_file auth_hba_file auth_ident_file
 auth_ldap_options auth_query auth_type auth_user autodb_idle_timeout cancel_wait_timeout client_idle_timeout
@@ -66,8 +83,8 @@ def pool(pooler, pg):
 
 @ours
 @pytest.mark.parametrize("what", COLUMNS)
-def test_columns(pool, what):
-    p = pool()
+def test_columns(pool, pg, what):
+    p = pool(databases={"db": "host=localhost port=%d" % pg.port})
     with p.login() as c, p.console() as admin:
         c.query("BEGIN")
         r = admin.query("SHOW " + what)
@@ -78,7 +95,7 @@ def test_columns(pool, what):
         for column in r.columns:
             assert column.typlen == LENGTH[column.oid]
             assert (column.typmod, column.format, column.table, column.attr) == (-1, 0, 0, 0)
-        assert r.rows
+        assert bool(r.rows) != (what in NO_ROWS)
         for row in r.rows:
             for (kind, name), value in zip(wanted, row):
                 if kind in "iqN" and value is not None:
@@ -248,6 +265,47 @@ def test_stats(pool):
     assert [r["name"] for r in p.show("TOTALS")] == wanted
 
 
+@ours
+def test_five_sessions_are_five_assignments(pool):
+    p = pool(pool_mode="session")
+    for _ in range(5):
+        with p.login() as c:
+            c.query("BEGIN")
+            c.query("COMMIT")
+    row = [r for r in p.show("STATS") if r["database"] == "db"][0]
+    assert row["total_server_assignment_count"] == row["total_client_login_count"] == row["total_xact_count"] == "5"
+    assert row["total_query_count"] == "10"
+
+
+@ours
+def test_users_who_failed_to_log_in_are_not_shown(pool):
+    p = pool(auth_type="md5", users={"plain": "secret"}, user_lines={"other": "pool_size=1"})
+    for user in ("nobody", "plain"):
+        with pytest.raises(PgError):
+            p.login(user, secret="wrong")
+    assert [r["name"] for r in p.show("USERS")] == ["admin", "other", "pgbouncer", "plain", "stats"]
+    assert {r["list"]: r["items"] for r in p.show("LISTS")}["users"] == "5"
+
+
+@ours
+def test_the_console_is_a_pool(pool):
+    """Shown like one, and left alone by PAUSE, RECONNECT, KILL and the time-outs."""
+    p = pool(client_idle_timeout=0.2, query_wait_timeout=0.2, query_timeout=0.2)
+    with p.console() as admin:
+        for command in ("PAUSE", "RESUME", "RECONNECT", "WAIT_CLOSE", "KILL"):
+            assert admin.query(command).tags == [command]
+        row = admin.query("SHOW POOLS").dicts()[0]
+        assert (row["database"], row["user"], row["cl_active"], row["pool_mode"]) == ("pgbouncer", "pgbouncer", "1",
+                                                                                      "statement")
+        assert [r["database"] for r in admin.query("SHOW STATS").dicts()] == ["pgbouncer"]
+        with p.login(database="other") as c:
+            # Its end shows that the time-outs are at work.
+            assert c.expect_error().text == "client_idle_timeout"
+        stats = admin.query("SHOW STATS").dicts()[-1]
+        assert stats["total_xact_count"] == stats["total_query_count"] == "8"
+        assert stats["total_client_login_count"] == "1"
+
+
 # --- grammar and errors -----------------------------------------------------
 
 @pytest.mark.parametrize("text", ["", ";", "nonsense", "SHOW", "SHOW nonsense", "SHOW VERSION VERSION",
@@ -271,85 +329,13 @@ def test_valid_spellings(pool, text):
         assert admin.query(text).tags == ["SHOW"]
 
 
-@pytest.mark.parametrize("text, tag", [("SET query_timeout = 5", "SET query_timeout=5"),
-                                       ("set query_timeout to '5';", "SET query_timeout=5"),
-                                       ("SET stats_users='a,b'", "SET stats_users=a,b"),
-                                       ("SET auth_type='md5'", "SET auth_type=md5"),
-                                       ("SET application_name_add_host=1", "SET application_name_add_host=1")])
-def test_set(pool, text, tag):
-    with pool().console() as admin:
-        r = admin.query(text)
-        assert r.tags == [tag] and not r.errors
-
-
-@pytest.mark.parametrize("text", ["SET nonsense = 1", "SET query_timeout = 'x'", "SET pool_mode = often",
-                                  pytest.param("SET auth_dbname = pgbouncer", marks=ours)])
-def test_set_failed(pool, text):
-    with pool().console() as admin:
-        assert [e.text for e in admin.query(text).errors] == ["SET failed"]
-
-
-def test_set_of_a_restart_only_setting_is_ignored(pool):
-    p = pool()
-    with p.console() as admin:
-        assert admin.query("SET listen_port = 1").tags == ["SET listen_port=1"]
-    assert {r["key"]: r["value"] for r in p.show("CONFIG")}["listen_port"] == str(p.port)
-
-
 def test_show_help(pool):
     with pool().console() as admin:
         r = admin.query("SHOW HELP")
         assert r.notices[0]["M"] == "Console usage" and "SHOW" in r.notices[0]["D"] and r.tags == ["SHOW"]
 
 
-# --- rights -----------------------------------------------------------------
-
-CHANGING = ["RELOAD", "SHUTDOWN", "SHUTDOWN WAIT_FOR_CLIENTS", "SHUTDOWN WAIT_FOR_SERVERS", "SET query_timeout = 1"]
-
-
-@pytest.mark.parametrize("command", CHANGING)
-def test_row_25_stats_user_may_only_look(pool, command):
-    if env.ORACLE and " WAIT" in command:
-        return
-    p = pool()
-    with p.console("stats") as c:
-        assert [e.text for e in c.query(command).errors] == ["admin access needed"]
-        assert c.query("SHOW POOLS").rows
-    assert p.process.poll() is None
-
-
-@ours
-@pytest.mark.parametrize("command", CHANGING)
-def test_row_25_by_the_extended_protocol(pool, command):
-    p = pool()
-    with p.console("stats") as c:
-        c.send(wire.extended(command) + wire.SYNC)
-        try:
-            r = c.until_ready()
-            assert r.errors
-        except Closed:
-            pass
-    p.login().close()
-    assert p.process.poll() is None
-
-
-def test_row_25_others_are_not_let_in(pool):
-    p = pool()
-    with pytest.raises(PgError) as e:
-        p.login("plain", "pgbouncer")
-    assert (e.value.severity, e.value.text) == ("FATAL", "not allowed")
-
-
-def test_peer_of_our_own_uid_is_admin(pool):
-    """psql over the Unix socket as the same Unix user, whatever auth_type says."""
-    p = pool(auth_type="md5")
-    out = env.run(["psql", "-h", p.dir, "-p", str(p.port), "-U", "pgbouncer", "-d", "pgbouncer", "-At",
-                   "-c", "SHOW VERSION"], env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"})
-    assert out.startswith("PgBouncer ")
-    p.wait_log("pgbouncer access from unix socket")
-    with pytest.raises(PgError):
-        p.login("pgbouncer", "pgbouncer", "x")
-
+# --- texts that come and go -----------------------------------------------
 
 def test_psql_on_the_console(pool):
     p = pool()
@@ -383,57 +369,6 @@ def test_extended_protocol_on_the_console(pool):
         assert r.rows and r.tags == ["SHOW"]
     with p.connect("admin", "pgbouncer", "admin_pw") as conn:
         assert conn.execute("SHOW POOLS").fetchall()
-
-
-def test_max_client_conn_does_not_bar_the_console(pool):
-    p = pool(max_client_conn=1)
-    with p.login(), p.console() as c:
-        assert c.query("SHOW POOLS").rows
-
-
-# --- SHUTDOWN ---------------------------------------------------------------
-
-def test_shutdown(pool):
-    p = pool()
-    c = p.login()
-    c.query("BEGIN")
-    with p.console() as admin:
-        admin.send(wire.query("SHUTDOWN"))
-        admin.expect_closed()
-    with pytest.raises(Closed):
-        while True:
-            c.recv()
-    p.wait_exit()
-    p.wait_log("SHUTDOWN command issued")
-
-
-@ours
-def test_shutdown_wait_for_clients(pool):
-    p = pool()
-    c = p.login()
-    admin = p.console()
-    assert admin.query("shutdown wait_for_clients").tags == ["SHUTDOWN"]
-    p.wait_log("SHUTDOWN WAIT_FOR_CLIENTS command issued")
-    assert c.value("SELECT 1") == "1"
-    c.close()
-    p.wait_log("closing because: client")
-    assert admin.query("SHOW VERSION").tags == ["SHOW"]
-    admin.close()
-    p.wait_exit()
-
-
-@ours
-def test_shutdown_wait_for_servers(pool):
-    p = pool()
-    busy, waiting = p.login(), p.login()
-    busy.query("BEGIN")
-    with p.console() as admin:
-        assert admin.query("SHUTDOWN WAIT_FOR_SERVERS").tags == ["SHUTDOWN"]
-        waiting.send(wire.query("SELECT 1"))
-        assert waiting.expect_error().text == "server shutting down"
-        assert busy.query("COMMIT").status == "I"
-    p.wait_exit()
-    p.wait_log("SHUTDOWN WAIT_FOR_SERVERS command issued")
 
 
 def test_commands_are_counted(pool):

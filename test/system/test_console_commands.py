@@ -131,11 +131,6 @@ def test_pause_under_load_fails_no_query(pool):
     assert not wrong
 
 
-def test_suspend_is_refused(pool):
-    with pool().console() as admin:
-        assert refused(admin, "SUSPEND") == "SUSPEND is not available in this version"
-
-
 # --- DISABLE, ENABLE, RECONNECT, WAIT_CLOSE ---------------------------------
 
 def test_disable_bars_new_clients_only(pool):
@@ -172,11 +167,93 @@ def test_refusals(pool, command, text):
         assert refused(admin, command) == text
 
 
-@pytest.mark.parametrize("command", ["PAUSE", "PAUSE nope", "RESUME", "SUSPEND", "DISABLE", "ENABLE db", "RECONNECT",
-                                     "WAIT_CLOSE", "KILL", "KILL_CLIENT 1"])
-def test_a_stats_user_may_only_look(pool, command):
-    with pool().console("stats") as c:
-        assert refused(c, command) == "admin access needed"
+def test_wait_close_answers_at_once_without_marked_servers(pool):
+    p = pool()
+    with p.login() as c, p.console() as admin:
+        for command in ("WAIT_CLOSE", "WAIT_CLOSE db"):
+            assert admin.query(command).tags == ["WAIT_CLOSE"]
+        c.query("BEGIN")
+        assert admin.query("WAIT_CLOSE db").tags == ["WAIT_CLOSE"]
+        # Marked, but in another database.
+        assert admin.query("RECONNECT db").tags == ["RECONNECT"]
+        assert admin.query("WAIT_CLOSE other").tags == ["WAIT_CLOSE"]
+        admin.send(wire.query("WAIT_CLOSE"))
+        assert admin.silent(0.1)
+        c.query("COMMIT")
+        assert admin.until_ready().tags == ["WAIT_CLOSE"]
+    for line in ("RECONNECT 'db'", "WAIT_CLOSE", "WAIT_CLOSE 'db'"):
+        p.wait_log("LOG %s command issued" % line)
+    p.wait_log("closing because: close_needed")
+
+
+def test_reconnect_replaces_idle_servers(pool):
+    p = pool()
+    with p.login() as c, p.login(database="other") as other, p.console() as admin:
+        pid, kept = c.pid(), other.pid()
+        assert admin.query("RECONNECT db").tags == ["RECONNECT"]
+        assert c.pid() != pid and other.pid() == kept
+        p.wait_log("db/u_trust@.*closing because: (database configuration changed|obsolete connection)")
+
+
+def test_reconnect_of_a_session_closes_it_with_server_fast_close(pool):
+    p = pool(pool_mode="session", server_fast_close=1)
+    with p.login() as busy, p.login() as idle, p.console() as admin:
+        busy.query("BEGIN")
+        idle.value("SELECT 1")
+        assert admin.query("RECONNECT").tags == ["RECONNECT"]
+        # Its transaction ends first.
+        assert idle.expect_error().text == "database configuration changed"
+        assert busy.value("SELECT 1") == "1"
+        busy.send(wire.query("COMMIT"))
+        assert busy.recv_until(b"Z")[0].body == b"COMMIT\0"
+        assert busy.expect_error().text == "database configuration changed"
+        assert admin.query("WAIT_CLOSE").tags == ["WAIT_CLOSE"]
+
+
+def test_reconnect_drops_servers_in_login(pool, fake):
+    def script(peer):
+        peer.read_startup()
+        if peer.number == 1:
+            peer.wait_gone()
+        peer.welcome()
+        peer.serve()
+    server = fake(script)
+    p = pool(databases={"db": "host=127.0.0.1 port=%d" % server.port}, server_login_retry=60)
+    with p.wire() as c:
+        c.send(wire.startup("u_trust", "db"))
+        p.wait_pool(sv_login=1)
+        p.admin("RECONNECT db")
+        p.wait_log("closing because: connect string changed")
+        c.finish_login("u_trust")
+        assert c.value("SELECT 1") == "SELECT 1"
+
+
+def test_disabled_databases_while_others_live(pool):
+    """DISABLE outlives RECONNECT, RELOAD and the last client; PAUSE and DISABLE are apart."""
+    p = pool()
+    with p.console() as admin:
+        for command, tag in (("DISABLE db", "DISABLE"), ("DISABLE db", "DISABLE"), ("PAUSE db", "PAUSE"), ("RELOAD", "RELOAD")):
+            assert admin.query(command).tags == [tag]
+        assert (database(p)["paused"], database(p)["disabled"]) == ("1", "1")
+        assert admin.query("RESUME db").tags == ["RESUME"]
+        with pytest.raises(PgError, match='database "db" is disabled'):
+            p.login()
+        p.login(database="other").close()
+        assert admin.query("ENABLE db").tags == ["ENABLE"]
+        assert (database(p)["paused"], database(p)["disabled"]) == ("0", "0")
+    for line in ("DISABLE 'db'", "ENABLE 'db'"):
+        p.wait_log("LOG %s command issued" % line)
+
+
+def test_names_with_other_characters_are_quoted(pool, pg):
+    p = pool(databases={'"a-b.c"': pg.entry("db"), "DB": pg.entry("db")})
+    with p.console() as admin:
+        assert refused(admin, "PAUSE a-b.c").startswith("invalid command")
+        assert admin.query('PAUSE "a-b.c"').tags == ["PAUSE"]
+        assert database(p, "a-b.c")["paused"] == "1"
+        # Nothing is folded.
+        assert refused(admin, "PAUSE db") == "no such database: db"
+        assert admin.query("PAUSE DB;").tags == ["PAUSE"]
 
 
 def test_wait_close_waits_for_a_marked_server(pool):
@@ -234,6 +311,58 @@ def test_kill_client_by_id(pool):
     other.close()
 
 
+def test_kill_client_reads_the_number_in_front(pool):
+    p = pool()
+    with p.login() as c, p.console() as admin:
+        ident = [r["id"] for r in admin.query("SHOW CLIENTS").dicts() if r["database"] == "db"][0]
+        assert refused(admin, "KILL_CLIENT 18446744073709551616000") == "client not found"
+        assert refused(admin, 'KILL_CLIENT "-%s"' % ident) == "invalid client pointer supplied"
+        assert refused(admin, 'KILL_CLIENT ""') == "invalid client pointer supplied"
+        assert admin.query("KILL_CLIENT %sabc" % ident).tags == ["KILL_CLIENT"]
+        assert c.expect_error().text == "admin forced disconnect"
+        assert refused(admin, "KILL_CLIENT %s" % ident) == "client not found"
+
+
+def test_kill_client_lets_its_server_go(pool):
+    """A session that is idle gives its server back, a transaction takes it along, one that waits has none."""
+    p = pool(pool_mode="session", default_pool_size=2)
+    idle, busy, waiting = p.login(), p.login(), p.login()
+    pid = idle.pid()
+    busy.query("BEGIN")
+    waiting.send(wire.query("SELECT 1"))
+    p.wait_pool(cl_waiting=1)
+    with p.console() as admin:
+        by_port = {int(r["port"]): r["id"] for r in admin.query("SHOW CLIENTS").dicts() if r["port"]}
+        victim = lambda c: by_port[c.sock.getsockname()[1]]
+        last = p.login()
+        last.send(wire.query("SELECT pg_backend_pid()"))
+        p.wait_pool(cl_waiting=2)
+        for c in (waiting, idle):
+            assert admin.query("KILL_CLIENT " + victim(c)).tags == ["KILL_CLIENT"]
+            assert c.expect_error().text == "admin forced disconnect"
+        assert last.until_ready().value() == str(pid)
+        assert admin.query("KILL_CLIENT " + victim(busy)).tags == ["KILL_CLIENT"]
+        p.wait_pool(sv_active=1, sv_idle=0)
+        p.wait_log("closing because: client disconnect while server was not ready")
+    last.close()
+
+
+def test_kill_client_leaves_log_ins_alone(pool):
+    p = pool()
+    with p.wire() as half, p.console() as admin:
+        half.send(b"\0")
+        row = env.wait_for(lambda: [r for r in admin.query("SHOW SOCKETS").dicts() if r["state"] == "cl_login"],
+                           lambda: "a client in login")[0]
+        assert refused(admin, "KILL_CLIENT " + row["id"]) == "client not found"
+
+
+def test_kill_client_of_oneself(pool):
+    with pool().console() as admin:
+        own = admin.query("SHOW CLIENTS").dicts()[0]["id"]
+        admin.send(wire.query("KILL_CLIENT " + own))
+        assert admin.expect_error().text == "admin forced disconnect"
+
+
 # --- SHOW of sockets and the rest -------------------------------------------
 
 def test_sockets(pool):
@@ -245,27 +374,13 @@ def test_sockets(pool):
                                                         "pkt_avail", "send_avail"]
         assert sorted((row["database"], row["state"]) for row in r.dicts()) == [
             ("db", "cl_active"), ("db", "sv_active"), ("pgbouncer", "cl_active")]
+        # Exactly these three, each with the next number.
+        assert sorted(int(row["id"]) for row in r.dicts()) == [1, 2, 3]
         assert admin.query("SHOW ACTIVE_SOCKETS").rows == []
         with p.wire() as half:
             half.send(b"\0\0")
             env.wait_for(lambda: "cl_login" in [x["state"] for x in admin.query("SHOW SOCKETS").dicts()],
                          lambda: "a client in login")
-
-
-@pytest.mark.parametrize("what, columns", [
-    ("STATE", ["key", "value"]), ("MEM", ["name", "size", "used", "free", "memtotal"]),
-    ("DNS_HOSTS", ["hostname", "ttl", "addrs"]), ("DNS_ZONES", ["zonename", "serial", "count"]),
-    ("PEERS", ["peer_id", "host", "port", "pool_size"]),
-    ("PEER_POOLS", ["peer_id", "cl_active_cancel_req", "cl_waiting_cancel_req", "sv_active_cancel", "sv_login"]),
-    ("STATS_TOTALS", "database server_assignment_count xact_count query_count bytes_received bytes_sent xact_time "
-     "query_time wait_time client_parse_count server_parse_count bind_count client_login_count".split()),
-    ("STATS_AVERAGES", "database server_assignment_count xact_count query_count bytes_received bytes_sent xact_time "
-     "query_time wait_time avg_client_parse_count avg_server_parse_count avg_bind_count avg_client_login_count".split()),
-])
-def test_other_tables(pool, what, columns):
-    with pool().console() as admin:
-        r = admin.query("SHOW " + what)
-        assert [c.name for c in r.columns] == columns and r.tags == ["SHOW"]
 
 
 def test_the_stats_line(pool):

@@ -172,6 +172,25 @@ static void a_number_beyond_int4_is_cut(void **state)
 	buf_free(&b);
 }
 
+static void bytes_are_hex_and_none_are_null(void **state)
+{
+	struct buf b;
+
+	(void)state;
+	buf_init(&b);
+	cell_BYTEA(&b, span_of("\x00\x7f\xff", 3));
+	assert_int_equal(buf_len(&b), 4 + 8);
+	assert_string_equal(cell_text(&b), "\\x007fff");
+	buf_clear(&b);
+	cell_BYTEA(&b, span_of("", 0));
+	assert_string_equal(cell_text(&b), "\\x");
+	buf_clear(&b);
+	cell_BYTEA(&b, span_of(NULL, 0));
+	assert_int_equal(buf_len(&b), 4);
+	assert_memory_equal(buf_data(&b), "\xff\xff\xff\xff", 4);
+	buf_free(&b);
+}
+
 static void a_time_is_local_and_names_its_zone(void **state)
 {
 	struct buf b;
@@ -269,6 +288,7 @@ int main(void)
 		cmocka_unit_test(a_heading_names_types),
 		cmocka_unit_test(a_row_is_text_with_lengths),
 		cmocka_unit_test(a_number_beyond_int4_is_cut),
+		cmocka_unit_test(bytes_are_hex_and_none_are_null),
 		cmocka_unit_test(a_time_is_local_and_names_its_zone),
 		cmocka_unit_test(rows_of_one_database_are_summed_and_sorted),
 		cmocka_unit_test(averages_are_per_second_and_per_item),

@@ -1,0 +1,33 @@
+/*
+ * pool/suspend.h - SUSPEND on one Worker: what is under way is brought to an
+ * end, then nothing is read any more.
+ *
+ * Clients come first: one whose buffers are empty is no longer read. The
+ * servers of a share follow when all its clients are at rest, so that those
+ * that wait are still served. A query that a server works on is no obstacle:
+ * its answer waits in the kernel.
+ *
+ * The control role calls suspend_step() on every Worker again and again,
+ * until twice in a row nothing was left anywhere (a client that travels
+ * between two Workers is seen by the second call).
+ *
+ * Rules: console specification, section 11.  Tests: test/system/test_suspend.py
+ */
+#ifndef POOL_SUSPEND_H
+#define POOL_SUSPEND_H
+
+#include "pool/room.h"
+
+/* How many connections are not at rest yet. closes_rest: suspend_timeout is over, they are closed. */
+int suspend_step(struct room *, bool closes_rest);
+/* Everybody is read again. */
+void suspend_end(struct room *);
+
+/*
+ * A stream of large messages would hardly ever be found between two of them. So the relay tells of every read while a
+ * share is flushing: a connection reads no further than the end of the message it is in, and stops there if it may.
+ * n bytes at rest are left over.
+ */
+void suspend_after_read(struct conn *, bool may_stop, uint64_t pass_left, const uint8_t *rest, size_t n);
+
+#endif

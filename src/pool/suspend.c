@@ -1,0 +1,185 @@
+#include "pool/suspend.h"
+
+#include "pool/client.h"
+#include "pool/server.h"
+#include "pool/server_login.h"
+#include "pool/share.h"
+
+#define TIMED_OUT "suspend_timeout"
+#define HEADER_BYTES 5
+
+/*
+ * What a client has sent is on its way to the server, and what a server has
+ * said on its way to its client: so the output of one belongs to the other.
+ */
+static bool client_has_read_all(const struct client *c)
+{
+	return c->pass_left == 0 && conn_has_read_all(&c->conn) && !(c->pauses & (PAUSE_WORK | PAUSE_TRAVEL));
+}
+
+static bool client_at_rest(struct client *c)
+{
+	if (!client_has_read_all(c))
+		return false;
+	conn_suspend(&c->conn);
+	return conn_unsent(c->server ? &c->server->conn : &c->conn) == 0;
+}
+
+static bool server_at_rest(struct server *sv)
+{
+	if (sv->pass_left > 0 || !conn_has_read_all(&sv->conn) || sv->is_setting_params)
+		return false;
+	conn_suspend(&sv->conn);
+	return conn_unsent(&sv->conn) == 0 && (!sv->client || conn_unsent(&sv->client->conn) == 0);
+}
+
+/* Returns how many are left over. */
+static int step_clients(struct list *clients, bool closes_rest)
+{
+	int left = 0;
+
+	LIST_FOR_SAFE(node, clients) {
+		struct client *c = LIST_ITEM(node, struct client, link);
+
+		if (client_at_rest(c))
+			continue;
+		if (closes_rest)
+			client_fail(c, TIMED_OUT);
+		else
+			left++;
+	}
+	return left;
+}
+
+static int step_cancels(struct list *cancels, bool closes_rest)
+{
+	int left = 0;
+
+	LIST_FOR_SAFE(node, cancels) {
+		if (closes_rest)
+			client_close(LIST_ITEM(node, struct client, link), NULL, NULL, TIMED_OUT);
+		else
+			left++;
+	}
+	return left;
+}
+
+static int step_servers(struct share *sh, bool clients_rest, bool closes_rest)
+{
+	static const enum server_state unsafe[] = {SV_TESTED, SV_USED}, busy[] = {SV_LOGIN, SV_ACTIVE_CANCEL,
+										  SV_BEING_CANCELED},
+				       lasting[] = {SV_ACTIVE, SV_IDLE};
+	int left = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(unsafe); i++)
+		while (sh->servers[unsafe[i]].count > 0)
+			server_close(LIST_ITEM(sh->servers[unsafe[i]].head.next, struct server, link),
+				     "close unsafe file descriptors on suspend", false);
+	for (size_t i = 0; i < ARRAY_LEN(busy); i++) {
+		while (closes_rest && sh->servers[busy[i]].count > 0) {
+			struct server *sv = LIST_ITEM(sh->servers[busy[i]].head.next, struct server, link);
+
+			if (sv->login)
+				sv->login->was_unneeded = true; /* no failure of the server's */
+			server_close(sv, TIMED_OUT, false);
+		}
+		left += sh->servers[busy[i]].count;
+	}
+	/* While clients are served their servers have to be read. */
+	for (size_t i = 0; i < ARRAY_LEN(lasting) && clients_rest; i++)
+		LIST_FOR_SAFE(node, &sh->servers[lasting[i]].head) {
+			struct server *sv = LIST_ITEM(node, struct server, link);
+
+			if (server_at_rest(sv))
+				continue;
+			if (closes_rest)
+				server_close(sv, TIMED_OUT, true);
+			else
+				left++;
+		}
+	return left;
+}
+
+static int step_share(struct share *sh, bool closes_rest)
+{
+	/* Those that wait first, so that none of them gets a server that is let go here. */
+	int left = step_clients(&sh->waiting.head, closes_rest);
+
+	left += step_clients(&sh->active.head, closes_rest);
+	left += step_cancels(&sh->cancels_waiting.head, closes_rest);
+	left += step_cancels(&sh->cancels_active.head, closes_rest);
+	sh->stops_servers = left == 0;
+	left += step_servers(sh, sh->stops_servers, closes_rest);
+	return left;
+}
+
+int suspend_step(struct room *r, bool closes_rest)
+{
+	int left;
+
+	/* The change of mode is still on its way, behind a RELOAD maybe. */
+	if (r->pause != SUSPENDED)
+		return 1;
+	left = step_clients(&r->logins.head, closes_rest) + step_cancels(&r->orphans, closes_rest);
+
+	LIST_FOR(node, &r->shares) {
+		struct share *sh = LIST_ITEM(node, struct share, link);
+		int here = step_share(sh, closes_rest);
+
+		left += here;
+		sh->is_flushing = here > 0;
+		if (here > 0)
+			share_hunger(sh);
+	}
+	return left;
+}
+
+static size_t bytes_left(uint64_t pass_left, const uint8_t *rest, size_t n)
+{
+	uint64_t len;
+
+	if (pass_left > 0)
+		return (size_t)pass_left;
+	if (n < HEADER_BYTES)
+		return HEADER_BYTES - n;
+	len = 1 + ((uint64_t)rest[1] << 24 | (uint64_t)rest[2] << 16 | (uint64_t)rest[3] << 8 | rest[4]);
+	/* Whole, and left all the same: it waits for something else. */
+	return len > n ? (size_t)len - n : HEADER_BYTES;
+}
+
+void suspend_after_read(struct conn *c, bool may_stop, uint64_t pass_left, const uint8_t *rest, size_t n)
+{
+	/* Records of TLS end where they like, and what is decrypted has to be shown. */
+	if (c->tls)
+		return;
+	c->read_limit = bytes_left(pass_left, rest, n);
+	if (may_stop && pass_left == 0 && n == 0)
+		conn_suspend(c);
+}
+
+static void go_on(struct conn *c)
+{
+	c->read_limit = 0;
+	conn_unsuspend(c);
+}
+
+static void go_on_clients(struct list *clients)
+{
+	LIST_FOR(node, clients)
+		go_on(&LIST_ITEM(node, struct client, link)->conn);
+}
+
+void suspend_end(struct room *r)
+{
+	go_on_clients(&r->logins.head);
+	LIST_FOR(node, &r->shares) {
+		struct share *sh = LIST_ITEM(node, struct share, link);
+
+		sh->is_flushing = sh->stops_servers = false;
+		go_on_clients(&sh->active.head);
+		go_on_clients(&sh->waiting.head);
+		for (int state = 0; state < SERVER_STATES; state++)
+			LIST_FOR(snode, &sh->servers[state].head)
+				go_on(&LIST_ITEM(snode, struct server, link)->conn);
+	}
+}
