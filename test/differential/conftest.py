@@ -40,8 +40,8 @@ def worker_counts():
 def pytest_generate_tests(metafunc):
     if "scene" in metafunc.fixturenames:
         scenes = metafunc.module.scenes.scenes
-        metafunc.parametrize("scene,workers", [(s, w) for s in scenes for w in worker_counts()],
-                             ids=["%s-w%d" % (s.name, w) for s in scenes for w in worker_counts()])
+        rows = [(s, w) for s in scenes for w in worker_counts() if w == 1 or not s.one_worker]
+        metafunc.parametrize("scene,workers", rows, ids=["%s-w%d" % (s.name, w) for s, w in rows])
 
 
 @pytest.fixture(scope="session")
@@ -144,6 +144,10 @@ def runs(request, scratch, pg):
         for name in dict.fromkeys(s.setup for s in chosen):
             scenes = [s for s in chosen if s.setup == name]
             for workers in [0] + worker_counts():
+                if workers > 1:
+                    scenes = [s for s in scenes if not s.one_worker]
+                if not scenes:
+                    continue
                 run = made[name, workers] = Run(scratch, pg, scenes, setups[name], workers)
                 run.pooler.start()
                 jobs += [pool.submit(run.play, s) for s in scenes if not s.alone]

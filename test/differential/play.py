@@ -26,7 +26,7 @@ PATIENCE = 12 * env.SLOW
 ITEM = "has "
 _numbers = itertools.count(1)
 
-Scene = namedtuple("Scene", "name run setup entry fake alone options")
+Scene = namedtuple("Scene", "name run setup entry fake alone one_worker options")
 
 
 class Scenes:
@@ -36,6 +36,7 @@ class Scenes:
              each in a database of its own, unless they are
     alone    (the scene needs what belongs to the whole process)
     entry    keys of the scene's [databases] line; None: no line
+    one_worker  not played with several (ARCHITECTURE.md, "Where this differs")
     fake     a script (harness.fakeserver) in place of PostgreSQL, see Player.fake
     """
 
@@ -44,11 +45,13 @@ class Scenes:
         self.setups = setups
         self.scenes = []
 
-    def add(self, name, run, /, setup="plain", entry=(), fake=None, alone=False, **options):
+    def add(self, name, run, /, setup="plain", entry=(), fake=None, alone=False, one_worker=False,
+            **options):
         assert setup in self.setups, setup
         full = self.group + "/" + name
         assert full not in [s.name for s in self.scenes], full
-        self.scenes.append(Scene(full, run, setup, None if entry is None else dict(entry), fake, alone, options))
+        self.scenes.append(Scene(full, run, setup, None if entry is None else dict(entry), fake, alone,
+                                 one_worker, options))
 
     def __call__(self, setup="plain", each=(), **more):
         """Decorator. `each` is a table {suffix: options}: one scene a row; an

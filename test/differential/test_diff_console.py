@@ -430,6 +430,7 @@ def disable_and_enable(d):
 def kill(d):
     a, b, c = d.login(database="one"), busy(d, "two"), d.console()
     a.query("SELECT 1")
+    d.pooler.wait_pool("two", sv_login=0, sv_tested=0)
     c.query("KILL two")
     b.end()
     a.query("SELECT 2")
