@@ -58,7 +58,6 @@ RELOAD = "1.18 says that all is well when a RELOAD has failed (section 35, since
 BEHIND = ("1.18 runs the next command while the first still waits, and then answers a PAUSE as WAIT_CLOSE. "
           "Here commands of one client take turns.")
 EXTENDED = "1.18 lacks the extended protocol on the console; a superset here (console section 3)."
-INCOMPLETE = "1.18 wants a console command whole in one read; here it is put together, and bounded."
 BUFFERED = ("1.18 has dropped what stood in its buffer before the message that ends the connection; here it "
             "has been sent on. Which of both a client of 1.18 sees depends on how the network has cut the "
             "stream.")
@@ -441,10 +440,6 @@ differs(EXTENDED, "console/message:whole-batch",
 differs(EXTENDED, "console/message:batch-with-parameter",
         ['c1 E S=ERROR C=08P01 M=extended query protocol not supported by admin console'],
         ["c1 E S=ERROR C=08P01 M=invalid command 'SHOW $1', use SHOW HELP;"])
-
-differs(INCOMPLETE, "console/message:longer-query",
-        ['c1 E S=FATAL C=08P01 M=incomplete pkt'],
-        ['c1 T timezone:25/-1/-1/0', 'c1 D GMT', 'c1 C SHOW', 'c1 Z I'])
 
 differs(BUFFERED, "pooling/transaction:statement", [], ['c1 C BEGIN'])
 differs(BUFFERED, "pooling/statement-mode-refuses:statement",

@@ -515,6 +515,7 @@ def shutdown(d):
 
 # --- the protocol -------------------------------------------------------------------------
 
+# Nothing longer than pkt_buf: 1.18 resets such a connection, and its last words may be lost.
 MESSAGES = {
     "parse": parse("SHOW timezone"), "bind": bind(), "execute": execute(), "describe": describe("S"),
     "close": close("S"), "sync": SYNC, "flush": FLUSH, "function-call": wire.function_call(1), "copy-data": copy_data(b"x"),
@@ -523,7 +524,7 @@ MESSAGES = {
     "no-nul": wire.msg(b"Q", b"SHOW timezone"), "bytes-behind": wire.msg(b"Q", b"SHOW timezone\0x"),
     "empty-body": wire.msg(b"Q", b""), "whole-batch": extended("SHOW timezone") + SYNC,
     "batch-with-parameter": extended("SHOW $1", ("timezone",)) + SYNC,
-    "long-query": query("SHOW " + "x" * 3000), "longer-query": query("SHOW timezone" + " " * 6000),
+    "long-query": query("SHOW " + "x" * 3000),
 }
 
 
