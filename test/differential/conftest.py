@@ -88,8 +88,8 @@ class Run:
                 databases[database_of(s)] = there.entry(**(
                     keys if there is pg else {k: quote(v) for k, v in keys.items()}))
         settings = dict(setup)
-        databases.update({n: v if v is None else v.format(host=pg.host, port=pg.port, dir=pg.dir, closed=env.free_port())
-                          for n, v in settings.pop("databases", {}).items()})
+        where = dict(host=pg.host, port=pg.port, dir=pg.dir, closed=env.free_port())
+        databases.update({n: v.format(**where) for n, v in settings.pop("databases", {}).items()})
         users = {"u_trust": "", **settings.pop("users", {})}
         files = settings.pop("files", {})
         settings.update({key: env.write(os.path.join(scratch, "%s-%d" % (key, next(_files))), text())

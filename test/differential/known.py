@@ -49,6 +49,7 @@ LATECANCEL = ("1.18 takes a CancelRequest from a client in the middle of its log
 MALFORMED = ("1.18 overlooks what is wrong with the message: it waits for more, reads only the first of two "
              "strings, or takes an empty nonce, which RFC 5802 forbids. A malformed message costs its sender "
              "the connection.")
+NOHBA = "1.18 calls it a rejection when no HBA line fits; now it has words of its own (section 6)."
 RENAMED = "Column reserve_pool is reserve_pool_size now (section 35, since 1.24)."
 DEFAULTS = ("Other defaults: TLS ciphers (since 1.21), check query (since 1.25), server_tls_sslmode (since "
             "1.20), see section 35.")
@@ -348,6 +349,18 @@ differs(MALFORMED, "auth/scram-first:empty-nonce",
 differs(MALFORMED, "auth/scram-first:empty-message auth/scram-first:no-nul auth/scram-first:too-large-size",
         [],
         ['c1 E S=FATAL C=08P01 M=SASL authentication failed'])
+
+differs(NOHBA, "auth/hba:odd-right auth/hba:short_md5-right auth/hba:broken_md5-right auth/hba:nobody-right",
+        ['c1 E S=FATAL C=08P01 M=login rejected'],
+        ['c1 E S=FATAL C=08P01 M=no authentication method is found'])
+differs(NOHBA, "auth/hba-and-the-console",
+        ['c5 E S=FATAL C=08P01 M=login rejected'],
+        ['c5 E S=FATAL C=08P01 M=no authentication method is found'])
+differs(VERSION, "auth/hba-and-the-console",
+        ['c1 S server_version=1.18.0/bouncer'], ['c1 S server_version=1.25.2/bouncer'])
+differs(VERSION, "auth/hba-and-the-console",
+        ['c3 S server_version=1.18.0/bouncer'], ['c3 S server_version=1.25.2/bouncer'])
+differs(CONSOLEAUTH, "auth/hba-and-the-console", [], ['c4 R password', 'c4 > password'])
 
 differs(RENAMED, "console/columns-of-show:DATABASES", ['c2 has reserve_pool: 23/4/-1'], [])
 differs(RENAMED, "console/show-by-a-stats-user:DATABASES", ['c1 has reserve_pool: 23/4/-1'], [])

@@ -139,7 +139,8 @@ def show_pools_row(d):
     def row(what):
         r = d.pooler.pool(d.database)
         c.line(what + ": " + " ".join("%s=%s" % (k, r[k]) for k in (
-            "user", "cl_active", "cl_waiting", "sv_active", "sv_idle", "sv_used", "sv_tested", "sv_login", "pool_mode")))
+            "user", "cl_active", "cl_waiting", "sv_active", "sv_idle", "sv_used", "sv_tested", "sv_login",
+            "pool_mode")))
     d.wait_pool(sv_tested=0)
     row("two logged in")
     a.query("SELECT 1")
@@ -209,7 +210,8 @@ GRAMMAR = [
     "show TimeZone", "SHOW timezone; SHOW timezone", "SHOW timezone;;", "SHOW \"timezone\"", "SHOW 'timezone'",
     "SHOW time zone", "SHOW timezone extra", "SHOW timezone -- comment", "/* x */ SHOW timezone", "SHOWtimezone",
     "SELECT 1", "SELECT timezone", "SELECT * FROM x", "BEGIN", "COMMIT", "nonsense", "nonsense word", "QUIT", "EXIT",
-    "PAUSE \"no-such\"", "PAUSE no_such", "PAUSE no-such", "PAUSE 'no_such'", "PAUSE a b", "PAUSE \"a\"\"b\"", "PAUSE \"",
+    "PAUSE \"no-such\"", "PAUSE no_such", "PAUSE no-such", "PAUSE 'no_such'", "PAUSE a b",
+    "PAUSE \"a\"\"b\"", "PAUSE \"",
     "RESUME no_such", "DISABLE no_such", "ENABLE no_such", "KILL no_such", "RECONNECT no_such", "WAIT_CLOSE no_such",
     "DISABLE", "ENABLE", "KILL", "DISABLE pgbouncer", "ENABLE pgbouncer", "KILL pgbouncer", "PAUSE pgbouncer",
     "RESUME pgbouncer", "RECONNECT pgbouncer", "WAIT_CLOSE pgbouncer", "RELOAD x", "SUSPEND x", "SHUTDOWN x",
