@@ -350,6 +350,10 @@ differs(MALFORMED, "auth/scram-first:empty-message auth/scram-first:no-nul auth/
         [],
         ['c1 E S=FATAL C=08P01 M=SASL authentication failed'])
 
+differs(FASTFAIL, "auth/auth-query-whose-user-cannot-log-in",
+        ['c1 E S=FATAL C=08P01 M=query_wait_timeout'],
+        ['c1 E S=FATAL C=28P01 M=password authentication failed for user "nobody_pg"'])
+
 differs(NOHBA, "auth/hba:odd-right auth/hba:short_md5-right auth/hba:broken_md5-right auth/hba:nobody-right",
         ['c1 E S=FATAL C=08P01 M=login rejected'],
         ['c1 E S=FATAL C=08P01 M=no authentication method is found'])

@@ -23,6 +23,7 @@ setups = {
     "auth-query": dict(auth_type="md5", users=users, auth_user="svc",
                        auth_query="SELECT u, p FROM (VALUES ('found', 'secret'), ('found_null', NULL),"
                                   " ('found_empty', ''), ('plain', 'other')) v(u, p) WHERE u = $1"),
+    "auth-query-impatient": dict(auth_type="md5", users=users, query_wait_timeout=1),
     "auth-query-odd": dict(auth_type="md5", users=users, auth_user="svc",
                            auth_query="SELECT $1::text, 'secret'::text, 1 WHERE $1 <> 'none'"),
     "auth-query-error": dict(auth_type="md5", users=users, auth_user="svc", auth_query="SELECT p FROM missing"),
@@ -249,7 +250,7 @@ if is_built("auth_query"):
         attempt(d, "found", "secret")
         attempt(d, "plain", "secret")
 
-    @scenes(entry={"auth_user": "nobody_pg", **ENTRY}, setup="auth-query")
+    @scenes(entry={"auth_user": "nobody_pg", **ENTRY}, setup="auth-query-impatient")
     def auth_query_whose_user_cannot_log_in(d):
         attempt(d, "found", "secret")
 

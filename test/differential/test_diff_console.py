@@ -222,7 +222,8 @@ GRAMMAR = [
     "SET timezone = 'GMT'", "SET standard_conforming_strings = off", "SET application_name = 'x'",
     "SET extra_float_digits = 3", "SET no_such_setting = 1", "SET \"default_pool_size\" = 5", "a" * 20, "a" * 200,
     "SHOW " + "b" * 70, "PAUSE " + "c" * 63, "PAUSE " + "c" * 64, "PAUSE " + "c" * 200, "SET " + "d" * 70 + " = 1",
-    "SET default_pool_size = '" + "1" * 300 + "'", "SHOW t\u00efmezone", "SHOW timezone\x01", "\u00e4", "SHOW (timezone)",
+    "SET default_pool_size = '" + "1" * 300 + "'", "SHOW t\u00efmezone", "SHOW timezone\x01", "\u00e4",
+    "SHOW (timezone)",
     "EXPLAIN SHOW timezone", "COPY x FROM STDIN", "LISTEN x", "DISCARD ALL", "SHUTDOWN WAIT_FOR_NOTHING",
 ]
 
@@ -257,7 +258,8 @@ def grammar(d, text):
 @scenes(setup="commands", entry=None, alone=True, each={slug(v): {"text": v} for v in (
     "SHOW timezone", "SHOW POOLS", "PAUSE", "PAUSE one", "RESUME", "RELOAD", "SET default_pool_size = 5", "SUSPEND",
     "DISABLE one", "ENABLE one", "KILL one", "RECONNECT", "RECONNECT one", "WAIT_CLOSE", "WAIT_CLOSE one", "SHUTDOWN",
-    *(["SHOW FDS"] if is_done("SHOW FDS") else []), "SET timezone = 'x'", "SHOW nonsense", "RELOAD x", "PAUSE pgbouncer", "DISABLE")})
+    *(["SHOW FDS"] if is_done("SHOW FDS") else []), "SET timezone = 'x'", "SHOW nonsense", "RELOAD x",
+    "PAUSE pgbouncer", "DISABLE")})
 def rights_of_a_stats_user(d, text):
     c = d.console("stats")
     if text == "SHOW POOLS":
@@ -303,7 +305,8 @@ SETS = ("default_pool_size = 5", "default_pool_size='6'", "default_pool_size TO 
         "pkt_buf = 100", "max_client_conn = 0x64", "default_pool_size = 010", "default_pool_size = ' 9'",
         "default_pool_size = '9 '", "default_pool_size = '9x'", "query_timeout = '0'", "verbose = 1", "verbose = 0",
         "query_wait_timeout = '1e2'", "tcp_keepalive = 1", "stats_period = 5", "server_login_retry = 1",
-        "server_round_robin = 2", "syslog_ident = 'it''s'", "client_tls_sslmode = disable", "server_tls_sslmode = allow",
+        "server_round_robin = 2", "syslog_ident = 'it''s'", "client_tls_sslmode = disable",
+        "server_tls_sslmode = allow",
         "server_tls_sslmode = disable", "client_tls_sslmode = require", "client_tls_sslmode = nonsense",
         "auth_query = 'SELECT 1'", "unix_socket_dir = '/x'", "job_name = x", "conffile = '/nonexistent'")
 
@@ -520,8 +523,9 @@ def shutdown(d):
 # Nothing longer than pkt_buf: 1.18 resets such a connection, and its last words may be lost.
 MESSAGES = {
     "parse": parse("SHOW timezone"), "bind": bind(), "execute": execute(), "describe": describe("S"),
-    "close": close("S"), "sync": SYNC, "flush": FLUSH, "function-call": wire.function_call(1), "copy-data": copy_data(b"x"),
-    "copy-done": COPY_DONE, "copy-fail": wire.copy_fail("x"), "password": wire.password("x"), "unknown": wire.msg(b"z"),
+    "close": close("S"), "sync": SYNC, "flush": FLUSH, "function-call": wire.function_call(1),
+    "copy-data": copy_data(b"x"), "copy-done": COPY_DONE, "copy-fail": wire.copy_fail("x"), "password": wire.password("x"),
+    "unknown": wire.msg(b"z"),
     "terminate": wire.TERMINATE, "bad-length": b"Q\0\0\0\3", "zeros": b"\0" * 16, "startup": wire.startup("admin"),
     "no-nul": wire.msg(b"Q", b"SHOW timezone"), "bytes-behind": wire.msg(b"Q", b"SHOW timezone\0x"),
     "empty-body": wire.msg(b"Q", b""), "whole-batch": extended("SHOW timezone") + SYNC,

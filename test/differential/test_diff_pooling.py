@@ -5,7 +5,8 @@ from play import Scenes
 
 setups = {
     "plain": dict(auth_type="trust"),
-    "reset-always": dict(auth_type="trust", server_reset_query_always=1, server_reset_query="SET application_name = ''"),
+    "reset-always": dict(auth_type="trust", server_reset_query_always=1,
+                         server_reset_query="SET application_name = ''"),
     "no-reset": dict(auth_type="trust", server_reset_query=""),
     "no-pqexec": dict(auth_type="trust", disable_pqexec=1),
     "small-packets": dict(auth_type="trust", max_packet_size=2000),
@@ -487,8 +488,9 @@ def deallocate_and_discard(d):
 
 @scenes(each={**{k: {"data": v} for k, v in {
     "unknown-letter": wire.msg(b"z", b"abc"), "server-letter": wire.msg(b"Z", b"I"), "row-letter": wire.msg(b"T", b"x"),
-    "password": wire.password("x"), "length-3": b"Q\0\0\0\3", "length-0": b"Q\0\0\0\0", "negative": b"Q\xff\xff\xff\xff",
-    "zeros": b"\0" * 16, "startup": wire.startup("u_trust"), "cancel": wire.cancel_request(b"x" * 8),
+    "password": wire.password("x"), "length-3": b"Q\0\0\0\3", "length-0": b"Q\0\0\0\0",
+    "negative": b"Q\xff\xff\xff\xff", "zeros": b"\0" * 16, "startup": wire.startup("u_trust"),
+    "cancel": wire.cancel_request(b"x" * 8),
     "ssl-request": wire.startup_packet(wire.SSL_REQUEST)}.items()}})
 def bad_message(d, data):
     c = d.login()

@@ -59,7 +59,7 @@ def server_password(d):
         c.query("SELECT current_user")
 
 
-@scenes(setup="impatient", entry=None, each={"refused": {"database": "refused"}, "no-socket": {"database": "no_socket"}})
+@scenes(setup="impatient", entry=None, each={n: {"database": n} for n in ("refused", "no_socket")})
 def unreachable(d, database):
     c = d.connect()
     c.startup(database=database)
@@ -114,7 +114,8 @@ def refused_by_a_strange_server(d):
     "sasl-unknown": hold(script(auth(10, b"SCRAM-SHA-1\0\0"))), "unknown-message": hold(script(wire.msg(b"y", b"x"))),
     "bad-length": hold(script(b"R\0\0\0\1")), "huge-length": hold(script(b"R\x7f\xff\xff\xff")),
     "row": hold(script(auth(0), data_row("x"))), "garbage": hold(script(b"HTTP/1.0 400\r\n\r\n")),
-    "short-auth": hold(script(wire.msg(b"R", b"\0\0"))), "starting-up": hold(script(error("starting up", "57P03", "FATAL"))),
+    "short-auth": hold(script(wire.msg(b"R", b"\0\0"))),
+    "starting-up": hold(script(error("starting up", "57P03", "FATAL"))),
 }.items()})
 def a_server_that_does_not_log_in(d):
     c = d.connect()
