@@ -524,7 +524,8 @@ def shutdown(d):
 MESSAGES = {
     "parse": parse("SHOW timezone"), "bind": bind(), "execute": execute(), "describe": describe("S"),
     "close": close("S"), "sync": SYNC, "flush": FLUSH, "function-call": wire.function_call(1),
-    "copy-data": copy_data(b"x"), "copy-done": COPY_DONE, "copy-fail": wire.copy_fail("x"), "password": wire.password("x"),
+    "copy-data": copy_data(b"x"), "copy-done": COPY_DONE, "copy-fail": wire.copy_fail("x"),
+    "password": wire.password("x"),
     "unknown": wire.msg(b"z"),
     "terminate": wire.TERMINATE, "bad-length": b"Q\0\0\0\3", "zeros": b"\0" * 16, "startup": wire.startup("admin"),
     "no-nul": wire.msg(b"Q", b"SHOW timezone"), "bytes-behind": wire.msg(b"Q", b"SHOW timezone\0x"),
