@@ -9,6 +9,7 @@
 #	unit       unit tests of that build
 #	system-1   system tests, one worker thread
 #	system-2   system tests, two worker threads
+#	differential  the same scenes through Debian's pgbouncer and through ours
 #	faults     log-ins, TLS and cancels with one byte a read, then one byte a send
 #	soak       the short form of test/soak.sh
 #	asan       unit and system tests, address and undefined-behaviour sanitizer
@@ -31,7 +32,7 @@ mkdir -p "$logs"
 : >"$counts"
 
 if [ $# -eq 0 ]; then
-	set -- packages build unit system-1 system-2 faults soak asan tsan fuzz install
+	set -- packages build unit system-1 system-2 differential faults soak asan tsan fuzz install
 fi
 
 # count PASSED FAILED SKIPPED NAME
@@ -88,6 +89,7 @@ packages() {
 	module psycopg || needed+=" python3-psycopg"
 	module ecdsa || needed+=" python3-ecdsa"
 	module Cryptodome || needed+=" python3-pycryptodome"
+	[ -x /usr/sbin/pgbouncer ] || needed+=" pgbouncer"
 	have clang || needed+=" clang"
 	# A node from elsewhere does not mix with Debian's npm.
 	have node || needed+=" nodejs npm"
@@ -109,8 +111,19 @@ install_packages() {
 	mkdir -p /etc/postgresql-common
 	[ -e /etc/postgresql-common/createcluster.conf ] ||
 		echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
-	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+	quietly env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
 }
+
+# Packages that bring a service along, pgbouncer among them, would start it: for
+# as long as the command runs they may not. A policy that is there already stays.
+quietly() (
+	policy=/usr/sbin/policy-rc.d
+	if [ ! -e $policy ]; then
+		trap 'rm -f $policy' EXIT
+		printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy || exit 1
+	fi
+	"$@"
+)
 
 # --- builds -------------------------------------------------------------------
 
@@ -168,7 +181,8 @@ unit() {
 
 bc_or_sum() { local s; read -r s; echo $((${s:-0})); }
 
-# system NAME DIR WORKERS SCALE PYTEST-ARGUMENTS...: environment is the caller's.
+# system NAME DIR WORKERS SCALE PYTEST-ARGUMENTS...: environment is the caller's;
+# $tests: the directory, if it is not test/system.
 system() {
 	local name=$1 dir=$2 workers=$3 scale=$4 xml=$logs/$1.xml status
 	shift 4
@@ -176,7 +190,7 @@ system() {
 	rm -f "$xml"
 	BUILD_DIR=$dir WORKERS=$workers TIMEOUT_SCALE=$scale timeout -k 10 1500 \
 		${wrapper:-} $python -m pytest -p no:cacheprovider -q -ra --maxfail=40 --tb=short -n 2 --dist loadfile \
-		--timeout=$((120 * scale)) --junitxml="$xml" "$@" ${SYSTEM_ARGS:-} test/system >"$logs/$name.log" 2>&1
+		--timeout=$((120 * scale)) --junitxml="$xml" "$@" ${SYSTEM_ARGS:-} "${tests:-test/system}" >"$logs/$name.log" 2>&1
 	status=$?
 	if [ ! -s "$xml" ]; then
 		echo "FAILED: $name ended with status $status; the end of $logs/$name.log:"
@@ -246,6 +260,7 @@ for stage; do
 	unit)		unit "$out" unit ;;
 	system-1)	system system-1 "$out" 1 1 ;;
 	system-2)	system system-2 "$out" 2 1 ;;
+	differential)	tests=test/differential system differential "$out" "1 2" 1 ;;
 	faults)
 		# What is stuffed behind an SSLRequest shows only when it is read together with it.
 		for fault in read1 send1; do

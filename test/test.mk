@@ -3,6 +3,11 @@ EXTRA_DIST += \
 	etc/pg-ecdsa-proxy.service etc/pgbouncer.ini etc/quickstart.sh etc/userlist.txt \
 	test/bench/bench.py test/bench/run.sh \
 	test/clients/js/package.json test/clients/js/plain.mjs test/clients/js/wallet.mjs \
+	test/differential/conftest.py test/differential/known.py test/differential/play.py \
+	test/differential/test_diff_auth.py test/differential/test_diff_console.py test/differential/test_diff_copy.py \
+	test/differential/test_diff_leaving.py test/differential/test_diff_limits.py \
+	test/differential/test_diff_pooling.py test/differential/test_diff_server.py \
+	test/differential/test_diff_startup.py \
 	test/fuzz/run.sh test/run.sh test/soak.py test/soak.sh test/tsan.supp \
 	test/system/conftest.py \
 	test/system/harness/__init__.py test/system/harness/certs.py test/system/harness/env.py \

@@ -32,8 +32,8 @@ struct frame {
 /*
  * Reads the header at bytes. PROTO_MORE: fewer than 5 (8) bytes there.
  * PROTO_BAD: a length below the header's or above max_packet, or a start-up
- * style message above 65535 bytes. The length meant is the one declared, which
- * does not count the type byte (behaviour specification section 2). allow_startup says whether a first byte 0
+ * style message above 65535 bytes. A message counts whole, with its type byte,
+ * as in PgBouncer 1.18 (test/differential). allow_startup says whether a first byte 0
  * may begin a start-up style message; where not, it is PROTO_BAD.
  * The body need not be there.
  */

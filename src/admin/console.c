@@ -128,7 +128,9 @@ static void query(struct client *c, struct span body)
 
 		log_info("%sclient used \"Query\" packet type", client_prefix(c, prefix, sizeof(prefix)));
 		client_fail(c, "PQexec disallowed");
-	} else if (!reader_done(&r))
+	} else if (!reader_ok(&r))
+		client_fail(c, "incomplete query");
+	else if (!reader_done(&r))
 		client_fail(c, "bad packet");
 	else
 		console_submit(c, text, false);
@@ -159,7 +161,6 @@ static void message(struct client *c, char type, struct span body)
 	case 'c':
 	case 'd':
 	case 'f':
-	case 'p':
 		snprintf(text, sizeof(text), "unsupported packet type for admin console: %d", type);
 		refuse(c, text);
 		return;
@@ -192,7 +193,7 @@ static size_t bytes(struct client *c, const uint8_t *start, size_t n)
 
 	while (used < n && !c->conn.is_retired && !c->pauses) {
 		struct frame f;
-		enum proto_verdict v = frame_parse(start + used, n - used, settings_of(c)->max_packet_size, 0, &f);
+		enum proto_verdict v = frame_parse(start + used, n - used, settings_of(c)->max_packet_size, 1, &f);
 
 		if (v == PROTO_MORE)
 			break;

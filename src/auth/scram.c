@@ -221,14 +221,15 @@ static enum auth_verdict take_initial(struct auth *a, struct span body, struct b
 	struct scram_state *s = a->state;
 	struct reader r = reader_over_span(body);
 	const char *mechanism = reader_str(&r);
+	bool has_mechanism = reader_ok(&r);
 	uint32_t len = reader_u32(&r);
 	struct span text;
 
-	if (!reader_ok(&r))
-		return refuse(a, "malformed SASL initial response");
-	if (strcmp(mechanism, SCRAM_MECHANISM) != 0)
+	if (has_mechanism && strcmp(mechanism, SCRAM_MECHANISM) != 0)
 		return auth_refuse(a, SQLSTATE_PROTOCOL,
 				   "client selected an invalid SASL authentication mechanism", "%s", "");
+	if (!reader_ok(&r))
+		return refuse(a, "malformed SASL initial response");
 	if (len == UINT32_MAX) {
 		if (!reader_done(&r))
 			return refuse(a, "malformed SASL initial response");

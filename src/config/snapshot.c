@@ -198,7 +198,11 @@ const struct user_def *config_user_at(const struct config *c, size_t i)
 
 const struct stored_secret *config_find_secret(const struct config *c, const char *user)
 {
-	return auth_file_find(c->auth_file, user);
+	/* Always a known user, without a password if the file names none (console section 1). */
+	static const struct stored_secret console_user = {"pgbouncer", ""};
+	const struct stored_secret *found = auth_file_find(c->auth_file, user);
+
+	return found || strcmp(user, console_user.user) != 0 ? found : &console_user;
 }
 
 const struct stored_secret *config_stand_in(const struct config *c, const char *user)

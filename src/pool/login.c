@@ -411,7 +411,7 @@ static size_t typed(struct client *c, const struct frame *f, uint8_t *p, size_t 
 		return n;
 	}
 	if (f->type != 'p') {
-		client_fail(c, "bad packet");
+		client_close(c, NULL, NULL, "bad packet");
 		return n;
 	}
 	if (l->state != LOGIN_AUTH) {

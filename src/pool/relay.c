@@ -178,7 +178,7 @@ size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
 				run = at;
 			continue;
 		}
-		switch (frame_parse(p + at, n - at, c->share->room->settings->max_packet_size, 0, &f)) {
+		switch (frame_parse(p + at, n - at, c->share->room->settings->max_packet_size, 1, &f)) {
 		case PROTO_MORE:
 			goto out;
 		case PROTO_BAD:

@@ -32,7 +32,8 @@ enum proto_verdict frame_parse(const uint8_t *bytes, size_t len, uint32_t max_pa
 	if (len < 5)
 		return PROTO_MORE;
 	declared = u32_at(bytes + 1);
-	if (declared < 4 || declared > max_packet)
+	/* The type byte counts, as it does for PgBouncer. */
+	if (declared < 4 || declared >= max_packet)
 		return PROTO_BAD;
 	*f = (struct frame){.type = bytes[0], .code = 0, .header_len = 5, .len = (size_t)declared + 1};
 	return PROTO_OK;

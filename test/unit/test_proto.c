@@ -85,9 +85,9 @@ static const struct {
 	{"the body need not be there", BYTES("Q\0\0\0\x64"), 0, PROTO_OK, {'Q', 0, 5, 101}},
 	{"length smaller than itself", BYTES("Q\0\0\0\3"), 0, PROTO_BAD, {0}},
 	{"length zero (attack 3)", BYTES("Q\0\0\0\0"), 0, PROTO_BAD, {0}},
-	{"a length just below the limit", BYTES("Q\0\0\3\xe7"), 0, PROTO_OK, {'Q', 0, 5, 1000}},
-	{"a length at the limit", BYTES("Q\0\0\3\xe8"), 0, PROTO_OK, {'Q', 0, 5, 1001}},
-	{"a length above the limit", BYTES("Q\0\0\3\xe9"), 0, PROTO_BAD, {0}},
+	{"a message just below the limit", BYTES("Q\0\0\3\xe6"), 0, PROTO_OK, {'Q', 0, 5, 999}},
+	{"a message at the limit, its type byte counted", BYTES("Q\0\0\3\xe7"), 0, PROTO_OK, {'Q', 0, 5, 1000}},
+	{"a message above the limit", BYTES("Q\0\0\3\xe8"), 0, PROTO_BAD, {0}},
 	{"a length of 2^31 (attack 3)", BYTES("Q\x80\0\0\0"), 0, PROTO_BAD, {0}},
 	{"a negative length (attack 3)", BYTES("Q\xff\xff\xff\xff"), 0, PROTO_BAD, {0}},
 	{"no start-up message after start-up", BYTES("\0"), 0, PROTO_BAD, {0}},
@@ -134,8 +134,11 @@ static void startup_frames_end_at_65535_bytes_whatever_max_packet_says(void **st
 	assert_int_equal(frame_parse((const uint8_t *)"\0\0\xff\xff\0\3\0\0", 8, 0x7fffffff, 1, &f), PROTO_OK);
 	assert_int_equal(f.len, 65535);
 	assert_int_equal(frame_parse((const uint8_t *)"\0\1\0\0\0\3\0\0", 8, 0x7fffffff, 1, &f), PROTO_BAD);
-	assert_int_equal(frame_parse((const uint8_t *)"Q\x7f\xff\xff\xff", 5, 0x7fffffff, 0, &f), PROTO_OK);
-	assert_int_equal(f.len, 0x80000000u);
+	assert_int_equal(frame_parse((const uint8_t *)"Q\x7f\xff\xff\xff", 5, 0x7fffffff, 0, &f), PROTO_BAD);
+	assert_int_equal(frame_parse((const uint8_t *)"Q\x7f\xff\xff\xfe", 5, 0x7fffffff, 0, &f), PROTO_OK);
+	assert_int_equal(f.len, 0x7fffffffu);
+	assert_int_equal(frame_parse((const uint8_t *)"Q\xff\xff\xff\xfe", 5, UINT32_MAX, 0, &f), PROTO_OK);
+	assert_int_equal(f.len, 0xffffffffu);
 }
 
 /* ---- writer ---- */

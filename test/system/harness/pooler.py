@@ -26,15 +26,17 @@ class Pooler:
     databases   {name: connection string}
     users       {name: password or secret}, the auth_file
     user_lines  {name: "key=value ..."}, the [users] section
+    oracle      run PgBouncer in place of ours
     """
 
     def __init__(self, binary_dir, workers=1, databases=None, users=None, user_lines=None, args=(), start=True,
-                 ini=None, verbosity=0, **settings):
+                 ini=None, verbosity=0, oracle=env.ORACLE, **settings):
+        self.oracle = oracle
         self.dir = env.make_dir(prefix="pool-")
         self.workers = workers
         self.host = "127.0.0.1"
         self.port = env.free_port()
-        self.binary = self.pick_binary(binary_dir)
+        self.binary = self.pick_binary(binary_dir, oracle)
         self.ini = os.path.join(self.dir, "pgbouncer.ini")
         self.userlist = os.path.join(self.dir, "userlist.txt")
         self.logfile = os.path.join(self.dir, "log")
@@ -44,7 +46,7 @@ class Pooler:
         self.settings = dict(listen_addr="127.0.0.1", listen_port=self.port, unix_socket_dir=self.dir,
                              auth_type="trust", auth_file=self.userlist, admin_users="admin", stats_users="stats",
                              server_login_retry=1, pidfile="", tcp_defer_accept=0, log_stats=0)
-        if not env.ORACLE:
+        if not oracle:
             self.settings["worker_threads"] = workers
         self.settings.update(settings)
         self.users.setdefault("admin", "admin_pw")
@@ -60,10 +62,10 @@ class Pooler:
             self.start()
 
     @staticmethod
-    def pick_binary(binary_dir):
+    def pick_binary(binary_dir, oracle=env.ORACLE):
         """The server user may not be able to read the build tree, so the
         program is run from a copy."""
-        source = env.ORACLE_BINARY if env.ORACLE else env.binary("pg-ecdsa-proxy")
+        source = env.ORACLE_BINARY if oracle else env.binary("pg-ecdsa-proxy")
         target = os.path.join(binary_dir, os.path.basename(source))
         if not os.path.exists(target):
             shutil.copy(source, target)
@@ -84,7 +86,7 @@ class Pooler:
             lines += ["[users]"] + ["%s = %s" % item for item in self.user_lines.items()]
         lines.append("[pgbouncer]")
         for key, value in self.settings.items():
-            if value is None or (env.ORACLE and (key in NEWER or key.startswith("ecdsa_"))):
+            if value is None or (self.oracle and (key in NEWER or key.startswith("ecdsa_"))):
                 continue
             if isinstance(value, bool):
                 value = int(value)
@@ -113,7 +115,7 @@ class Pooler:
     def wait_exit(self, status=0, timeout=None):
         self.expected_exit = status
         code = self.process.wait(timeout or env.PATIENCE)
-        if not (env.ORACLE and status == 0):
+        if not (self.oracle and status == 0):
             assert code == status, "exit status %d:\n%s" % (code, self.log()[-3000:])
 
     def signal(self, number):
@@ -132,7 +134,7 @@ class Pooler:
             code = self.process.poll()
             if code is None:
                 # 1.18 ends at once by SIGTERM, ours by SIGQUIT.
-                self.process.send_signal(signal.SIGTERM if env.ORACLE else signal.SIGQUIT)
+                self.process.send_signal(signal.SIGTERM if self.oracle else signal.SIGQUIT)
                 try:
                     code = self.process.wait(env.PATIENCE)
                 except subprocess.TimeoutExpired:
@@ -140,12 +142,12 @@ class Pooler:
                     self.process.wait()
                     troubles.append("it did not end by SIGQUIT")
                     code = 0
-                if code != 0 and not env.ORACLE:
+                if code != 0 and not self.oracle:
                     troubles.append("exit status %d after SIGQUIT" % code)
             elif self.expected_exit is None:
                 troubles.append("it ended by itself, status %d" % code)
         text = self.log()
-        if not env.ORACLE:
+        if not self.oracle:
             troubles += ["the log has: " + m.group(0) for m in BROKEN.finditer(text)]
         if not troubles:
             shutil.rmtree(self.dir, ignore_errors=True)

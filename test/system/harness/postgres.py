@@ -40,7 +40,7 @@ CONF = """
 listen_addresses = '127.0.0.1,::1'
 port = %(port)d
 unix_socket_directories = '%(dir)s'
-max_connections = 200
+max_connections = %(connections)d
 shared_buffers = 32MB
 fsync = off
 synchronous_commit = off
@@ -57,7 +57,7 @@ ssl_key_file = '%(certs)s/server.key'
 
 
 class Postgres:
-    def __init__(self, certs, directory=None):
+    def __init__(self, certs, directory=None, connections=200):
         self.dir = directory or env.make_dir(prefix="pg-")
         self.data = os.path.join(self.dir, "data")
         self.port = env.free_port()
@@ -69,7 +69,7 @@ class Postgres:
                  "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"], cwd=self.dir)
         env.write(os.path.join(self.data, "pg_hba.conf"), HBA)
         with open(os.path.join(self.data, "postgresql.conf"), "a") as f:
-            f.write(CONF % {"port": self.port, "dir": self.dir, "certs": certs.dir})
+            f.write(CONF % {"port": self.port, "dir": self.dir, "certs": certs.dir, "connections": connections})
         self.start()
         for role in ROLES:
             kind = "md5" if role == "u_md5" else "scram-sha-256"
