@@ -6,7 +6,8 @@ EXTRA_DIST += \
 	test/fuzz/run.sh test/run.sh test/soak.py test/soak.sh test/tsan.supp \
 	test/system/conftest.py \
 	test/system/harness/__init__.py test/system/harness/certs.py test/system/harness/env.py \
-	test/system/harness/fakeserver.py test/system/harness/pooler.py test/system/harness/postgres.py \
+	test/system/harness/fakeserver.py test/system/harness/load.py test/system/harness/pooler.py \
+	test/system/harness/postgres.py \
 	test/system/harness/wallet.py test/system/harness/wire.py \
 	test/system/test_cancel.py test/system/test_clients.py test/system/test_console.py test/system/test_console_commands.py \
 	test/system/test_includes.py test/system/test_login.py test/system/test_pooling.py \
