@@ -38,7 +38,8 @@ static bool is_key_byte(char c)
 
 static bool syntax_error(const struct cursor *c)
 {
-	log_error("syntax error in configuration (%s:%d), stopping loading", c->place.file, c->place.line);
+	log_error("syntax error in configuration (%s:%d)%s", c->place.file, c->place.line,
+		  c->events->goes_on ? "" : ", stopping loading");
 	return false;
 }
 
@@ -162,7 +163,7 @@ bool ini_parse(struct span text, const char *file, const struct ini_events *even
 		.at = (const char *)text.ptr, .end = (const char *)text.ptr + text.len,
 		.place = {.file = file, .line = 1}, .events = events, .ctx = ctx,
 	};
-	bool ok = true;
+	bool ok = true, all_ok = true;
 
 	while (ok && c.at < c.end) {
 		switch (*c.at) {
@@ -186,8 +187,13 @@ bool ini_parse(struct span text, const char *file, const struct ini_events *even
 			else
 				ok = read_key(&c);
 		}
+		all_ok &= ok;
+		if (!ok && events->goes_on) {
+			c.at = line_end(&c);
+			ok = true;
+		}
 	}
-	return ok;
+	return all_ok;
 }
 
 /* One of the files on the way from the named one to the innermost include. */
@@ -219,21 +225,22 @@ static bool nested_include(void *ctx, const char *file, struct ini_place place)
 	bool ok;
 
 	if (n->depth == INI_INCLUDE_DEPTH) {
-		log_error("include nesting level too deep (%s:%d), stopping loading", place.file, place.line);
+		log_error("include nesting level too deep (%s:%d)%s", place.file, place.line,
+			  n->outer->goes_on ? "" : ", stopping loading");
 		return false;
 	}
 	n->depth++;
 	ok = load_nested(n, file);
 	n->depth--;
 	if (!ok)
-		log_error("error processing include file in configuration (%s:%d), stopping loading", place.file,
-			  place.line);
+		log_error("error processing include file in configuration (%s:%d)%s", place.file, place.line,
+			  n->outer->goes_on ? "" : ", stopping loading");
 	return ok;
 }
 
 static bool load_nested(struct nesting *n, const char *file)
 {
-	static const struct ini_events events = {nested_section, nested_key, nested_include};
+	const struct ini_events events = {nested_section, nested_key, nested_include, n->outer->goes_on};
 	struct file_text f;
 	bool ok;
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,7 +24,8 @@ atomic_int log_verbosity;
  * descriptor keeps its number for the life of the process; syslog(3) locks by
  * itself.
  */
-static atomic_bool to_stderr = true, to_syslog;
+static atomic_bool to_stderr = true, to_syslog, is_bare, is_journal;
+static atomic_uint counts[LEVEL_NOISE + 1];
 static atomic_int file_fd = -1;
 static char *file_name; /* owned; control role only */
 static char *ident;	/* owned; syslog keeps a pointer to it */
@@ -66,6 +68,20 @@ static int open_file(const char *name)
 	return 0;
 }
 
+/*
+ * Standard error goes to the systemd journal: it stamps lines by itself, and
+ * takes their priority from a "<N>" in front. systemd.exec(5), JOURNAL_STREAM.
+ */
+static bool stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long dev, inode;
+	struct stat st;
+
+	return stream && sscanf(stream, "%llu:%llu", &dev, &inode) == 2 && fstat(2, &st) == 0 &&
+	       (unsigned long long)st.st_dev == dev && (unsigned long long)st.st_ino == inode;
+}
+
 int log_configure(const struct log_setup *s)
 {
 	bool wants_file = s->file && s->file[0];
@@ -94,6 +110,8 @@ int log_configure(const struct log_setup *s)
 	}
 	atomic_store(&to_syslog, s->to_syslog);
 	atomic_store(&to_stderr, s->to_stderr);
+	atomic_store(&is_bare, s->is_bare);
+	atomic_store(&is_journal, !s->is_bare && stderr_is_journal());
 	return 0;
 }
 
@@ -138,6 +156,24 @@ static void write_all(int fd, const char *line, size_t len)
 	}
 }
 
+static void write_stderr(int priority, const char *line, size_t len, size_t head, const char *level)
+{
+	char native[LINE_MAX_BYTES + 16];
+	int n;
+
+	if (!atomic_load_explicit(&is_journal, memory_order_relaxed)) {
+		write_all(2, line, len);
+		return;
+	}
+	n = snprintf(native, sizeof(native), "<%d>%s %.*s", priority, level, (int)(len - head), line + head);
+	write_all(2, native, (size_t)n);
+}
+
+unsigned log_count(enum log_level level)
+{
+	return atomic_load_explicit(&counts[level], memory_order_relaxed);
+}
+
 void log_line(enum log_level level, const char *fmt, ...)
 {
 	static const char *const names[] = {"FATAL", "ERROR", "WARNING", "LOG", "DEBUG", "NOISE"};
@@ -158,6 +194,13 @@ void log_line(enum log_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	atomic_fetch_add_explicit(&counts[level], 1, memory_order_relaxed);
+	if (atomic_load_explicit(&is_bare, memory_order_relaxed)) {
+		static const char *const words[] = {"fatal", "error", "warning", "note", "debug", "noise"};
+
+		head = snprintf(line, sizeof(line), "%s: ", words[level]);
+		goto write;
+	}
 	gettimeofday(&tv, NULL);
 	if (tv.tv_sec != last.second) {
 		struct tm tm;
@@ -169,10 +212,11 @@ void log_line(enum log_level level, const char *fmt, ...)
 	}
 	head = snprintf(line, sizeof(line), "%s.%03d %s [%d] %s ", last.stamp, (int)(tv.tv_usec / 1000), last.zone,
 			(int)process_id(), names[level]);
+write:
 	n = (size_t)head + tidy(text, line + head, sizeof(line) - (size_t)head - 1);
 	line[n] = '\n';
 	if (atomic_load_explicit(&to_stderr, memory_order_relaxed))
-		write_all(2, line, n + 1);
+		write_stderr(priorities[level], line, n + 1, (size_t)head, names[level]);
 	if (atomic_load_explicit(&file_fd, memory_order_relaxed) >= 0)
 		write_all(atomic_load(&file_fd), line, n + 1);
 	if (level <= LEVEL_LOG && atomic_load_explicit(&to_syslog, memory_order_relaxed))

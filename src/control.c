@@ -17,6 +17,7 @@
 #include "pool/room.h"
 #include "process.h"
 #include "resolver.h"
+#include "service.h"
 #include "signals.h"
 
 #define DRAIN_POLL_USEC 100000
@@ -204,8 +205,6 @@ static void begin_reload(struct task *t)
 	if (!t->adoption.config) {
 		t->is_good = false;
 		log_reopen();
-		if (t->config_done)
-			log_error("RELOAD Failed, see logs for more details");
 		end_task(t);
 		return;
 	}
@@ -328,6 +327,7 @@ static void ask_shutdown(enum shutdown_mode mode)
 
 	if (control.shutdown == SHUTDOWN_IMMEDIATE || mode == SHUTDOWN_NONE)
 		return;
+	service_stopping();
 	if (mode == SHUTDOWN_IMMEDIATE) {
 		end_loop();
 		return;
@@ -370,6 +370,7 @@ static const struct control_ops control_ops = {
 	.pause = current_pause,
 	.set_pause = ask_pause,
 	.shutdown_mode = current_shutdown,
+	.status = service_status,
 };
 
 /* ---- sockets that come in ---- */
@@ -480,6 +481,19 @@ static int start_pooler(struct tls_setup *tls)
 	return make_rooms(tls);
 }
 
+static struct listeners *adopt_passed(const struct settings *s, const struct listen_options *options)
+{
+	int n = service_socket_count(), passed[SERVICE_SOCKETS_MAX];
+
+	if (s->listen_addr && s->listen_addr[0])
+		log_warning("sockets passed from service manager, cf_listen_addr ignored");
+	if (!setting_is_default(s, (size_t)setting_find("unix_socket_dir")))
+		log_warning("sockets passed from service manager, cf_unix_socket_dir ignored");
+	for (int i = 0; i < n; i++)
+		passed[i] = service_socket(i);
+	return listeners_adopt(options, passed, n);
+}
+
 static int start_listening(void)
 {
 	const struct settings *s = settings();
@@ -495,7 +509,7 @@ static int start_listening(void)
 		.tcp = tcp_options(s),
 	};
 
-	control.listeners = listeners_open(&options);
+	control.listeners = service_socket_count() > 0 ? adopt_passed(s, &options) : listeners_open(&options);
 	if (!control.listeners)
 		return -1;
 	listeners_start(control.listeners, control.crew->control, on_accepted, NULL);
@@ -529,6 +543,7 @@ int control_run(void)
 	log_info("process up: %s, libevent %s (%s), adns: %s, tls: %s", PROGRAM_VERSION_LINE, event_get_version(),
 		 event_base_get_method(control.crew->control->base), dns_backend_name(),
 		 OpenSSL_version(OPENSSL_VERSION));
+	service_ready();
 	worker_run(control.crew->control);
 	return signals_exit_status();
 }

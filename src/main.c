@@ -10,16 +10,18 @@
 #include <string.h>
 
 #include "admin/console.h"
+#include "check.h"
 #include "control.h"
 #include "net/dns.h"
 #include "net/listener.h"
 #include "process.h"
+#include "service.h"
 
 struct options {
 	const char *config_path;
 	const char *user; /* NULL: as the configuration says */
 	int verbosity;
-	bool daemon, quiet, takeover;
+	bool daemon, quiet, takeover, check;
 };
 
 static const char usage[] =
@@ -36,12 +38,15 @@ static const char usage[] =
 	"  -v, --verbose            increase verbosity\n"
 	"  -V, --version            show version, then exit\n"
 	"  -h, --help               show this help, then exit\n"
+	"      --check              read CONFIG_FILE as a start would, print every problem, then exit\n"
 	"      --describe-settings  print every setting as markdown, then exit\n";
 
 static int show_version(void)
 {
 	printf("%s\nlibevent %s\nadns: %s\ntls: %s\n", PROGRAM_VERSION_LINE, event_get_version(), dns_backend_name(),
 	       OpenSSL_version(OPENSSL_VERSION));
+	if (service_is_built())
+		printf("systemd: yes\n");
 	return 0;
 }
 
@@ -61,13 +66,13 @@ static int usage_error(const char *program)
 /* -1: go on and start; else the exit status. */
 static int read_options(int argc, char **argv, struct options *o)
 {
-	enum { DESCRIBE_SETTINGS = 256 };
+	enum { DESCRIBE_SETTINGS = 256, CHECK };
 	static const struct option longs[] = {
 		{"daemon", no_argument, NULL, 'd'},  {"quiet", no_argument, NULL, 'q'},
 		{"reboot", no_argument, NULL, 'R'},  {"user", required_argument, NULL, 'u'},
 		{"verbose", no_argument, NULL, 'v'}, {"version", no_argument, NULL, 'V'},
 		{"help", no_argument, NULL, 'h'},    {"describe-settings", no_argument, NULL, DESCRIBE_SETTINGS},
-		{NULL, 0, NULL, 0},
+		{"check", no_argument, NULL, CHECK}, {NULL, 0, NULL, 0},
 	};
 	const char *program = base_name(argv[0]);
 	int c;
@@ -94,6 +99,9 @@ static int read_options(int argc, char **argv, struct options *o)
 		case 'h':
 			printf(usage, program, program);
 			return 0;
+		case CHECK:
+			o->check = true;
+			break;
 		case DESCRIBE_SETTINGS:
 			settings_describe(stdout);
 			return 0;
@@ -118,6 +126,10 @@ static int check_old_process(const struct options *o, const struct settings *s)
 {
 	if (o->takeover) {
 		log_warning("Online restart is deprecated, use so_reuseport instead");
+		if (service_is_managed()) {
+			log_fatal("cannot reboot under service manager");
+			return -1;
+		}
 		log_warning("online restart is not available in this version, connections are not taken over");
 		if (is_empty(s->unix_socket_dir)) {
 			log_fatal("cannot reboot if unix dir not configured");
@@ -128,7 +140,8 @@ static int check_old_process(const struct options *o, const struct settings *s)
 			return -1;
 		}
 	}
-	if (listeners_unix_in_use(s->unix_socket_dir, s->listen_port)) {
+	/* With sockets from the service manager none is made. */
+	if (service_socket_count() == 0 && listeners_unix_in_use(s->unix_socket_dir, s->listen_port)) {
 		log_fatal("unix socket is in use, cannot continue");
 		return -1;
 	}
@@ -161,8 +174,7 @@ static int prepare(const struct options *o, const struct config *config, struct 
 
 	if (process_open_log(&log, user) < 0)
 		return -1;
-	if (getenv("NOTIFY_SOCKET"))
-		log_warning("apparently running under systemd with notify socket, but systemd support was not built");
+	service_begin();
 	if (tls_setup_make(tls, s, control_worker_count(s)) < 0) {
 		log_fatal("TLS setup failed");
 		return -1;
@@ -216,5 +228,7 @@ int main(int argc, char **argv)
 	struct options o = {0};
 	int status = read_options(argc, argv, &o);
 
-	return status >= 0 ? status : run(&o);
+	if (status >= 0)
+		return status;
+	return o.check ? check_run(o.config_path, o.user) : run(&o);
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "lib/log.h"
+#include "service.h"
 
 /* One a process, as signals are. The control role's thread only. */
 static struct {
@@ -57,12 +58,18 @@ static void on_usr2(void)
 	signals.ops->set_pause(RUNNING, NULL, NULL);
 }
 
+static void on_reloaded(void *ctx UNUSED, bool loaded UNUSED, bool tls_ok UNUSED)
+{
+	service_ready();
+}
+
 static void take_signal(uint32_t signo)
 {
 	switch (signo) {
 	case SIGHUP:
 		log_info("got SIGHUP, re-reading config");
-		signals.ops->reload(NULL, NULL);
+		service_reloading();
+		signals.ops->reload(on_reloaded, NULL);
 		break;
 	case SIGTERM:
 		on_stop_signal("SIGTERM", SHUTDOWN_WAIT_CLIENTS);

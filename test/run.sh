@@ -71,6 +71,8 @@ packages() {
 	lib libsecp256k1 || needed+=" libsecp256k1-dev"
 	lib nettle || needed+=" nettle-dev"
 	lib libcares || needed+=" libc-ares-dev"
+	lib libsystemd || needed+=" libsystemd-dev"
+	have systemd-socket-activate || needed+=" systemd"
 	lib cmocka || needed+=" libcmocka-dev"
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || needed+=" postgresql"
 	have pgbench || needed+=" postgresql-contrib"

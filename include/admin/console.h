@@ -28,6 +28,7 @@ struct control_ops {
 	/* PAUSE, RESUME, SUSPEND of everything: sets the mode on every Worker, then done. */
 	void (*set_pause)(enum pause_mode, void (*done)(void *ctx), void *ctx);
 	enum shutdown_mode (*shutdown_mode)(void);
+	void (*status)(const char *text); /* one line for the service manager, each stats_period */
 };
 
 /* Line 1 of --version, also the value of SHOW VERSION. */

@@ -120,6 +120,11 @@ bool database_def_needs_reconnect(const struct database_def *, const struct data
  */
 struct config *config_load(const char *path, const struct config *prev, int command_line_verbosity);
 /*
+ * config_load() of a first start that goes on after a problem, so that every
+ * one is logged. What is returned lacks what was wrong; never NULL.
+ */
+struct config *config_check(const char *path);
+/*
  * SET: a copy of prev with one setting changed. NULL: unknown setting or bad
  * value, logged. A restart-only setting gives back prev with one more reference.
  */

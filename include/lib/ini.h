@@ -27,11 +27,12 @@ struct ini_place {
 	int line;
 };
 
-/* false stops the load. All text is borrowed for the duration of the call. */
+/* false stops the load, or with goes_on skips to the next line. All text is borrowed for the duration of the call. */
 struct ini_events {
 	bool (*section)(void *ctx, const char *name, struct ini_place);
 	bool (*key)(void *ctx, const char *key, const char *value, struct ini_place);
 	bool (*include)(void *ctx, const char *file, struct ini_place);
+	bool goes_on; /* to report every problem of a file, not only the first; the answer is false all the same */
 };
 
 /* Reads a byte range; file is its name in messages. false: stopped, and the reason is logged. */

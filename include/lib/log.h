@@ -23,6 +23,7 @@ enum log_level { LEVEL_FATAL, LEVEL_ERROR, LEVEL_WARNING, LEVEL_LOG, LEVEL_DEBUG
 
 struct log_setup {
 	bool to_stderr;
+	bool is_bare;		     /* for a person at a terminal: "level: message" */
 	const char *file;	     /* NULL or "": none */
 	bool to_syslog;
 	const char *syslog_ident;    /* copied */
@@ -37,6 +38,8 @@ int log_configure(const struct log_setup *);
 /* Closes and opens the log file and syslog again, for log rotation. */
 void log_reopen(void);
 void log_line(enum log_level, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Lines of that level since the start of the process. */
+unsigned log_count(enum log_level);
 
 #define log_enabled(level) ((level) <= LEVEL_LOG || \
 	(int)(level) - LEVEL_LOG <= atomic_load_explicit(&log_verbosity, memory_order_relaxed))

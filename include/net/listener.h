@@ -31,6 +31,11 @@ typedef void listeners_accepted(void *arg, int fd, const union sock_addr *from, 
  * Accepting starts with listeners_start().
  */
 struct listeners *listeners_open(const struct listen_options *);
+/*
+ * The same with sockets that a service manager made: addresses and directory
+ * of the options are ignored. n > 0; the descriptors are taken over.
+ */
+struct listeners *listeners_adopt(const struct listen_options *, const int *fds, int n);
 void listeners_start(struct listeners *, struct worker *control, listeners_accepted *, void *arg);
 void listeners_set_options(struct listeners *, bool defer_accept, const struct tcp_options *); /* RELOAD */
 void listeners_close_tcp(struct listeners *);

@@ -207,13 +207,14 @@ const struct show show_totals = SHOW_RUN("totals", total_columns, run_totals);
 
 /* ---- the period ---- */
 
-static void log_period(const struct stats *a)
+/* unit: how microseconds are written. */
+static void print_period(const struct stats *a, const char *unit, char *out, size_t cap)
 {
-	log_info("stats: %" PRIu64 " xacts/s, %" PRIu64 " queries/s, %" PRIu64 " client parses/s, %" PRIu64
+	snprintf(out, cap, "stats: %" PRIu64 " xacts/s, %" PRIu64 " queries/s, %" PRIu64 " client parses/s, %" PRIu64
 		 " server parses/s, %" PRIu64 " binds/s, %" PRIu64 " client logins/s, in %" PRIu64 " B/s, out %" PRIu64
-		 " B/s, xact %" PRIu64 " us, query %" PRIu64 " us, wait %" PRIu64 " us",
+		 " B/s, xact %" PRIu64 " %s, query %" PRIu64 " %s, wait %" PRIu64 " %s",
 		 a->xacts, a->queries, a->client_parses, a->server_parses, a->binds, a->client_logins, a->client_bytes,
-		 a->server_bytes, a->xact_usec, a->query_usec, a->wait_usec);
+		 a->server_bytes, a->xact_usec, unit, a->query_usec, unit, a->wait_usec, unit);
 }
 
 static void tick_gathered(struct worker *control, void *ctx)
@@ -222,12 +223,17 @@ static void tick_gathered(struct worker *control, void *ctx)
 	struct stats_rows all = all_rows(g);
 	struct stats sum = stats_rows_sum(&all), average;
 	usec_t now = worker_now(control);
+	char text[512];
 
 	/* Turned first: what was the last tick is the one before now, so the line covers one period. */
 	stats_book_turn(&all, now);
 	average = stats_book_average(NULL, &sum, now);
-	if (config_settings(console_host.ops->config())->log_stats)
-		log_period(&average);
+	if (config_settings(console_host.ops->config())->log_stats) {
+		print_period(&average, "us", text, sizeof(text));
+		log_info("%s", text);
+	}
+	print_period(&average, "\u00b5s", text, sizeof(text));
+	console_host.ops->status(text);
 	free(g);
 }
 

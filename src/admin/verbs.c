@@ -64,6 +64,8 @@ static void reload_done(void *ctx, bool loaded, bool tls_ok)
 {
 	struct ask *a = ctx;
 
+	if (!loaded)
+		log_error("RELOAD Failed, see logs for more details");
 	if (loaded && tls_ok)
 		ask_done(a, "RELOAD");
 	else

@@ -10,13 +10,14 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 
-enum section { NO_SECTION, SECTION_PGBOUNCER, SECTION_DATABASES, SECTION_USERS, SECTION_PEERS };
+enum section { NO_SECTION, UNKNOWN_SECTION, SECTION_PGBOUNCER, SECTION_DATABASES, SECTION_USERS, SECTION_PEERS };
 
 struct loading {
 	struct config *next;	   /* owned */
 	const struct config *prev; /* borrowed; NULL: the first load */
 	enum section section;
 	bool saw_main;
+	bool goes_on; /* after a problem: whoever checks a file wants to hear of all */
 	struct origin *origins; /* owned; one a setting */
 };
 
@@ -36,6 +37,7 @@ static bool enter_section(void *ctx, const char *name, struct ini_place place)
 		l->section = SECTION_PEERS;
 	else {
 		log_error("invalid section \"%s\" in configuration (%s:%d)", name, place.file, place.line);
+		l->section = UNKNOWN_SECTION;
 		return false;
 	}
 	return true;
@@ -70,6 +72,8 @@ static bool take_key(struct loading *l, const char *key, const char *value, stru
 	case NO_SECTION:
 		log_error("load_init_file: value without section: %s", key);
 		return false;
+	case UNKNOWN_SECTION:
+		return true; /* has been complained of as a whole */
 	case SECTION_PGBOUNCER:
 		return take_setting(l, key, value, place);
 	case SECTION_DATABASES:
@@ -112,21 +116,22 @@ static void warn_of_unbuilt(const struct config *c)
 
 static bool run_load(struct loading *l, const char *path)
 {
-	static const struct ini_events events = {.section = enter_section, .key = read_key};
+	const struct ini_events events = {.section = enter_section, .key = read_key, .goes_on = l->goes_on};
+	bool ok = ini_load(path, &events, l);
 
-	if (!ini_load(path, &events, l))
-		return false;
-	if (!l->saw_main) {
+	if (ok && !l->saw_main) {
 		log_error("load_init_file: main section missing from config file");
-		return false;
+		ok = false;
 	}
+	if (!ok && !l->goes_on)
+		return false;
 	entries_finish(l->next->entries);
-	return snapshot_complete(l->next, l->prev, l->origins);
+	return snapshot_complete(l->next, l->prev, l->origins) && ok;
 }
 
-struct config *config_load(const char *path, const struct config *prev, int command_line_verbosity)
+static struct config *load(const char *path, const struct config *prev, int command_line_verbosity, bool goes_on)
 {
-	struct loading l = {.prev = prev, .next = snapshot_new(prev)};
+	struct loading l = {.prev = prev, .next = snapshot_new(prev), .goes_on = goes_on};
 
 	l.origins = xcalloc(setting_count(), sizeof(*l.origins));
 	l.next->entries = entries_new(prev ? prev->entries : NULL);
@@ -134,7 +139,7 @@ struct config *config_load(const char *path, const struct config *prev, int comm
 		l.next->settings.conffile = xstrdup(path);
 		l.next->settings.verbose = command_line_verbosity;
 	}
-	if (run_load(&l, path))
+	if (run_load(&l, path) || goes_on)
 		warn_of_unbuilt(l.next);
 	else {
 		config_unref(l.next);
@@ -146,6 +151,16 @@ struct config *config_load(const char *path, const struct config *prev, int comm
 		free(l.origins[i].file);
 	free(l.origins);
 	return l.next;
+}
+
+struct config *config_load(const char *path, const struct config *prev, int command_line_verbosity)
+{
+	return load(path, prev, command_line_verbosity, false);
+}
+
+struct config *config_check(const char *path)
+{
+	return load(path, NULL, 0, true);
 }
 
 /* What is read from a file or judged together with other settings. */

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
@@ -251,6 +252,52 @@ struct listeners *listeners_open(const struct listen_options *o)
 failed:
 	listeners_free(all);
 	return NULL;
+}
+
+/* NULL, or what is wrong with a descriptor that should be a listening socket. */
+static const char *not_listening(int fd, int *family)
+{
+	union sock_addr a;
+	socklen_t len = sizeof(a), size = sizeof(int);
+	int listens = 0;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0)
+		return strerror(errno);
+	if (!listens)
+		return "it does not listen";
+	if (getsockname(fd, &a.sa, &len) < 0)
+		return strerror(errno);
+	*family = a.sa.sa_family;
+	return *family == AF_INET || *family == AF_INET6 || *family == AF_UNIX ? NULL : "unknown address family";
+}
+
+struct listeners *listeners_adopt(const struct listen_options *o, const int *fds, int n)
+{
+	struct listeners *all = xcalloc(1, sizeof(*all));
+
+	list_init(&all->list);
+	all->tcp = o->tcp;
+	all->defer_accept = o->defer_accept;
+	all->unix_port = o->port;
+	for (int i = 0; i < n; i++) {
+		int family = AF_UNSPEC;
+		const char *trouble = not_listening(fds[i], &family);
+
+		if (trouble) {
+			log_fatal("socket passed from service manager (fd %d): %s", fds[i], trouble);
+			listeners_free(all);
+			return NULL;
+		}
+		fcntl(fds[i], F_SETFL, fcntl(fds[i], F_GETFL) | O_NONBLOCK);
+		fcntl(fds[i], F_SETFD, FD_CLOEXEC);
+		if (family != AF_UNIX) {
+			socket_tune(fds[i], family, &o->tcp);
+			set_defer(fds[i], o->defer_accept);
+		}
+		add(all, fds[i], family == AF_UNIX);
+		log_info("socket passed from service manager (fd %d)", fds[i]);
+	}
+	return all;
 }
 
 static void on_pause_over(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)

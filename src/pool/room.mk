@@ -9,6 +9,7 @@ librooms_pool_a_SOURCES = \
 	src/pool/gather.c include/pool/gather.h \
 	src/pool/ledger.c include/pool/ledger.h \
 	src/pool/login.c include/pool/login.h include/pool/login_state.h \
+	src/pool/method.c include/pool/method.h \
 	src/pool/outstanding.c include/pool/outstanding.h \
 	src/pool/params.c include/pool/params.h \
 	src/pool/prepared.c include/pool/prepared.h \

@@ -34,6 +34,37 @@ def idle(pooler):
 
 # --- flags ------------------------------------------------------------------
 
+@ours
+def test_check_finds_every_problem(idle, tmp_path):
+    env.write(idle.ini, "[databases]\na = host=x port=70000\nb = nonsense\n c\n[pgbouncer]\nlisten_port = 99999999\n"
+              "auth_type = frob\nlisten_addr = 127.0.0.1\nlogfile = /nonexistent/dir/log\n"
+              "auth_file = /nonexistent/users\nfrob = 1\n[junk]\nx = y\n[users]\nu = pool_mode=never\n"
+              "[pgbouncer]\nclient_tls_sslmode = require\nlogfile = /nonexistent/dir/log\npeer_id = x\n")
+    status, out, err = program(idle, "--check", idle.ini)
+    assert status == 1 and out == ""
+    for line, what in ((2, "parameter a"), (3, "parameter b"), (4, "syntax error"), (6, "parameter listen_port"),
+                       (7, "parameter auth_type"), (11, "parameter frob"), (12, 'section "junk"'), (15, "parameter u"),
+                       (19, "parameter peer_id")):
+        assert re.search(r"^error: .*%s.*\(%s:%d\)$" % (what, re.escape(idle.ini), line), err, re.M), (what, err)
+    assert "x = y" not in err and "parameter x" not in err
+    assert "error: logfile = /nonexistent/dir/log: /nonexistent/dir: No such file or directory" in err
+    assert "client_tls_key_file and client_tls_cert_file must be set" in err
+    assert err.endswith("%s: not ok\n" % idle.ini)
+    # The start itself still stops at the first one.
+    assert program(idle, idle.ini)[2].count("ERROR") == 2
+
+
+@ours
+def test_check_of_a_good_file_changes_nothing(pooler, certs):
+    p = pooler(logfile="", users={"someone": "secret"})
+    before = sorted(os.listdir(p.dir))
+    status, out, err = program(p, "--check", p.ini)
+    assert (status, out) == (0, "")
+    assert err.endswith("%s: ok\n" % p.ini) and "error" not in err and "secret" not in err
+    assert sorted(os.listdir(p.dir)) == before
+    p.admin("SHOW VERSION")
+
+
 def test_help(idle):
     for flag in ("--help", "-h"):
         status, out, _ = program(idle, flag)

@@ -1,0 +1,34 @@
+-- modes: session
+BEGIN;
+DECLARE c SCROLL CURSOR FOR SELECT i, i * i AS sq FROM generate_series(1, 10) i;
+FETCH 3 FROM c;
+FETCH BACKWARD 2 FROM c;
+MOVE LAST IN c;
+FETCH PRIOR FROM c;
+FETCH ABSOLUTE 5 FROM c;
+FETCH RELATIVE -2 FROM c;
+FETCH ALL FROM c;
+FETCH NEXT FROM c;
+CLOSE c;
+FETCH c;
+ROLLBACK;
+DECLARE h CURSOR WITH HOLD FOR SELECT i FROM generate_series(1, 5) i;
+FETCH 2 FROM h;
+SELECT name, statement, is_holdable, is_scrollable FROM pg_cursors ORDER BY name;
+FETCH ALL FROM h;
+CLOSE ALL;
+DECLARE nope CURSOR FOR SELECT 1;
+CREATE TABLE curs (a int);
+INSERT INTO curs SELECT generate_series(1, 3);
+BEGIN;
+DECLARE u CURSOR FOR SELECT a FROM curs ORDER BY a FOR UPDATE;
+FETCH 2 FROM u;
+UPDATE curs SET a = a + 100 WHERE CURRENT OF u;
+DELETE FROM curs WHERE CURRENT OF u;
+COMMIT;
+SELECT * FROM curs ORDER BY a;
+DROP TABLE curs;
+\set FETCH_COUNT 3
+SELECT generate_series(1, 8) AS in_pieces;
+SELECT i / (5 - i) AS breaks FROM generate_series(1, 8) i;
+\unset FETCH_COUNT

@@ -1,0 +1,22 @@
+-- modes: session transaction
+CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
+CREATE DOMAIN posint AS int CHECK (VALUE > 0) NOT NULL;
+CREATE TYPE pair AS (x posint, m mood);
+CREATE TABLE people (name text, p pair);
+INSERT INTO people VALUES ('a', ROW(1, 'ok')), ('b', '(2,happy)'), ('c', NULL);
+INSERT INTO people VALUES ('d', ROW(0, 'ok'));
+INSERT INTO people VALUES ('e', ROW(1, 'angry'));
+SELECT name, (p).x, (p).m > 'sad' AS better FROM people ORDER BY name;
+ALTER TYPE mood ADD VALUE 'great' AFTER 'happy';
+SELECT enum_range(NULL::mood), enum_first(NULL::mood), 'great'::mood > 'happy'::mood AS greater;
+ALTER TYPE mood RENAME VALUE 'ok' TO 'fine';
+SELECT p FROM people WHERE name = 'a';
+ALTER DOMAIN posint ADD CONSTRAINT small CHECK (VALUE < 100);
+SELECT 200::posint;
+UPDATE people SET p.x = 50 WHERE name = 'a' RETURNING p;
+SELECT ROW(1, 2) < ROW(1, 3), ROW(1, NULL) IS NULL, (ROW(1, NULL)::pair) IS NOT NULL;
+DROP TYPE mood;
+DROP TABLE people;
+DROP TYPE pair;
+DROP DOMAIN posint;
+DROP TYPE mood;

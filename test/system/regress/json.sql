@@ -1,0 +1,21 @@
+-- modes: session transaction
+CREATE TABLE j (id int, d jsonb);
+INSERT INTO j VALUES (1, '{"a": 1, "b": {"c": [1, 2, {"d": null}]}, "s": "text \u00e9 \"q\""}'), (2, '[1, "two", false]'), (3, 'null');
+INSERT INTO j VALUES (4, '{broken');
+SELECT id, d, jsonb_typeof(d) FROM j ORDER BY id;
+SELECT d -> 'b' -> 'c' -> 2, d #>> '{b,c,1}', d ->> 's', d ? 'a', d @> '{"a": 1}' FROM j WHERE id = 1;
+SELECT jsonb_path_query(d, '$.b.c[*] ? (@ > 1)') FROM j WHERE id = 1;
+SELECT jsonb_path_query(d, '$.x[') FROM j;
+SELECT * FROM jsonb_each((SELECT d FROM j WHERE id = 1)) ORDER BY key;
+SELECT jsonb_array_elements(d) FROM j WHERE id = 2;
+SELECT jsonb_set(d, '{b,c,0}', '"new"'), d - 'a', d #- '{b,c}' FROM j WHERE id = 1;
+SELECT jsonb_pretty('{"x": [1, {"y": 2}]}');
+SELECT json_build_object('k', 1, 'n', NULL, 'a', ARRAY[1, 2]), row_to_json(t), json_agg(t) FROM (SELECT 1 AS one, 'x' AS two) t GROUP BY t;
+SELECT * FROM jsonb_to_recordset('[{"a": 1, "b": "x"}, {"a": 2}]') AS r (a int, b text);
+SELECT '{"a": 1, "a": 2}'::json, '{"a": 1, "a": 2}'::jsonb;
+SELECT '"\ud800"'::jsonb;
+CREATE INDEX j_gin ON j USING gin (d);
+SET enable_seqscan = off;
+SELECT id FROM j WHERE d @> '{"a": 1}';
+RESET enable_seqscan;
+DROP TABLE j;

@@ -1,0 +1,20 @@
+-- modes: session
+SELECT pg_try_advisory_lock(77), pg_try_advisory_lock(77), pg_advisory_unlock(77), pg_advisory_unlock(77), pg_advisory_unlock(77);
+BEGIN;
+SELECT pg_advisory_xact_lock(1, 2);
+SELECT locktype, classid, objid, mode, granted FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
+COMMIT;
+SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
+CREATE TABLE lk (a int);
+LOCK TABLE lk;
+BEGIN;
+LOCK TABLE lk IN ACCESS EXCLUSIVE MODE NOWAIT;
+SELECT mode FROM pg_locks WHERE relation = 'lk'::regclass AND pid = pg_backend_pid() ORDER BY mode;
+ROLLBACK;
+INSERT INTO lk VALUES (1);
+BEGIN;
+SELECT * FROM lk FOR UPDATE SKIP LOCKED;
+SELECT * FROM lk FOR KEY SHARE;
+COMMIT;
+DROP TABLE lk;
+SELECT pg_advisory_unlock_all();

@@ -1,0 +1,27 @@
+-- modes: session
+PREPARE q1 AS SELECT 1 AS a;
+EXECUTE q1;
+PREPARE q1 AS SELECT 2;
+PREPARE q2 (int, text) AS SELECT $1 + 1 AS n, $2 || '!' AS t;
+EXECUTE q2 (5, 'x');
+EXECUTE q2 ('five', 'x');
+EXECUTE q2 (5);
+SELECT name, statement, parameter_types FROM pg_prepared_statements ORDER BY name;
+CREATE TABLE pt (a int, b text);
+PREPARE ins AS INSERT INTO pt VALUES ($1, $2) RETURNING a, b;
+EXECUTE ins (1, 'eins');
+EXECUTE ins (NULL, NULL);
+PREPARE sel AS SELECT * FROM pt ORDER BY a;
+EXECUTE sel;
+ALTER TABLE pt ADD COLUMN c int;
+EXECUTE sel;
+DEALLOCATE sel;
+EXECUTE sel;
+PREPARE sel AS SELECT * FROM pt ORDER BY a;
+EXECUTE sel;
+EXPLAIN (COSTS OFF) EXECUTE q2 (1, 'a');
+DEALLOCATE ALL;
+EXECUTE q1;
+SELECT count(*) FROM pg_prepared_statements;
+DISCARD PLANS;
+DROP TABLE pt;

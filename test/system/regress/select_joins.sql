@@ -1,0 +1,25 @@
+-- modes: session transaction
+CREATE TABLE l (id int, v text);
+CREATE TABLE r (id int, w text);
+INSERT INTO l VALUES (1, 'a'), (2, 'b'), (3, 'c'), (NULL, 'n');
+INSERT INTO r VALUES (2, 'x'), (3, 'y'), (3, 'z'), (4, 'q');
+SELECT * FROM l JOIN r USING (id) ORDER BY 1, 2, 3;
+SELECT * FROM l LEFT JOIN r ON l.id = r.id ORDER BY l.v, r.w;
+SELECT * FROM l FULL JOIN r USING (id) ORDER BY id NULLS FIRST, w;
+SELECT count(*) FROM l CROSS JOIN r;
+SELECT v FROM l WHERE EXISTS (SELECT FROM r WHERE r.id = l.id) ORDER BY v;
+SELECT v FROM l WHERE id NOT IN (SELECT id FROM r) ORDER BY v;
+SELECT l.v, s.w FROM l, LATERAL (SELECT w FROM r WHERE r.id = l.id ORDER BY w DESC LIMIT 1) s ORDER BY l.v;
+SELECT id FROM l UNION SELECT id FROM r ORDER BY id;
+SELECT id FROM l INTERSECT ALL SELECT id FROM r ORDER BY id;
+SELECT id FROM l EXCEPT SELECT id FROM r ORDER BY id;
+SELECT DISTINCT ON (id) id, w FROM r ORDER BY id, w DESC;
+SELECT id, v FROM l ORDER BY v DESC OFFSET 1 FETCH FIRST 2 ROWS ONLY;
+SELECT id FROM r ORDER BY id FETCH FIRST 2 ROWS WITH TIES;
+SELECT v, id FROM l GROUP BY v;
+SELECT nothing FROM l;
+SELECT * FROM l JOIN r;
+SELECT id FROM l JOIN r USING (id) WHERE l.id = r.w;
+TABLE r ORDER BY id, w;
+VALUES (1, 'one'), (2, 'two') ORDER BY 1 DESC;
+DROP TABLE l, r;

@@ -1,0 +1,26 @@
+-- modes: session transaction
+SET DateStyle = 'German, DMY';
+SELECT date '2024-02-01';
+SET TimeZone = 'Asia/Tokyo';
+SELECT timestamptz '2024-02-01 00:00:00+00';
+SET IntervalStyle = 'iso_8601';
+SELECT interval '1 day 2 hours';
+SET application_name = 'followed';
+SHOW application_name;
+BEGIN;
+SET LOCAL TimeZone = 'UTC';
+SELECT timestamptz '2024-02-01 00:00:00+00';
+COMMIT;
+SELECT timestamptz '2024-02-01 00:00:00+00';
+BEGIN;
+SET DateStyle = 'SQL, MDY';
+SELECT date '2024-02-01';
+ROLLBACK;
+SELECT date '2024-02-01';
+SET standard_conforming_strings = off;
+SELECT 'a\\b' AS warned;
+SET standard_conforming_strings = on;
+SET DateStyle = DEFAULT;
+SET TimeZone = 'UTC';
+SET IntervalStyle = DEFAULT;
+SELECT date '2024-02-01', interval '1 day 2 hours';

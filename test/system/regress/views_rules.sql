@@ -1,0 +1,24 @@
+-- modes: session transaction
+CREATE TABLE base (id int PRIMARY KEY, secret bool, v text);
+INSERT INTO base VALUES (1, false, 'open'), (2, true, 'hidden');
+CREATE VIEW open_rows AS SELECT id, v, secret FROM base WHERE NOT secret WITH CHECK OPTION;
+SELECT * FROM open_rows;
+INSERT INTO open_rows VALUES (3, 'new', false);
+INSERT INTO open_rows VALUES (4, 'sneaky', true);
+UPDATE open_rows SET v = upper(v) RETURNING *;
+CREATE OR REPLACE VIEW open_rows AS SELECT id FROM base;
+CREATE MATERIALIZED VIEW counts AS SELECT secret, count(*) FROM base GROUP BY secret;
+CREATE UNIQUE INDEX ON counts (secret);
+DELETE FROM base WHERE id = 2;
+SELECT * FROM counts ORDER BY secret;
+REFRESH MATERIALIZED VIEW CONCURRENTLY counts;
+SELECT * FROM counts ORDER BY secret;
+CREATE RULE no_delete AS ON DELETE TO base DO INSTEAD NOTHING;
+DELETE FROM base;
+SELECT count(*) FROM base;
+SELECT pg_get_viewdef('open_rows'::regclass);
+CREATE RECURSIVE VIEW up_to (n) AS VALUES (1) UNION ALL SELECT n + 1 FROM up_to WHERE n < 4;
+SELECT * FROM up_to;
+DROP TABLE base;
+DROP TABLE base CASCADE;
+DROP VIEW up_to;
