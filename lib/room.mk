@@ -10,6 +10,7 @@ librooms_lib_a_SOURCES = \
 	lib/ini.c include/lib/ini.h \
 	lib/log.c include/lib/log.h \
 	lib/mem.c include/lib/mem.h \
+	lib/oom.c include/lib/oom.h \
 	lib/tls_context.c include/lib/tls_context.h \
 	lib/tls_filter.c include/lib/tls_filter.h \
 	lib/wheel.c include/lib/wheel.h \

@@ -426,7 +426,7 @@ class Soak:
                            % (done, clients, times, longest))
 
     def idle(self):
-        busy, idlers, seconds, rounds = (50, 500, 1, 1) if self.short else (200, 10000, 20, 3)
+        busy, idlers, seconds, rounds = (50, 500, 1, 1) if self.short else (200, 10000, 10, 6)
         yield "idle", idle(self.pooler(max_client_conn=idlers + 1000, default_pool_size=20), busy, idlers, seconds,
                            rounds)
 

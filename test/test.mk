@@ -10,6 +10,6 @@ EXTRA_DIST += \
 	test/system/harness/postgres.py \
 	test/system/harness/wallet.py test/system/harness/wire.py \
 	test/system/test_cancel.py test/system/test_clients.py test/system/test_console.py test/system/test_console_commands.py \
-	test/system/test_includes.py test/system/test_login.py test/system/test_pooling.py \
+	test/system/test_includes.py test/system/test_login.py test/system/test_memory.py test/system/test_pooling.py \
 	test/system/test_prepared.py test/system/test_protocol.py test/system/test_resilience.py test/system/test_server_login.py \
 	test/system/test_start.py test/system/test_tls.py test/system/test_wallet_login.py

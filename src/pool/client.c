@@ -10,6 +10,7 @@
 #include "lib/hex.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "lib/oom.h"
 #include "pool/cancel.h"
 #include "pool/deadline.h"
 #include "pool/login.h"
@@ -330,6 +331,7 @@ bool client_welcome(struct client *c)
 		conn_set_deadline(&c->conn, 0);
 		client_deadline(c);
 		client_unpause(c, PAUSE_WAITING);
+		oom_arm();
 	}
 	return ok;
 }

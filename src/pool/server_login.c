@@ -267,8 +267,12 @@ static void answer_auth(struct server *sv, struct span body)
 	if (!l->auth.user) {
 		const char *secret = stored_secret(sv);
 
-		l->user = xstrdup(sv->share->pool->account->name);
-		l->secret = xstrdup(secret);
+		l->user = strdup(sv->share->pool->account->name);
+		l->secret = secret ? strdup(secret) : NULL;
+		if (!l->user || (secret && !l->secret)) {
+			server_close(sv, "out of memory", false);
+			return;
+		}
 		l->keys = sv->share->keys;
 		l->auth.user = l->user;
 		l->auth.secret = l->secret;
