@@ -180,12 +180,12 @@ class Bench:
     def simple(self):
         self.tables()
         self.compare_slices("pgbench -S, simple: CPU a transaction", lambda p: self.pgbench(p, self.SELECT), "us",
-                            0.90, slices=2, pinned=False)
+                            0.90, slices=4, pinned=False)
 
     def extended(self):
         self.tables()
         self.compare_slices("pgbench -S, extended: CPU a transaction",
-                            lambda p: self.pgbench(p, self.SELECT, "-M", "extended"), "us", 0.90, slices=2,
+                            lambda p: self.pgbench(p, self.SELECT, "-M", "extended"), "us", 0.90, slices=4,
                             pinned=False)
 
     def wallets(self):
@@ -434,7 +434,7 @@ def main():
     rows = ["simple", "extended", "wallets", "logins", "results", "memory", "workers", "syscalls"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=3, help="of each pgbench run")
+    parser.add_argument("--seconds", type=int, default=2, help="of each pgbench run")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--self", action="store_true")
     parser.add_argument("row", nargs="*", help=" ".join(rows))
