@@ -11,7 +11,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-
+#include "lib/oom.h"
 
 static void die(const char *what)
 {
@@ -21,8 +21,11 @@ static void die(const char *what)
 
 void *xmalloc(size_t bytes)
 {
-	void *p = malloc(bytes ? bytes : 1);
+	void *p;
 
+	oom_exempt(1);
+	p = malloc(bytes ? bytes : 1);
+	oom_exempt(-1);
 	if (!p)
 		die("out of memory");
 	return p;
@@ -30,8 +33,11 @@ void *xmalloc(size_t bytes)
 
 void *xcalloc(size_t n, size_t bytes)
 {
-	void *p = calloc(n ? n : 1, bytes ? bytes : 1);
+	void *p;
 
+	oom_exempt(1);
+	p = calloc(n ? n : 1, bytes ? bytes : 1);
+	oom_exempt(-1);
 	if (!p)
 		die("out of memory");
 	return p;
@@ -39,8 +45,11 @@ void *xcalloc(size_t n, size_t bytes)
 
 void *xrealloc(void *old, size_t bytes)
 {
-	void *p = realloc(old, bytes ? bytes : 1);
+	void *p;
 
+	oom_exempt(1);
+	p = realloc(old, bytes ? bytes : 1);
+	oom_exempt(-1);
 	if (!p)
 		die("out of memory");
 	return p;

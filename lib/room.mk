@@ -12,6 +12,7 @@ librooms_lib_a_SOURCES = \
 	lib/mem.c include/lib/mem.h \
 	lib/rfc3339.c include/lib/rfc3339.h \
 	lib/network.c include/lib/network.h \
+	lib/oom.c include/lib/oom.h \
 	lib/tls_context.c include/lib/tls_context.h \
 	lib/tls_filter.c include/lib/tls_filter.h \
 	lib/wheel.c include/lib/wheel.h \

@@ -1,5 +1,7 @@
 #include "lib/wheel.h"
 
+#include <string.h>
+
 #define LEVEL_BITS 6
 #define SLOT_MASK (WHEEL_SLOTS - 1)
 
@@ -8,6 +10,7 @@ void wheel_init(struct wheel *w, usec_t now)
 	for (int l = 0; l < WHEEL_LEVELS; l++)
 		for (int s = 0; s < WHEEL_SLOTS; s++)
 			list_init(&w->slots[l][s]);
+	memset(w->maybe, 0, sizeof(w->maybe));
 	w->tick = now / WHEEL_SLOT_USEC;
 	w->count = 0;
 }
@@ -26,7 +29,7 @@ static int64_t tick_of(usec_t due)
 
 static void place(struct wheel *w, struct wheel_node *n)
 {
-	int64_t at = tick_of(n->due), ahead;
+	int64_t at = tick_of(n->due), ahead, slot;
 	int level = 0;
 
 	if (at <= w->tick)
@@ -39,7 +42,9 @@ static void place(struct wheel *w, struct wheel_node *n)
 		level++;
 	if ((at >> (LEVEL_BITS * level)) - (w->tick >> (LEVEL_BITS * level)) >= WHEEL_SLOTS)
 		at = ((w->tick >> (LEVEL_BITS * level)) + SLOT_MASK) << (LEVEL_BITS * level);
-	list_add_tail(&w->slots[level][(at >> (LEVEL_BITS * level)) & SLOT_MASK], &n->link);
+	slot = (at >> (LEVEL_BITS * level)) & SLOT_MASK;
+	list_add_tail(&w->slots[level][slot], &n->link);
+	w->maybe[level] |= UINT64_C(1) << slot;
 }
 
 void wheel_file(struct wheel *w, struct wheel_node *n, usec_t due)
@@ -91,7 +96,24 @@ void wheel_advance(struct wheel *w, usec_t now, struct list *out)
 	}
 }
 
-usec_t wheel_next(const struct wheel *w)
+/* How many slots after the one of base the next filled one comes, 1..64; 0: none. Asked once a turn of the loop. */
+static int next_filled(struct wheel *w, int level, int64_t base)
+{
+	while (w->maybe[level]) {
+		/* The slot after base becomes bit 0. */
+		int first = (int)((base + 1) & SLOT_MASK);
+		uint64_t ahead = w->maybe[level] >> first | w->maybe[level] << (-first & SLOT_MASK);
+		int skip = __builtin_ctzll(ahead);
+		int slot = (first + skip) & SLOT_MASK;
+
+		if (!list_empty(&w->slots[level][slot]))
+			return skip + 1;
+		w->maybe[level] &= ~(UINT64_C(1) << slot);
+	}
+	return 0;
+}
+
+usec_t wheel_next(struct wheel *w)
 {
 	int64_t first = INT64_MAX;
 
@@ -100,14 +122,13 @@ usec_t wheel_next(const struct wheel *w)
 	/* A coarse slot that was far ahead when it was filled may by now begin before the next fine one. */
 	for (int l = 0; l < WHEEL_LEVELS; l++) {
 		int64_t base = w->tick >> (LEVEL_BITS * l);
+		int skip = next_filled(w, l, base);
 
-		for (int64_t i = 1; i <= WHEEL_SLOTS; i++)
-			if (!list_empty(&w->slots[l][(base + i) & SLOT_MASK])) {
-				int64_t at = (base + i) << (LEVEL_BITS * l);
+		if (skip > 0) {
+			int64_t at = (base + skip) << (LEVEL_BITS * l);
 
-				first = at < first ? at : first;
-				break;
-			}
+			first = at < first ? at : first;
+		}
 	}
 	return (first < INT64_MAX ? first : w->tick + 1) * WHEEL_SLOT_USEC;
 }

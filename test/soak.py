@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""Long forms of what test/system/test_resilience.py runs in short.
+"""Long runs; the first three are what test/system/test_resilience.py runs in short.
 
-    soak.py [--short] [crowd] [restarts] [wallets] [limit]
+    soak.py [--short] [--seconds N] [part...]
 
 crowd      200 clients on 5 servers for a minute, without an error
 restarts   PostgreSQL killed and restarted under load: clients recover, nothing hangs
@@ -9,8 +9,18 @@ wallets    10,000 wallets, one after the other, without memory growth
 limit      for a minute, 20 connections a second that open at once with one
            proof, beside a flood of bad proofs: no refusal, nobody at work
            notices, no memory growth
+modes      1,000 clients on 10 servers for ten minutes in each pool mode, with a
+           RELOAD every second and now and then a KILL_CLIENT and a KILL: no
+           error that was not asked for (--seconds: of each mode)
+shutdown   every way to shut down, under load: nobody is cut who may not be
+failover   PAUSE, restart of PostgreSQL, RESUME: no client sees an error
+idle       what 10,000 idle clients do to the answers for 200 busy ones
 """
+import argparse
 import os
+import random
+import resource
+import shutil
 import signal
 import sys
 import threading
@@ -20,7 +30,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "sys
 
 import psycopg  # noqa: E402
 from harness import env, wire  # noqa: E402
+from harness.load import LEAVE, Crowd  # noqa: E402
 from harness.wallet import Wallet  # noqa: E402
+from harness.wire import SYNC, Closed, PgError, extended, query  # noqa: E402
 
 FIRST_KEY = 100000
 WALLETS = 10000
@@ -128,6 +140,11 @@ def wallets(pooler, count, warm_up):
     return settled_rss(pooler) - before
 
 
+def settled_rss(pooler):
+    env.wait_for(lambda: pooler.pool()["cl_active"] == 0, "the last client to go")
+    return env.rss_kb(pooler.process.pid)
+
+
 def open_at_once(pooler, wallet, secret, count=20):
     """A client pool that starts: everybody asks before anybody proves."""
     clients = [pooler.wire() for _ in range(count)]
@@ -186,60 +203,342 @@ def limit(pooler, seconds):
     return rounds, sum(refused), growth
 
 
-def settled_rss(pooler):
-    env.wait_for(lambda: pooler.pool()["cl_active"] == 0, "the last client to go")
-    return env.rss_kb(pooler.process.pid)
+# --- many clients in one thread: harness/load.py ------------------------------
 
 
-def main(args):
+def ask(number, turn):
+    """One statement that only its own answer fits."""
+    token = b"%d.%d" % (number, turn)
+    if (number + turn) % 3:
+        reply = yield query("SELECT '%d.%d'" % (number, turn))
+    else:
+        reply = yield extended("SELECT $1::text", (token.decode(),)) + SYNC
+    assert reply.rows == [token], "%r instead of %r" % (reply.rows, token)
+    return reply
+
+
+def statement_unit(number, turn):
+    reply = yield from ask(number, turn)
+    assert reply.status == b"I"
+
+
+def transaction_unit(number, turn):
+    if turn % 4 == 0:
+        yield from statement_unit(number, turn)
+        return
+    reply = yield query("BEGIN")
+    assert reply.status == b"T"
+    yield from ask(number, turn)
+    reply = yield query("COMMIT" if turn % 2 else "ROLLBACK")
+    assert reply.status == b"I"
+
+
+def session_unit(number, turn):
+    """Sign in, leave traces that the next one must not see, and go."""
+    reply = yield query("SELECT to_regclass('mine') IS NULL")
+    assert reply.rows == [b"t"], "somebody else's session"
+    yield query("CREATE TEMP TABLE mine ()")
+    yield from ask(number, turn)
+    return LEAVE
+
+
+MODES = {"session": session_unit, "transaction": transaction_unit, "statement": statement_unit}
+
+
+def disturb(pooler, crowd, second, kills):
+    """A second of what an operator may do while clients work."""
+    with pooler.console() as console:
+        assert console.query("RELOAD").tags == ["RELOAD"]
+        if second % 5 == 0:
+            victims = [r["id"] for r in console.query("SHOW CLIENTS").dicts() if r["database"] == "db"]
+            crowd.allow(1)
+            # In session mode it may have left by itself.
+            answer = console.query("KILL_CLIENT %s" % random.choice(victims)) if victims else None
+            kills[0] += bool(answer and answer.tags == ["KILL_CLIENT"])
+        if second % 20 == 1:
+            crowd.allow(len(crowd.clients))
+            assert console.query("KILL db").tags == ["KILL"]
+            kills[1] += 1
+            env.wait_for(lambda: crowd.faults or crowd.asked > 0, "the clients to notice")
+            assert console.query("RESUME db").tags == ["RESUME"]
+
+
+def one_mode(pooler, mode, clients, seconds):
+    crowd = Crowd(pooler, clients, MODES[mode])
+    crowd.start()
+    kills = [0, 0]
+    env.wait_for(lambda: crowd.served_since([0] * clients), "everybody to be served", timeout=60 * env.SLOW)
+    start = time.monotonic()
+    second = 0
+    while time.monotonic() < start + seconds and not crowd.faults:
+        disturb(pooler, crowd, second, kills)
+        second += 1
+        time.sleep(max(0, min(start + second, start + seconds) - time.monotonic()))
+    marks = crowd.marks()
+    env.wait_for(lambda: crowd.served_since(marks), "everybody to be served at the end", timeout=60 * env.SLOW)
+    spent = time.monotonic() - start
+    crowd.stop()
+    pooler.wait_pool(cl_active=0, cl_waiting=0, sv_active=0)
+    done = crowd.done
+    return ("%d units by %d clients, %.0f a second; %d RELOAD, %d KILL_CLIENT, %d KILL: %d connections ended as asked"
+            % (done, clients, done / spent, second, kills[0], kills[1], crowd.asked))
+
+
+def cut_only_between_transactions(in_transaction, words):
+    if in_transaction:
+        return "cut in the middle of a transaction: " + words
+    if words in ("FATAL server shutting down", "FATAL pooler is shutting down") or words.startswith("c"):
+        return None  # told, or found the door closed
+    return words
+
+
+def cut_at_any_time(in_transaction, words):
+    return None if words.startswith(("closed", "connect")) else words
+
+
+def never_cut(in_transaction, words):
+    return "cut: " + words
+
+
+SHUTDOWNS = [
+    ("SIGQUIT", signal.SIGQUIT, cut_at_any_time),
+    ("SHUTDOWN", "SHUTDOWN", cut_at_any_time),
+    ("SIGINT", signal.SIGINT, cut_only_between_transactions),
+    ("SHUTDOWN WAIT_FOR_SERVERS", "SHUTDOWN WAIT_FOR_SERVERS", cut_only_between_transactions),
+    ("SIGTERM", signal.SIGTERM, never_cut),
+    ("SHUTDOWN WAIT_FOR_CLIENTS", "SHUTDOWN WAIT_FOR_CLIENTS", never_cut),
+]
+
+
+def one_shutdown(pooler, how, rule, clients):
+    crowd = Crowd(pooler, clients, transaction_unit)
+    crowd.start()
+    env.wait_for(lambda: crowd.served_since([0] * clients), "everybody to be served", timeout=60 * env.SLOW)
+    start = time.monotonic()
+    crowd.ending = rule
+    pooler.expected_exit = 0
+    if isinstance(how, str):
+        with pooler.console() as console:
+            try:
+                console.query(how)
+            except Closed:
+                assert how == "SHUTDOWN", "no answer to " + how
+    else:
+        pooler.signal(how)
+    if rule is never_cut:
+        env.wait_for(lambda: crowd.faults or refuses(pooler), "new clients to be refused")
+        marks = crowd.marks()
+        env.wait_for(lambda: crowd.served_since(marks), "everybody to go on", timeout=60 * env.SLOW)
+        assert pooler.process.poll() is None, "it has ended with clients"
+        # Who is neither cut nor refused leaves by himself.
+        crowd.is_stopping = True
+    pooler.wait_exit(0, 30 * env.SLOW)
+    took = time.monotonic() - start
+    crowd.stop()
+    return took
+
+
+def refuses(pooler):
+    try:
+        pooler.wire().close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def failover(pooler, postgres, clients, times):
+    crowd = Crowd(pooler, clients, transaction_unit)
+    crowd.start()
+    longest = 0.0
+    marks = [0] * clients
+    for _ in range(times):
+        env.wait_for(lambda: crowd.served_since(marks), "everybody to be served", timeout=60 * env.SLOW)
+        with pooler.console() as console:
+            start = time.monotonic()
+            assert console.query("PAUSE").tags == ["PAUSE"]
+            postgres.stop(signal.SIGINT)
+            postgres.start()
+            marks = crowd.marks()
+            assert console.query("RESUME").tags == ["RESUME"]
+        env.wait_for(lambda: crowd.served_since(marks), "everybody to be served again", timeout=60 * env.SLOW)
+        longest = max(longest, time.monotonic() - start)
+    crowd.stop()
+    return crowd.done, longest
+
+
+def paced_unit(number, turn):
+    yield from statement_unit(number, turn)
+    # Busy, but not so busy that the clients themselves are what is measured.
+    yield 0.05 + (number * 7 + turn * 13) % 100 / 1000
+
+
+def percentile(pooler, clients, seconds, part=0.99):
+    crowd = Crowd(pooler, clients, paced_unit)
+    crowd.start()
+    env.wait_for(lambda: crowd.served_since([0] * clients), "everybody to be served", timeout=60 * env.SLOW)
+    crowd.latencies = latencies = []
+    time.sleep(seconds)
+    crowd.latencies = None
+    crowd.stop()
+    latencies.sort()
+    return latencies[int(len(latencies) * part)], len(latencies)
+
+
+def crowd_of_idle(pooler, count):
+    out = []
+    for _ in range(count):
+        c = pooler.login()
+        out.append(c.sock.detach())
+    return out
+
+
+def idle(pooler, busy, idlers, seconds, rounds):
+    """Each round measures without and with the idle ones; the better of its
+    rounds stands for each, since what disturbs from outside only adds."""
+    without, beside = [], []
+    for _ in range(rounds):
+        without.append(percentile(pooler, busy, seconds)[0])
+        sockets = crowd_of_idle(pooler, idlers)
+        try:
+            beside.append(percentile(pooler, busy, seconds)[0])
+            assert pooler.pool()["cl_active"] >= idlers, "idle clients were lost"
+        finally:
+            for s in sockets:
+                os.close(s)
+        env.wait_for(lambda: pooler.pool()["cl_active"] == 0, "the idle ones to go")
+    ratio = min(beside) / min(without)
+    return ("p99 of %d busy clients %.2f ms, beside %d idle ones %.2f ms: ratio %.2f, %s 1.2"
+            % (busy, min(without) * 1e3, idlers, min(beside) * 1e3, ratio, "within" if ratio <= 1.2 else "OVER"))
+
+
+# --- the program ---------------------------------------------------------------
+
+
+class Soak:
+    """Each method is a part: a generator of (name, result) lines."""
+
+    def __init__(self, options, scratch, pg):
+        self.options = options
+        self.short = options.short
+        self.scratch = scratch
+        self.pg = pg
+        self.workers = os.environ.get("WORKERS", "1").split()[0]
+        self.base = dict(databases={"db": pg.entry()}, users={"u_trust": ""}, pool_mode="transaction",
+                         default_pool_size=5, max_client_conn=500, query_wait_timeout=60, log_connections=0,
+                         log_disconnections=0)
+        self.running = []
+
+    def pooler(self, **settings):
+        from harness.pooler import Pooler
+        p = Pooler(self.scratch, self.workers, **{**self.base, **settings})
+        self.running.append(p)
+        return p
+
+    def finish(self):
+        """Of all poolers of a part; what they left behind is judged."""
+        out = []
+        while self.running:
+            troubles, text = self.running.pop().finish()
+            if troubles:
+                out.append("%s\n%s" % (troubles, text[-3000:]))
+        return out
+
+    def end(self):
+        """A part that makes several poolers ends each before the next."""
+        troubles = self.finish()
+        assert not troubles, troubles[0]
+
+    def crowd(self):
+        n = crowd(self.pooler(), 50 if self.short else 200, 3 if self.short else 60)
+        yield "crowd", ("%d transactions without an error, %d server connections"
+                        % (n, len(self.pg.backends("db", user="u_trust"))))
+
+    def restarts(self):
+        clients, times = (20, 1) if self.short else (100, 5)
+        restarts(self.pooler(), self.pg, clients, times)
+        yield "restarts", "%d clients, all served after each of %d" % (clients, times)
+
+    def wallets(self):
+        count, warm_up = (150, 50) if self.short else (9000, 1000)
+        settings = wallet_settings(self.pg, 250 if self.short else WALLETS)
+        growth = wallets(self.pooler(**settings), count, warm_up)
+        yield "wallets", "%d after %d, growth %d KiB" % (count, warm_up, growth)
+
+    def limit(self):
+        settings = wallet_settings(self.pg, 250)
+        settings.pop("ecdsa_limit_burst")
+        rounds, refused, growth = limit(self.pooler(**settings), 3 if self.short else 60)
+        yield "limit", ("%d rounds of 20 log-ins without a refusal, %d strangers refused, growth %d KiB"
+                        % (rounds, refused, growth))
+
+    def modes(self):
+        clients, seconds = (100, 2) if self.short else (1000, 600)
+        for mode in MODES:
+            p = self.pooler(pool_mode=mode, default_pool_size=10, max_client_conn=clients + 100)
+            yield mode + " mode", one_mode(p, mode, clients, self.options.seconds or seconds)
+            self.end()
+
+    def shutdown(self):
+        times = []
+        for name, how, rule in SHUTDOWNS:
+            took = one_shutdown(self.pooler(), how, rule, 30 if self.short else 300)
+            env.wait_for(lambda: not self.pg.backends("db", user="u_trust"), "the last server connection to end")
+            times.append("%s %.2f s" % (name, took))
+            self.end()
+        yield "shutdown", "nobody cut who may not be; " + ", ".join(times)
+
+    def failover(self):
+        clients, times = (50, 1) if self.short else (200, 10)
+        done, longest = failover(self.pooler(), self.pg, clients, times)
+        yield "failover", ("%d units by %d clients over %d restarts without an error, longest break %.1f s"
+                           % (done, clients, times, longest))
+
+    def idle(self):
+        busy, idlers, seconds, rounds = (50, 500, 1, 1) if self.short else (200, 10000, 10, 6)
+        yield "idle", idle(self.pooler(max_client_conn=idlers + 1000, default_pool_size=20), busy, idlers, seconds,
+                           rounds)
+
+    PARTS = ["crowd", "restarts", "wallets", "limit", "modes", "shutdown", "failover", "idle"]
+
+
+def main():
     from harness.certs import Certs
-    from harness.pooler import Pooler
     from harness.postgres import Postgres
-    import shutil
-    short = "--short" in args
-    wanted = [a for a in args if not a.startswith("-")] or ["crowd", "restarts", "wallets", "limit"]
-    workers = os.environ.get("WORKERS", "1").split()[0]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="a few seconds each")
+    parser.add_argument("--seconds", type=int, help="of each mode of part modes")
+    parser.add_argument("part", nargs="*", help=" ".join(Soak.PARTS))
+    options = parser.parse_args()
+    unknown = set(options.part) - set(Soak.PARTS)
+    if unknown:
+        parser.error("no such part: %s" % ", ".join(sorted(unknown)))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     scratch = env.make_dir(prefix="soak-")
     pg = Postgres(Certs(env.make_dir(scratch, "certs-")))
-    failed = 0
-    base = dict(databases={"db": pg.entry()}, users={"u_trust": ""}, pool_mode="transaction", default_pool_size=5,
-                max_client_conn=500, query_wait_timeout=60)
+    soak = Soak(options, scratch, pg)
+    passed, failed = 0, 0
     try:
-        for name in wanted:
-            settings = base
-            if name in ("wallets", "limit"):
-                settings = wallet_settings(pg, 250 if short or name == "limit" else WALLETS)
-            if name == "limit":
-                settings.pop("ecdsa_limit_burst")
-            p = Pooler(scratch, workers, **settings)
+        for part in options.part or Soak.PARTS:
+            name, faults = part, []
             try:
-                if name == "crowd":
-                    n = crowd(p, 50 if short else 200, 5 if short else 60)
-                    print("crowd: %d transactions without an error, %d server connections"
-                          % (n, len(pg.backends("db", user="u_trust"))))
-                elif name == "restarts":
-                    restarts(p, pg, 20 if short else 100, 1 if short else 5)
-                    print("restarts: every client was served after each one")
-                elif name == "wallets":
-                    count, warm_up = (200, 50) if short else (9000, 1000)
-                    print("wallets: %d after %d, growth %d KiB" % (count, warm_up, wallets(p, count, warm_up)))
-                elif name == "limit":
-                    print("limit: %d rounds of 20 log-ins without a refusal, %d strangers refused, growth %d KiB"
-                          % limit(p, 5 if short else 60))
-                else:
-                    raise SystemExit(__doc__)
-            except AssertionError as e:
-                print("%s: FAILED: %s" % (name, e))
+                for name, result in getattr(soak, part)():
+                    passed += 1
+                    print("%s: %s" % (name, result), flush=True)
+            except (AssertionError, Closed, PgError) as e:
+                faults.append(str(e))
+            faults += soak.finish()
+            for fault in faults:
                 failed += 1
-            troubles, text = p.finish()
-            if troubles:
-                failed += 1
-                print("%s: FAILED: %s\n%s" % (name, troubles, text[-3000:]))
+                print("%s: FAILED: %s" % (part, fault), flush=True)
     finally:
+        for p in soak.running:
+            p.finish()
         pg.remove()
         shutil.rmtree(scratch, ignore_errors=True)
+    print("%d passed, %d failed" % (passed, failed))
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

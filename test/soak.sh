@@ -1,6 +1,6 @@
 #!/bin/sh
 # The long runs: see test/soak.py. BUILD_DIR says which build, default build/.
-#	test/soak.sh [--short] [crowd] [restarts] [wallets] [limit]
+#	test/soak.sh [--short] [--seconds N] [part...]
 set -e
 top=$(cd "$(dirname "$0")/.." && pwd)
 BUILD_DIR=${BUILD_DIR:-$top/build}

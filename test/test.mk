@@ -3,18 +3,10 @@ EXTRA_DIST += \
 	etc/pg-ecdsa-proxy.service etc/pgbouncer.ini etc/quickstart.sh etc/userlist.txt \
 	test/bench/bench.py test/bench/run.sh \
 	test/clients/js/package.json test/clients/js/plain.mjs test/clients/js/wallet.mjs \
-	test/differential/conftest.py test/differential/known.py test/differential/play.py \
-	test/differential/test_diff_auth.py test/differential/test_diff_console.py test/differential/test_diff_copy.py \
-	test/differential/test_diff_leaving.py test/differential/test_diff_limits.py \
-	test/differential/test_diff_pooling.py test/differential/test_diff_server.py \
-	test/differential/test_diff_startup.py \
 	test/fuzz/run.sh test/run.sh test/soak.py test/soak.sh test/tsan.supp \
-	test/system/conftest.py \
-	test/system/harness/__init__.py test/system/harness/certs.py test/system/harness/env.py \
-	test/system/harness/fakeserver.py test/system/harness/pooler.py test/system/harness/postgres.py \
-	test/system/harness/wallet.py test/system/harness/wire.py \
-	test/system/test_auth_query.py test/system/test_auth_query_faults.py \
-	test/system/test_cancel.py test/system/test_clients.py test/system/test_console.py test/system/test_console_commands.py \
-	test/system/test_hba.py test/system/test_includes.py test/system/test_login.py test/system/test_pooling.py \
-	test/system/test_prepared.py test/system/test_protocol.py test/system/test_resilience.py test/system/test_server_login.py \
-	test/system/test_start.py test/system/test_tls.py test/system/test_wallet_login.py
+	test/differential test/system
+
+# Directories are copied as they are.
+dist-hook:
+	find $(distdir)/test -name __pycache__ -prune -exec rm -rf {} +
+

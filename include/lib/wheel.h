@@ -14,6 +14,7 @@
 #define LIB_WHEEL_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "lib/list.h"
 #include "lib/util.h"
@@ -29,6 +30,7 @@ struct wheel_node {
 
 struct wheel {
 	struct list slots[WHEEL_LEVELS][WHEEL_SLOTS];
+	uint64_t maybe[WHEEL_LEVELS]; /* a bit a slot: set when something is filed, cleared when it is found empty */
 	int64_t tick; /* slots that have been emptied so far */
 	int count;
 };
@@ -41,6 +43,6 @@ void wheel_forget(struct wheel *, struct wheel_node *);
 /* Unfiles all nodes due by now and appends them to *out, through node->link. */
 void wheel_advance(struct wheel *, usec_t now, struct list *out);
 /* When the next slot with anything in it comes; -1 when nothing is filed. Never later than the true time. */
-usec_t wheel_next(const struct wheel *);
+usec_t wheel_next(struct wheel *);
 
 #endif

@@ -81,8 +81,8 @@ struct pool *pool_ref(struct registry *, struct pool *);
 
 /* NULL: it has no password. The text is copied. */
 void pool_set_secret(struct registry *, struct pool *, const char *secret);
-/* A copy, owned by the caller; NULL: none. */
-char *pool_secret(struct registry *, struct pool *);
+/* *out: a copy, owned by the caller, or NULL for none. false: out of memory. */
+MUST_CHECK bool pool_secret(struct registry *, struct pool *, char **out);
 /* SHOW USERS lists it from here on. */
 void user_mark_known(struct registry *, struct user *);
 

@@ -39,6 +39,8 @@ struct share {
 	bool has_greeting;
 	struct buf greeting;	/* owned: ParameterStatus messages of untracked parameters */
 	struct params greeting_params;
+	struct buf welcome;	/* owned: greeting and settings as the last client saw them, who had welcome_params */
+	struct params welcome_params;
 
 	struct scram_keys keys; /* passed through from a client's login */
 	unsigned host_index;	/* which item of a host list comes next */

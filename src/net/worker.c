@@ -10,6 +10,7 @@
 
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "lib/oom.h"
 #include "net/conn.h"
 #include "net/crew.h"
 
@@ -292,6 +293,7 @@ static void arm_wheel(struct worker *w)
 
 void worker_run(struct worker *w)
 {
+	oom_here();
 	while (!w->wants_stop) {
 		bool busy = !list_empty(&w->ready) || !list_empty(&w->self_box);
 

@@ -10,6 +10,7 @@
 #include "lib/hex.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "lib/oom.h"
 #include "pool/cancel.h"
 #include "pool/deadline.h"
 #include "pool/login.h"
@@ -228,10 +229,9 @@ void client_close(struct client *c, const char *sqlstate, const char *text, cons
 		lookup_seat_close(c, sqlstate, text, reason);
 		return;
 	}
-	client_prefix(c, prefix, sizeof(prefix));
 	if (text) {
 		if (r->settings->log_pooler_errors)
-			log_warning("%spooler error: %s", prefix, text);
+			log_warning("%spooler error: %s", client_prefix(c, prefix, sizeof(prefix)), text);
 		buf_init(&b);
 		put_error(&b, "FATAL", sqlstate ? sqlstate : "08P01", text);
 		conn_uncork(&c->conn);
@@ -240,7 +240,7 @@ void client_close(struct client *c, const char *sqlstate, const char *text, cons
 		buf_free(&b);
 	}
 	if (reason && r->settings->log_disconnections)
-		log_info("%sclosing because: %s (age=%llds)", prefix, reason,
+		log_info("%sclosing because: %s (age=%llds)", client_prefix(c, prefix, sizeof(prefix)), reason,
 			 (long long)((now_of(c) - c->connected_at) / USEC_PER_SEC));
 	if (c->state == CL_CONSOLE)
 		r->pooler->console->closed(c);
@@ -289,6 +289,33 @@ void client_make_key(struct client *c)
 	c->key[0] &= 0x7f;
 }
 
+/*
+ * The part of the welcome that depends on nothing but the values in force.
+ * Many clients come with the same ones, one after the other: the last text is kept.
+ */
+static void put_settings(struct share *sh, const struct params *params, struct buf *out)
+{
+	struct buf *b = &sh->welcome;
+
+	if (buf_len(b) == 0 || !buf_ok(b) || !params_same(params, &sh->welcome_params)) {
+		buf_clear(b);
+		buf_reserve(b, buf_len(&sh->greeting) + 512);
+		put_auth_request(b, 0, NULL, 0);
+		buf_put(b, buf_span(&sh->greeting).ptr, buf_len(&sh->greeting));
+		for (int i = 0; i < params_count(); i++) {
+			const char *value = params_get(params, i);
+
+			if (value)
+				put_parameter_status(b, params_name(i), value);
+		}
+		params_copy(&sh->welcome_params, params);
+	}
+	if (buf_ok(b))
+		buf_put(out, buf_span(b).ptr, buf_len(b));
+	else
+		out->failed = true;
+}
+
 bool client_welcome(struct client *c)
 {
 	struct share *sh = c->share;
@@ -302,14 +329,8 @@ bool client_welcome(struct client *c)
 		return false;
 	}
 	buf_init(&b);
-	put_auth_request(&b, 0, NULL, 0);
-	buf_put(&b, buf_span(&sh->greeting).ptr, buf_len(&sh->greeting));
-	for (int i = 0; i < params_count(); i++) {
-		const char *value = params_get(&c->params, i);
-
-		if (value)
-			put_parameter_status(&b, params_name(i), value);
-	}
+	buf_reserve(&b, buf_len(&sh->welcome) + 128);
+	put_settings(sh, &c->params, &b);
 	put_backend_key(&b, c->key);
 	if (s->login_notify_message && s->login_notify_message[0])
 		put_notice(&b, "00000", s->login_notify_message, NULL);
@@ -328,6 +349,7 @@ bool client_welcome(struct client *c)
 		conn_set_deadline(&c->conn, 0);
 		client_deadline(c);
 		client_unpause(c, PAUSE_WAITING);
+		oom_arm();
 	}
 	return ok;
 }

@@ -219,14 +219,15 @@ void pool_set_secret(struct registry *r, struct pool *p, const char *secret)
 	str_wipe_free(was);
 }
 
-char *pool_secret(struct registry *r, struct pool *p)
+bool pool_secret(struct registry *r, struct pool *p, char **out)
 {
-	char *copy;
+	bool ok;
 
 	pthread_mutex_lock(&r->ledger.lock);
-	copy = xstrdup(p->secret);
+	*out = p->secret ? strdup(p->secret) : NULL;
+	ok = *out || !p->secret;
 	pthread_mutex_unlock(&r->ledger.lock);
-	return copy;
+	return ok;
 }
 
 void user_mark_known(struct registry *r, struct user *u)

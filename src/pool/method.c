@@ -168,7 +168,11 @@ static bool choose_user(struct client *c, enum auth_kind kind)
 			return false;
 		}
 		free(l->wishes.user);
-		l->wishes.user = xstrdup(l->def->user);
+		l->wishes.user = strdup(l->def->user);
+		if (!l->wishes.user) {
+			client_fail(c, "out of memory");
+			return false;
+		}
 		return route_count_user(c, l->wishes.user);
 	}
 	/* A wallet becomes a user once it is proven: strangers cost no memory. */

@@ -33,21 +33,24 @@ static const char *or_null(const char *s)
 
 /*
  * Whose password is it: the forced user's own, else the auth_file entry of the account, else what auth_query said of
- * the client. NULL or owned by the caller.
+ * the client. *out: NULL or owned by the caller. false: out of memory.
  */
-static char *stored_secret(const struct server *sv)
+static bool stored_secret(const struct server *sv, char **out)
 {
 	const struct share *sh = sv->share;
 	/* After a RELOAD that named another user this pool still logs in as the old one. */
 	bool is_forced = sh->def->user && strcmp(sh->def->user, sh->pool->account->name) == 0;
-	const struct stored_secret *secret;
+	const struct stored_secret *secret = config_find_secret(sh->room->config, sh->pool->account->name);
+	const char *text = NULL;
 
 	if (is_forced && or_null(sh->def->password))
-		return xstrdup(sh->def->password);
-	secret = config_find_secret(sh->room->config, sh->pool->account->name);
-	if (secret || is_forced)
-		return secret ? xstrdup(or_null(secret->text)) : NULL;
-	return pool_secret(&sh->room->pooler->registry, sh->pool);
+		text = sh->def->password;
+	else if (secret)
+		text = or_null(secret->text);
+	else if (!is_forced)
+		return pool_secret(&sh->room->pooler->registry, sh->pool, out);
+	*out = text ? strdup(text) : NULL;
+	return *out || !text;
 }
 
 static void send_startup(struct server *sv)
@@ -271,8 +274,11 @@ static void answer_auth(struct server *sv, struct span body)
 	struct buf out;
 
 	if (!l->auth.user) {
-		l->user = xstrdup(sv->share->pool->account->name);
-		l->secret = stored_secret(sv);
+		l->user = strdup(sv->share->pool->account->name);
+		if (!l->user || !stored_secret(sv, &l->secret)) {
+			server_close(sv, "out of memory", false);
+			return;
+		}
 		l->keys = sv->share->keys;
 		l->auth.user = l->user;
 		l->auth.secret = l->secret;

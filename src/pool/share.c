@@ -31,9 +31,20 @@ struct share *share_new(struct room *r, struct pool *pool)
 	for (int i = 0; i < SERVER_STATES; i++)
 		clist_init(&sh->servers[i]);
 	buf_init(&sh->greeting);
+	buf_init(&sh->welcome);
 	sh->used_at = worker_now(r->worker);
 	share_adopt(sh);
 	return sh;
+}
+
+static void forget_greeting(struct share *sh)
+{
+	sh->has_greeting = false;
+	buf_free(&sh->greeting);
+	params_free(&sh->greeting_params);
+	buf_free(&sh->welcome);
+	params_free(&sh->welcome_params);
+	ledger_set_greeting(&sh->room->pooler->registry.ledger, &sh->pool->ledger, false);
 }
 
 void share_free(struct share *sh)
@@ -42,10 +53,8 @@ void share_free(struct share *sh)
 
 	list_del(&sh->link);
 	list_del(&sh->hungry_link);
-	buf_free(&sh->greeting);
-	params_free(&sh->greeting_params);
+	forget_greeting(sh);
 	mem_wipe(&sh->keys, sizeof(sh->keys));
-	ledger_set_greeting(&reg->ledger, &sh->pool->ledger, false);
 	pool_put(reg, sh->pool);
 	free(sh);
 }
@@ -133,10 +142,7 @@ int share_server_count(const struct share *sh)
 
 void share_dirty(struct share *sh)
 {
-	sh->has_greeting = false;
-	buf_free(&sh->greeting);
-	params_free(&sh->greeting_params);
-	ledger_set_greeting(&sh->room->pooler->registry.ledger, &sh->pool->ledger, false);
+	forget_greeting(sh);
 	for (int i = 0; i < SERVER_STATES; i++) {
 		if (i == SV_ACTIVE_CANCEL)
 			continue;

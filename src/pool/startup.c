@@ -117,13 +117,16 @@ bool startup_read(struct client *c, uint32_t version, struct span body, struct s
 			client_fail(c, "no username supplied");
 			ok = false;
 		} else {
-			w->user = xstrdup(user);
-			w->database = xstrdup(database && database[0] ? database : user);
+			app = params_get(&c->params, PARAM_APPLICATION_NAME);
+			w->user = strdup(user);
+			w->database = strdup(database && database[0] ? database : user);
+			w->app_name = app ? strdup(app) : NULL;
+			ok = w->user && w->database && (!app || w->app_name);
+			if (!ok)
+				client_fail(c, "out of memory");
 		}
 	}
 	if (ok) {
-		app = params_get(&c->params, PARAM_APPLICATION_NAME);
-		w->app_name = xstrdup(app);
 		if (conn_room(&c->conn)->settings->application_name_add_host)
 			add_host_to_app_name(c);
 		if ((version & 0xffff) > 0 || n_unknown > 0)

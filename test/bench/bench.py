@@ -3,18 +3,25 @@
 
     bench.py [--rounds N] [--seconds S] [--self] [--workers N] [row...]
 
-Rows: simple extended logins results memory syscalls.  Each round measures
-both programs one after the other, and the order changes from round to round;
-a number is the median of its rounds. Log-ins take turns in slices of 200. CPU is the pooler's own user and system
-time from /proc. A ratio below 1.0 means that ours needs less. Nothing is
-judged here: times on a shared machine are for people to read.
+Each round measures the programs one after the other, and the order changes
+from round to round; a number is the median of its rounds. CPU is the pooler's
+own user and system time from /proc. A ratio below 1.0 means that ours needs
+less; the target of a row stands beside it. Nothing is judged here: times on a
+shared machine are for people to read.
+
+Log-ins take turns in short slices, and client and pooler share one core: on
+two of them most of what is counted would be spinning for the lock of a socket
+that the other core holds.
 
 --self runs pgbouncer in both places: how much of a ratio is noise.
 """
 import argparse
+import contextlib
 import os
 import re
+import resource
 import shutil
+import ssl
 import statistics
 import subprocess
 import sys
@@ -28,8 +35,12 @@ from harness import env  # noqa: E402
 from harness.certs import Certs  # noqa: E402
 from harness.pooler import NEWER, Pooler  # noqa: E402
 from harness.postgres import Postgres  # noqa: E402
-from harness.wallet import ALICE  # noqa: E402
-from harness.wire import Wire, query, scram_secret  # noqa: E402
+from harness.wallet import ALICE, Wallet  # noqa: E402
+from harness.wire import TERMINATE, Wire, query, scram_secret  # noqa: E402
+
+CONNECTIONS = 10000
+OURS = "pg-ecdsa-proxy"
+PEER = "pgbouncer"
 
 
 class Peer(Pooler):
@@ -55,98 +66,176 @@ class Bench:
     def __init__(self, options):
         self.options = options
         self.scratch = env.make_dir(prefix="bench-")
-        self.pg = Postgres(Certs(env.make_dir(self.scratch, "certs-")))
+        self.certs = Certs(env.make_dir(self.scratch, "certs-"))
+        self.pg = Postgres(self.certs)
         self.rows = []
+        self.has_tables = False
+        # A deferred accept is the default of both programs on Linux.
         self.base = dict(databases={"db": self.pg.entry(user="svc", password="svc_pw")}, users={"u": ""},
-                         pool_mode="transaction", default_pool_size=8, max_client_conn=3000,
-                         server_tls_sslmode="disable", log_connections=0, log_disconnections=0)
+                         pool_mode="transaction", default_pool_size=8, max_client_conn=CONNECTIONS + 1000,
+                         tcp_defer_accept=None, server_tls_sslmode="disable", log_connections=0,
+                         log_disconnections=0)
+        self.tls = dict(client_tls_sslmode="require", client_tls_key_file=self.certs.key("server"),
+                        client_tls_cert_file=self.certs.crt("server"))
+        self.client_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.client_tls.check_hostname = False
+        self.client_tls.verify_mode = ssl.CERT_NONE
 
     def pooler(self, ours, **settings):
         kind = Peer if not ours or self.options.self else Pooler
         return kind(self.scratch, self.options.workers, **{**self.base, **settings})
 
-    def compare(self, name, measure, unit, rounds=None, ours_settings=None, peer_settings=None):
-        """measure(pooler) gives a number for each program, each round."""
-        got = {True: [], False: []}
+    def contenders(self, ours_settings, peer_settings, more):
+        """Label to (ours?, settings), in the order of the first round."""
+        mine = peer_settings if self.options.self else ours_settings
+        out = {OURS: (True, mine or {}), PEER: (False, peer_settings or {})}
+        out.update({label: (label == OURS, settings) for label, settings in more.items()})
+        return out
+
+    def compare(self, name, measure, unit, target=None, rounds=None, ours_settings=None, peer_settings=None, more=()):
+        """measure(pooler) gives a number for each program, each round; more:
+        {label: (settings, target)}, further ways to run pgbouncer."""
+        who = self.contenders(ours_settings, peer_settings, {k: v[0] for k, v in dict(more).items()})
+        got = {label: [] for label in who}
         for number in range(rounds or self.options.rounds):
-            for ours in ((True, False), (False, True))[number % 2]:
-                settings = ours_settings if ours and not self.options.self else peer_settings
-                p = self.pooler(ours, **(settings or {}))
+            for label in list(who)[::-1 if number % 2 else 1]:
+                ours, settings = who[label]
+                p = self.pooler(ours, **settings)
                 try:
-                    got[ours].append(measure(p))
+                    got[label].append(measure(p))
                 finally:
                     if p.process.poll() is not None:
                         print(p.log()[-2000:], file=sys.stderr)
                     p.finish()
-        self.row(name, got, unit)
+        self.row(name, got[OURS], got[PEER], unit, target)
+        for label, (_, its_target) in dict(more).items():
+            self.row("%s, %s" % (name, label), got[OURS], got[label], unit, its_target)
 
-    def compare_slices(self, name, measure, unit, ours_settings=None, peer_settings=None, slices=8):
+    def compare_slices(self, name, measure, unit, target=None, ours_settings=None, peer_settings=None, slices=8,
+                       pinned=True):
         """Both programs run side by side and take turns in short slices, so
-        that a change of the machine's speed meets both alike."""
-        got = {True: [], False: []}
-        mine = peer_settings if self.options.self else ours_settings
-        both = {ours: self.pooler(ours, **((mine if ours else peer_settings) or {})) for ours in (True, False)}
-        try:
-            for number in range(slices * self.options.rounds):
-                for ours in ((True, False), (False, True))[number % 2]:
-                    got[ours].append(measure(both[ours]))
-        finally:
-            for p in both.values():
-                p.finish()
-        self.row(name, got, unit)
+        that a change of the machine's speed meets both alike; the ratio is
+        the median of the pairs' ratios."""
+        with one_core() if pinned else contextlib.nullcontext():
+            both = {label: self.pooler(ours, **settings)
+                    for label, (ours, settings) in self.contenders(ours_settings, peer_settings, {}).items()}
+            got = {label: [] for label in both}
+            try:
+                for p in both.values():
+                    measure(p)
+                for number in range(slices * self.options.rounds):
+                    for label in (OURS, PEER)[::-1 if number % 2 else 1]:
+                        got[label].append(measure(both[label]))
+            finally:
+                for p in both.values():
+                    p.finish()
+        self.row(name, got[OURS], got[PEER], unit, target, paired=True)
 
-    def row(self, name, got, unit):
-        a, b = statistics.median(got[True]), statistics.median(got[False])
-        spread = max((max(v) - min(v)) / statistics.median(v) if statistics.median(v) else 0 for v in got.values())
-        self.rows.append((name, a, b, unit, a / b if b else float("nan"), spread))
-        print("%-44s %10.3f %10.3f %-16s ratio %.2f" % (name, a, b, unit, a / b if b else 0), flush=True)
+    def row(self, name, mine, its, unit, target=None, paired=False):
+        a, b = statistics.median(mine), statistics.median(its)
+        ratio = a / b if b else float("nan")
+        if paired:
+            ratio = statistics.median(x / y for x, y in zip(mine, its))
+            # The slices' own ups and downs meet both; what differs from pair to pair does not.
+            ratios = sorted(x / y for x, y in zip(mine, its))
+            spread = (ratios[len(ratios) * 3 // 4] - ratios[len(ratios) // 4]) / ratio
+        else:
+            spread = max((max(v) - min(v)) / statistics.median(v) if statistics.median(v) else 0 for v in (mine, its))
+        goal = "<= %.2f" % target if target else ""
+        self.rows.append((name, a, b, unit, ratio, goal, spread))
+        print("%-58s %10.3f %10.3f %-16s ratio %.2f  %s" % (name, a, b, unit, ratio, goal), flush=True)
 
     # rows
-
-    def pgbench(self, p, script, *more):
-        path = os.path.join(self.scratch, "script.sql")
-        with open(path, "w") as f:
-            f.write(script)
-        before = env.cpu_seconds(p.process.pid)
-        out = subprocess.run(["pgbench", "-h", p.host, "-p", str(p.port), "-U", "u", "-n", "-c", "16", "-j", "2",
-                              "-T", str(self.options.seconds), "-f", path, *more, "db"],
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if out.returncode:
-            raise SystemExit(out.stdout)
-        done = int(re.search(r"actually processed: (\d+)", out.stdout).group(1))
-        return (env.cpu_seconds(p.process.pid) - before) / done * 1e6
 
     SELECT = "\\set aid random(1, 100000)\nSELECT abalance FROM pgbench_accounts WHERE aid = :aid;\n"
 
     def tables(self):
-        subprocess.run(["pgbench", "-i", "-q", "-s", "1", "-h", self.pg.dir, "-p", str(self.pg.port), "-U", "svc", "db"],
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        if not self.has_tables:
+            subprocess.run(["pgbench", "-i", "-q", "-s", "1", "-h", self.pg.dir, "-p", str(self.pg.port), "-U", "svc",
+                            "db"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+            self.has_tables = True
+
+    def start_pgbench(self, p, script, *more, clients=16, user="u", secret=None, sslmode="disable"):
+        path = os.path.join(self.scratch, "script.%d.sql" % len(script))
+        if not os.path.exists(path):
+            with open(path, "w") as f:
+                f.write(script)
+        return subprocess.Popen(["pgbench", "-h", p.host, "-p", str(p.port), "-U", user, "-n", "-c", str(clients),
+                                 "-j", str(min(clients, 2)), "-T", str(self.options.seconds), "-f", path, *more, "db"],
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                env={**os.environ, "PGPASSWORD": secret or "", "PGSSLMODE": sslmode})
+
+    @staticmethod
+    def transactions(process):
+        out = process.communicate()[0]
+        if process.returncode:
+            raise SystemExit(out)
+        return int(re.search(r"actually processed: (\d+)", out).group(1))
+
+    def pgbench(self, p, script, *more):
+        before = env.cpu_seconds(p.process.pid)
+        done = self.transactions(self.start_pgbench(p, script, *more))
+        return (env.cpu_seconds(p.process.pid) - before) / done * 1e6
 
     def simple(self):
         self.tables()
-        self.compare("pgbench -S, simple: CPU a transaction", lambda p: self.pgbench(p, self.SELECT), "us")
+        self.compare_slices("pgbench -S, simple: CPU a transaction", lambda p: self.pgbench(p, self.SELECT), "us",
+                            0.90, slices=4, pinned=False)
 
     def extended(self):
         self.tables()
-        self.compare("pgbench -S, extended: CPU a transaction",
-                     lambda p: self.pgbench(p, self.SELECT, "-M", "extended"), "us")
+        self.compare_slices("pgbench -S, extended: CPU a transaction",
+                            lambda p: self.pgbench(p, self.SELECT, "-M", "extended"), "us", 0.90, slices=4,
+                            pinned=False)
 
-    def login_cpu(self, user, secret):
+    def wallets(self):
+        """16 wallets on 8 servers, each a pgbench of its own; beside it the
+        same by trust, so that the ratio is what carrying the identity costs."""
+        self.tables()
+        people = [Wallet(1000 + i) for i in range(16)]
+        by_wallet = dict(auth_type="ecdsa", ecdsa_allowed_addresses=",".join(w.address for w in people),
+                         ecdsa_limit_burst=0)
+
+        def run(p, who):
+            before = env.cpu_seconds(p.process.pid)
+            crowd = [self.start_pgbench(p, self.SELECT, clients=1, user=user, secret=secret) for user, secret in who]
+            done = sum(self.transactions(one) for one in crowd)
+            return (env.cpu_seconds(p.process.pid) - before) / done * 1e6
+        got = {True: [], False: []}
+        for number in range(self.options.rounds):
+            for wallet in (True, False)[::-1 if number % 2 else 1]:
+                p = self.pooler(True, **(by_wallet if wallet else {}))
+                try:
+                    got[wallet].append(run(p, [(w.address, w.password()) if wallet else ("u", None) for w in people]))
+                finally:
+                    p.finish()
+        self.row("pgbench -S by 16 wallets, beside ours by trust: CPU", got[True], got[False], "us")
+
+    def one_login(self, p, user="u", secret=None, tls=False):
+        c = Wire(p.host, p.port)
+        if tls:
+            assert c.ssl_request() == b"S"
+            c.sock = self.client_tls.wrap_socket(c.sock)
+        return c.login(user, "db", secret)
+
+    def login_cpu(self, user="u", secret=None, tls=False, count=100):
         def measure(p):
-            count = 200
-            Wire(p.host, p.port).login(user, "db", secret).close()
             before = env.cpu_seconds(p.process.pid)
             for _ in range(count):
-                Wire(p.host, p.port).login(user, "db", secret).close()
+                c = self.one_login(p, user, secret, tls)
+                c.send(TERMINATE)
+                c.close()
             return (env.cpu_seconds(p.process.pid) - before) / count * 1e6
         return measure
 
     def logins(self):
-        self.compare_slices("login, trust: CPU", self.login_cpu("u", None), "us")
+        self.compare_slices("login, trust: CPU", self.login_cpu(), "us", 1.0, slices=16)
         scram = dict(auth_type="scram-sha-256", users={"u": scram_secret("secret")},
                      databases={"db": self.pg.entry(user="u_trust")})
-        self.compare_slices("login, SCRAM with a stored secret: CPU", self.login_cpu("u", "secret"), "us",
-                     ours_settings=scram, peer_settings=scram)
+        self.compare_slices("login, SCRAM with a stored secret: CPU", self.login_cpu("u", "secret", count=30), "us",
+                            ours_settings=scram, peer_settings=scram)
+        self.compare_slices("login, TLS with trust inside: CPU", self.login_cpu(tls=True, count=30), "us", 0.80,
+                            ours_settings=self.tls, peer_settings=self.tls)
         if self.options.self:
             return
         wallet = dict(auth_type="ecdsa", ecdsa_allowed_addresses=ALICE.address, ecdsa_limit_burst=0)
@@ -154,9 +243,9 @@ class Bench:
 
         def measure(p):
             ours = not isinstance(p, Peer)
-            return self.login_cpu(ALICE.address if ours else "u", secret if ours else "secret")(p)
-        self.compare_slices("login, wallet against pgbouncer's SCRAM: CPU", measure, "us", ours_settings=wallet,
-                     peer_settings=scram)
+            return self.login_cpu(ALICE.address if ours else "u", secret if ours else "secret", count=30)(p)
+        self.compare_slices("login, wallet against pgbouncer's SCRAM: CPU", measure, "us", 1.2, ours_settings=wallet,
+                            peer_settings=scram)
 
     def results(self):
         """1 MB rows to eight clients that read as fast as they can."""
@@ -175,40 +264,93 @@ class Bench:
             for t in threads:
                 t.join()
             return (env.cpu_seconds(p.process.pid) - before) / (8 * per_client) * 1e3
-        self.compare("1 MB results, 8 clients: CPU a result", measure, "ms")
+        self.compare("1 MB results, 8 clients: CPU a result", measure, "ms", 0.35,
+                     more={"its pkt_buf = 65536": (dict(pkt_buf=65536), 1.0)})
+
+    # memory and idle clients
+
+    def crowd(self, p, count, tls):
+        """So many idle clients, as bare sockets. Of TLS our half is thrown away, only the pooler's is of interest."""
+        out = []
+        for _ in range(count):
+            c = self.one_login(p, tls=tls)
+            out.append(c.sock.detach())
+        return out
 
     def memory(self):
-        def measure(p):
-            Wire(p.host, p.port).login("u", "db").close()
-            before = env.rss_kb(p.process.pid)
-            clients = []
-            try:
-                for _ in range(2000):
-                    clients.append(Wire(p.host, p.port).login("u", "db"))
-                return (env.rss_kb(p.process.pid) - before) * 1024 / 2000
-            finally:
-                for c in clients:
-                    c.close()
-        self.compare("2,000 idle clients: memory a client", measure, "bytes")
+        self.tables()
+        for tls in (False, True):
+            for count in (2000, CONNECTIONS):
+                idle = {}
+
+                def measure(p):
+                    self.one_login(p, tls=tls).close()
+                    before = env.rss_kb(p.process.pid)
+                    sockets = self.crowd(p, count, tls)
+                    try:
+                        bytes_each = (env.rss_kb(p.process.pid) - before) * 1024 / count
+                        if count == CONNECTIONS:
+                            idle.setdefault(isinstance(p, Peer), []).append(self.idle_percent(p))
+                        return bytes_each
+                    finally:
+                        for s in sockets:
+                            os.close(s)
+                settings = self.tls if tls else {}
+                # Memory does not depend on what else the machine does.
+                self.compare("%s idle clients%s: memory a client" % (format(count, ","), ", TLS" if tls else ""),
+                             measure, "bytes", 1.0 if tls else 0.9, rounds=1 if count == CONNECTIONS else 2,
+                             ours_settings=settings, peer_settings=settings)
+                if len(idle) == 2:
+                    self.row("%s idle clients%s: CPU of a core" % (format(count, ","), ", TLS" if tls else ""),
+                             idle[False], idle[True], "% (<= 0.1)")
+
+    def idle_percent(self, p):
+        time.sleep(3)  # what was only just said is said
+        before, start = env.cpu_seconds(p.process.pid), time.monotonic()
+        time.sleep(max(5, self.options.seconds))
+        return (env.cpu_seconds(p.process.pid) - before) / (time.monotonic() - start) * 100
+
+    # workers
+
+    def workers(self):
+        """What one and two threads do with TLS: throughput, and how the work
+        is shared. With clients and PostgreSQL on the same few cores the
+        throughput says little; the CPU of each thread says that both work."""
+        self.tables()
+        storm = "\\set a 1\n"  # with -C nothing but a log-in
+        for name, script, more, clients in (("TLS login storm", storm, ("-C",), 8),
+                                            ("pgbench -S over TLS", self.SELECT, (), 16)):
+            for label, kind, count in ((OURS, Pooler, 1), (OURS, Pooler, 2), (PEER, Peer, 1)):
+                p = kind(self.scratch, count, **{**self.base, **self.tls})
+                try:
+                    # Two pools: a pool lives on one Worker.
+                    before = thread_seconds(p.process.pid)
+                    start = time.monotonic()
+                    done = self.transactions(self.start_pgbench(p, script, *more, clients=clients, sslmode="require"))
+                    spent = time.monotonic() - start
+                    threads = {k: v - before.get(k, 0) for k, v in thread_seconds(p.process.pid).items()}
+                    busy = sorted((v / spent * 100 for v in threads.values()), reverse=True)
+                    print("%-22s %-15s %d worker%s %8.0f a second, %6.1f us each; CPU by thread: %s"
+                          % (name, label, count, "s," if count > 1 else ", ", done / spent,
+                             sum(threads.values()) / done * 1e6,
+                             " ".join("%.0f %%" % b for b in busy if b >= 0.5)), flush=True)
+                finally:
+                    p.finish()
 
     def syscalls(self):
         if not shutil.which("strace"):
             print("no strace: system calls are not counted", file=sys.stderr)
             return
 
-        def measure(p):
+        def traced(p, count, work):
             table = os.path.join(self.scratch, "strace")
-            with Wire(p.host, p.port).login("u", "db") as c:
-                for _ in range(10):
-                    c.value("SELECT 1")
-                tracer = subprocess.Popen(["strace", "-c", "-f", "-o", table, "-p", str(p.process.pid)],
-                                          stderr=subprocess.PIPE, text=True)
-                tracer.stderr.readline()
-                count = 200
-                for _ in range(count):
-                    c.value("SELECT 1")
-                tracer.terminate()
-                tracer.communicate()
+            tracer = subprocess.Popen(["strace", "-c", "-f", "-o", table, "-p", str(p.process.pid)],
+                                      stderr=subprocess.PIPE, text=True)
+            tracer.stderr.readline()
+            for _ in range(count):
+                work()
+            tracer.terminate()
+            tracer.communicate()
             calls = 0
             with open(table) as f:
                 for line in f:
@@ -216,16 +358,51 @@ class Bench:
                     m = re.match(r"\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(?!total)\w+$", line)
                     calls += int(m.group(1)) if m else 0
             return calls / count
-        self.compare("system calls a transaction", measure, "calls", rounds=3)
+
+        def transaction(p):
+            with Wire(p.host, p.port).login("u", "db") as c:
+                for _ in range(10):
+                    c.value("SELECT 1")
+                return traced(p, 200, lambda: c.value("SELECT 1"))
+
+        def login(tls):
+            def measure(p):
+                self.one_login(p, tls=tls).close()
+                return traced(p, 50, lambda: self.one_login(p, tls=tls).close())
+            return measure
+        self.compare("system calls a transaction", transaction, "calls", rounds=3)
+        self.compare("system calls a trust login", login(False), "calls", rounds=1)
+        self.compare("system calls a TLS login", login(True), "calls", rounds=1, ours_settings=self.tls,
+                     peer_settings=self.tls)
 
     def table(self):
-        print("\n| row | pg-ecdsa-proxy | pgbouncer | unit | ratio | spread |\n|---|---:|---:|---|---:|---:|")
-        for name, a, b, unit, ratio, spread in self.rows:
-            print("| %s | %.4g | %.4g | %s | %.2f | ±%d%% |" % (name, a, b, unit, ratio, round(spread * 50)))
+        print("\n| row | pg-ecdsa-proxy | pgbouncer | unit | ratio | target | spread |"
+              "\n|---|---:|---:|---|---:|---|---:|")
+        for name, a, b, unit, ratio, goal, spread in self.rows:
+            print("| %s | %.4g | %.4g | %s | %.2f | %s | ±%d%% |" % (name, a, b, unit, ratio, goal, round(spread * 50)))
 
     def close(self):
         self.pg.remove()
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def one_core():
+    """This process, and whatever it starts meanwhile, on one core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def thread_seconds(pid):
+    out = {}
+    for task in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/schedstat" % (pid, task)) as f:
+            out[task] = int(f.read().split()[0]) / 1e9
+    return out
 
 
 def drain(c):
@@ -242,11 +419,22 @@ def drain(c):
             return
 
 
+def raise_files(wanted):
+    """Room for so many sockets, here and in what is started; the pooler raises its own soft limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
+    except (ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main():
-    rows = ["simple", "extended", "logins", "results", "memory", "syscalls"]
+    rows = ["simple", "extended", "wallets", "logins", "results", "memory", "workers", "syscalls"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=5, help="of each pgbench run")
+    parser.add_argument("--seconds", type=int, default=2, help="of each pgbench run")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--self", action="store_true")
     parser.add_argument("row", nargs="*", help=" ".join(rows))
@@ -256,6 +444,7 @@ def main():
         parser.error("no such row: %s" % ", ".join(sorted(unknown)))
     if not os.path.exists(env.ORACLE_BINARY):
         raise SystemExit("Debian's pgbouncer is not installed: apt-get install pgbouncer")
+    raise_files(CONNECTIONS + 2000)
     bench = Bench(options)
     try:
         for row in options.row or rows:

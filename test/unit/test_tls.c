@@ -710,6 +710,59 @@ static void client_certificates(void **state)
 		}
 }
 
+struct asked {
+	bool for_certificate;
+	int names; /* of authorities, in the request */
+};
+
+static int note_request(SSL *ssl, X509 **cert UNUSED, EVP_PKEY **key UNUSED)
+{
+	struct asked *asked = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	const STACK_OF(X509_NAME) *names = SSL_get0_peer_CA_list(ssl);
+
+	asked->for_certificate = true;
+	asked->names = names ? sk_X509_NAME_num(names) : 0;
+	return 0;
+}
+
+/* A request costs bytes and, at some clients, a question to the user; the names of a CA bundle are many kilobytes. */
+static void certificate_requests(void **state)
+{
+	static const struct {
+		const char *says;
+		enum tls_verify verify;
+		bool with_ca, is_asked;
+	} rows[] = {
+		{"no verification", TLS_NO_VERIFY, false, false},
+		{"no verification, though there is a CA", TLS_NO_VERIFY, true, false},
+		{"optional without a CA", TLS_VERIFY_OPTIONAL, false, false},
+		{"optional with a CA", TLS_VERIFY_OPTIONAL, true, true},
+		{"required, by the system's CAs", TLS_VERIFY_REQUIRED, false, true},
+		{"required, by a CA", TLS_VERIFY_REQUIRED, true, true},
+	};
+	static const char *const versions[] = {"tlsv1.2", "tlsv1.3"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		for (size_t v = 0; v < ARRAY_LEN(versions); v++) {
+			struct tls_options client = {.protocols = versions[v]}, server = serving(SITE);
+			struct asked asked = {false, 0};
+			SSL_CTX *client_ctx = context(&client);
+			struct ends e;
+
+			server.verify = rows[i].verify;
+			server.ca_file = rows[i].with_ca ? made[CA].cert_file : NULL;
+			SSL_CTX_set_app_data(client_ctx, &asked);
+			SSL_CTX_set_client_cert_cb(client_ctx, note_request);
+			open_over(&e, client_ctx, context(&server), NULL, false);
+			shake_hands(&e, 4096);
+			if (asked.for_certificate != rows[i].is_asked)
+				fail_msg("%s: %d", rows[i].says, asked.for_certificate);
+			assert_int_equal(asked.names, 0);
+			close_ends(&e);
+		}
+}
+
 /* ---- certificates of servers ---- */
 
 static void server_names(void **state)
@@ -832,6 +885,7 @@ int main(void)
 		cmocka_unit_test(an_output_that_cannot_grow_is_a_failure),
 		cmocka_unit_test(alpn_must_contain_postgresql_if_there_is_any),
 		cmocka_unit_test(client_certificates),
+		cmocka_unit_test(certificate_requests),
 		cmocka_unit_test(server_names),
 		cmocka_unit_test(server_chains),
 		cmocka_unit_test(the_host_goes_into_sni_unless_it_is_an_address),
