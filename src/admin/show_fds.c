@@ -154,13 +154,18 @@ static bool can_go(const struct client *c, const struct server *sv)
 	return (!c || !c->conn.tls) && (!sv || !sv->conn.tls);
 }
 
-static void put_clients(struct parts *parts, const struct list *clients)
+/*
+ * secret: what auth_query, PAM or LDAP said of the pool's account, NULL for
+ * those that auth_file knows: the next process cannot ask for it again.
+ */
+static void put_clients(struct parts *parts, const struct list *clients, const char *secret)
 {
 	LIST_FOR(node, clients) {
 		const struct client *c = LIST_ITEM(node, struct client, link);
 		struct fd_row r = {.task = "client", .fd = c->conn.fd, .port = c->addr.port, .params = &c->params};
 
-		if (!can_go(c, c->server))
+		/* What waits for a log-in's secret ends with that log-in. */
+		if (c->is_seat || !can_go(c, c->server))
 			continue;
 		r.user = c->user ? c->user->name : NULL;
 		r.database = c->database ? c->database->name : NULL;
@@ -168,6 +173,8 @@ static void put_clients(struct parts *parts, const struct list *clients)
 		r.cancel = key_number(c->key);
 		r.link = c->server ? c->server->conn.fd : 0;
 		r.keys = c->user ? keys_of(parts, c->share, c->user->name) : NULL;
+		if (secret && c->user && strcmp(c->user->name, c->share->pool->account->name) == 0)
+			r.password = secret;
 		put_row(parts, &r);
 	}
 }
@@ -179,7 +186,7 @@ static void put_servers(struct parts *parts, const struct share *s, const struct
 		struct fd_row r = {.task = "server", .fd = sv->conn.fd, .params = &sv->params};
 		struct peer_addr peer;
 
-		if (!can_go(sv->client, sv) || sv->conn.fd < 0)
+		if (!can_go(sv->client, sv) || sv->conn.fd < 0 || (sv->client && sv->client->is_seat))
 			continue;
 		r.user = s->pool->account->name;
 		r.database = share_database_name(s);
@@ -200,13 +207,18 @@ static void visit_fds(struct worker *w, void *ctx)
 	const struct room *room = room_of(w);
 
 	begin_part(parts, "", "", 1);
-	put_clients(parts, &room->logins.head);
+	put_clients(parts, &room->logins.head, NULL);
 	LIST_FOR(node, &room->shares) {
 		const struct share *s = LIST_ITEM(node, struct share, link);
+		char *secret = NULL;
 
 		begin_part(parts, share_database_name(s), s->pool->account->name, 1);
-		put_clients(parts, &s->active.head);
-		put_clients(parts, &s->waiting.head);
+		if (parts->with_fds && !config_find_secret(room->config, s->pool->account->name) &&
+		    !pool_secret(&room->pooler->registry, s->pool, &secret))
+			parts->error = ENOMEM;
+		put_clients(parts, &s->active.head, secret);
+		put_clients(parts, &s->waiting.head, secret);
+		str_wipe_free(secret);
 		for (size_t i = 0; i < ARRAY_LEN(order); i++)
 			put_servers(parts, s, &s->servers[order[i]].head);
 	}

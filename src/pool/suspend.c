@@ -19,7 +19,8 @@ static bool client_has_read_all(const struct client *c)
 
 static bool client_at_rest(struct client *c)
 {
-	if (!client_has_read_all(c))
+	/* What a seat asks is short, and the log-in that waits for it cannot be suspended. */
+	if (c->is_seat || !client_has_read_all(c))
 		return false;
 	conn_suspend(&c->conn);
 	return conn_unsent(c->server ? &c->server->conn : &c->conn) == 0;
@@ -105,6 +106,7 @@ static int step_share(struct share *sh, bool closes_rest)
 	/* Those that wait first, so that none of them gets a server that is let go here. */
 	int left = step_clients(&sh->waiting.head, closes_rest);
 
+	left += step_clients(&sh->lookups.head, closes_rest);
 	left += step_clients(&sh->active.head, closes_rest);
 	left += step_cancels(&sh->cancels_waiting.head, closes_rest);
 	left += step_cancels(&sh->cancels_active.head, closes_rest);

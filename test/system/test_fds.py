@@ -207,3 +207,21 @@ def test_row_25_a_stats_user_does_not_see_them(pool):
         c.send(wire.extended("SELECT FDS") + wire.SYNC)
         r = c.until_ready()
         assert [e.text for e in r.errors] == ["admin access needed"] and not r.rows
+
+
+def test_password_that_no_file_has(pooler, pg):
+    """Of a user found by auth_query, and for the operator's own console only: the next process cannot ask the client."""
+    pg.sql("ALTER ROLE u_plain PASSWORD 'looked_up_pw'")
+    try:
+        p = pooler(databases={"db": pg.entry()}, users={"postgres": ""}, auth_type="plain", auth_user="postgres",
+                   server_tls_sslmode="disable",
+                   auth_query="SELECT 'u_plain'::text, 'looked_up_pw'::text WHERE $1 = 'u_plain'")
+        with p.login("u_plain", secret="looked_up_pw") as c, operator(p) as mine, p.console("admin") as admin:
+            assert c.value("SELECT 1") == "1"
+            rows = mine.query("SHOW FDS").dicts()
+            assert [r["password"] for r in rows if r["user"] == "u_plain" and r["task"] == "client"] == ["looked_up_pw"]
+            assert all(r["password"] is None for r in rows if r["user"] != "u_plain" or r["task"] != "client")
+            assert all(r["password"] is None for r in admin.query("SHOW FDS").dicts())
+        assert "looked_up_pw" not in p.log()
+    finally:
+        pg.sql("ALTER ROLE u_plain PASSWORD 'u_plain_pw'")
