@@ -20,6 +20,7 @@
 struct database { /* a client-facing database name */
 	char name[DATABASE_NAME_MAX + 1];
 	struct tally tally; /* ledger's mutex */
+	struct ledger_group group; /* its pools */
 	int refs;	    /* ledger's mutex */
 	atomic_bool is_paused, is_disabled; /* set by the console, read by every Worker; relaxed: acted upon after a gather */
 };
@@ -28,6 +29,7 @@ struct user { /* a name that logs in, here or at a server */
 	char name[USER_NAME_MAX + 1]; /* wallets in lower case */
 	char eip55[WALLET_TEXT_LEN + 1]; /* a wallet's name as people see it; "" for others */
 	struct tally tally; /* ledger's mutex */
+	struct ledger_group group; /* its pools */
 	int refs;
 	struct scram_verifier verifier; /* derived from a plain secret; ledger's mutex */
 	uint64_t verifier_of;		/* hash of the secret it was derived from */
@@ -38,9 +40,8 @@ struct pool {
 	char key[sizeof(void *) * 2]; /* both pointers */
 	struct database *database; /* counted */
 	struct user *account;	   /* counted: the server-side user */
-	struct ledger_pool ledger;
+	struct ledger_pool ledger; /* with the references to the pool */
 	int home; /* index of the Worker */
-	int refs;
 	struct list link; /* in registry.pools */
 };
 

@@ -62,6 +62,7 @@ struct room {
 	struct list shares;	 /* all of this Worker */
 	struct hash share_by_pool;
 	struct list hungry;	 /* shares with something to decide in this turn */
+	struct list spare_changed; /* shares that may have more or fewer servers to spare than the ledger knows */
 	struct counted_list logins;    /* clients that have not been routed */
 	struct list travellers;	 /* clients that leave for another Worker at the end of this turn */
 	struct counted_list consoles;  /* clients of database pgbouncer */

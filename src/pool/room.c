@@ -9,6 +9,7 @@
 #include "lib/mem.h"
 #include "pool/cancel.h"
 #include "pool/client.h"
+#include "pool/evict.h"
 #include "pool/login.h"
 #include "pool/route.h"
 #include "pool/share.h"
@@ -38,6 +39,7 @@ struct room *room_new(struct pooler *pooler, struct worker *w, struct config *co
 	r->settings = config_settings(config);
 	list_init(&r->shares);
 	list_init(&r->hungry);
+	list_init(&r->spare_changed);
 	list_init(&r->travellers);
 	list_init(&r->orphans);
 	clist_init(&r->logins);
@@ -170,6 +172,7 @@ static void on_turn(struct worker *w)
 		list_del(&sh->hungry_link);
 		share_turn(sh);
 	}
+	evict_turn(r);
 	route_send_travellers(r);
 }
 

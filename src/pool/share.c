@@ -7,6 +7,7 @@
 #include "lib/mem.h"
 #include "pool/cancel.h"
 #include "pool/client.h"
+#include "pool/evict.h"
 
 /* A reset or check query that takes longer no longer keeps a waiter from a new connection. */
 #define TEST_PATIENCE USEC_PER_SEC
@@ -21,6 +22,7 @@ struct share *share_new(struct room *r, struct pool *pool)
 	sh->pool = pool_ref(&r->pooler->registry, pool);
 	list_init(&sh->link);
 	list_init(&sh->hungry_link);
+	list_init(&sh->spare_link);
 	clist_init(&sh->active);
 	clist_init(&sh->waiting);
 	clist_init(&sh->cancels_active);
@@ -39,6 +41,9 @@ void share_free(struct share *sh)
 
 	list_del(&sh->link);
 	list_del(&sh->hungry_link);
+	evict_adopt(sh, true);
+	if (sh->was_nudged)
+		ledger_nudge_over(&reg->ledger, &sh->pool->ledger);
 	buf_free(&sh->greeting);
 	params_free(&sh->greeting_params);
 	mem_wipe(&sh->keys, sizeof(sh->keys));
@@ -96,6 +101,7 @@ void share_adopt(struct share *sh)
 	sh->query_timeout = first_set(u ? u->query_timeout : 0, s->query_timeout);
 	sh->idle_transaction_timeout = first_set(u ? u->idle_transaction_timeout : 0, s->idle_transaction_timeout);
 	sh->transaction_timeout = first_set(u ? u->transaction_timeout : 0, s->transaction_timeout);
+	evict_adopt(sh, false);
 	if (s->ecdsa_revoke_on_reload)
 		revoke_wallets(sh);
 	for (int i = 0; i < SERVER_STATES; i++)
@@ -111,6 +117,13 @@ void share_hunger(struct share *sh)
 {
 	if (list_empty(&sh->hungry_link))
 		list_add_tail(&sh->room->hungry, &sh->hungry_link);
+}
+
+/* Maintenance makes it hungry then; until 0: something else will. */
+static void share_retry_at(struct share *sh, usec_t until)
+{
+	if (until && (!sh->retry_at || until < sh->retry_at))
+		sh->retry_at = until;
 }
 
 bool share_is_paused(const struct share *sh)
@@ -134,6 +147,7 @@ void share_dirty(struct share *sh)
 	buf_free(&sh->greeting);
 	params_free(&sh->greeting_params);
 	ledger_set_greeting(&sh->room->pooler->registry.ledger, &sh->pool->ledger, false);
+	evict_note(sh);
 	for (int i = 0; i < SERVER_STATES; i++) {
 		if (i == SV_ACTIVE_CANCEL)
 			continue;
@@ -204,58 +218,61 @@ void share_serve_waiter(struct share *sh)
 	}
 }
 
-/* Closes the idle server of this Worker that was unused longest; of the database, or of the account. */
-static bool evict(struct share *asker, bool by_user)
+static void launch(struct share *sh, enum ledger_answer answer, struct server *target)
 {
-	struct server *oldest = NULL;
-
-	LIST_FOR(node, &asker->room->shares) {
-		struct share *sh = LIST_ITEM(node, struct share, link);
-		static const enum server_state states[] = {SV_IDLE, SV_USED};
-
-		if (by_user ? sh->pool->account != asker->pool->account : sh->pool->database != asker->pool->database)
-			continue;
-		for (size_t i = 0; i < ARRAY_LEN(states); i++)
-			LIST_FOR(snode, &sh->servers[states[i]].head) {
-				struct server *sv = LIST_ITEM(snode, struct server, link);
-
-				if (sh->waiting.count == 0 && (!oldest || sv->used_at < oldest->used_at))
-					oldest = sv;
-			}
-	}
-	if (!oldest)
-		return false;
-	server_close(oldest, "evicted", false);
-	return true;
+	if (answer == LEDGER_LAUNCH_RESERVE)
+		log_warning("%s/%s: taking connection from reserve_pool", share_database_name(sh),
+			    sh->pool->account->name);
+	server_launch(sh, target);
 }
 
-/* true: an attempt has been started. */
-static bool want_server(struct share *sh, enum ledger_purpose purpose, usec_t waiting_since, struct server *target)
+static void want_server(struct share *sh, enum ledger_purpose purpose, usec_t waiting_since, struct server *target)
 {
-	struct ledger *ledger = &sh->room->pooler->registry.ledger;
-	usec_t now = worker_now(sh->room->worker), until;
+	struct ledger_reply reply;
+	enum ledger_answer answer = ledger_want(&sh->room->pooler->registry.ledger, &sh->pool->ledger, &sh->limits,
+						purpose, waiting_since, worker_now(sh->room->worker), &reply);
 
-	for (;;) {
-		switch (ledger_want(ledger, &sh->pool->ledger, &sh->limits, purpose, waiting_since, now, &until)) {
-		case LEDGER_LAUNCH_RESERVE:
-			log_warning("%s/%s: taking connection from reserve_pool", share_database_name(sh),
-				    sh->pool->account->name);
-			server_launch(sh, target);
-			return true;
-		case LEDGER_LAUNCH:
-			server_launch(sh, target);
-			return true;
-		case LEDGER_EVICT_DATABASE:
-			if (!evict(sh, false))
-				return false;
-			break;
-		case LEDGER_EVICT_USER:
-			if (!evict(sh, true))
-				return false;
-			break;
-		case LEDGER_WAIT:
-			return false;
+	switch (answer) {
+	case LEDGER_LAUNCH:
+	case LEDGER_LAUNCH_RESERVE:
+		launch(sh, answer, target);
+		return;
+	case LEDGER_EVICT:
+		evict_begin(sh, reply.victim, waiting_since);
+		return;
+	case LEDGER_WAIT:
+		share_retry_at(sh, reply.until);
+		return;
+	}
+}
+
+void share_take(struct room *r, struct pool *pool, enum ledger_answer answer, const struct ledger_reply *reply,
+		usec_t waiting_since)
+{
+	struct share *sh = hash_get(&r->share_by_pool, &pool, sizeof(pool));
+	struct registry *reg = &r->pooler->registry;
+	bool is_wanted = sh && sh->def && !share_is_paused(sh) && sh->waiting.count > 0;
+
+	switch (answer) {
+	case LEDGER_LAUNCH:
+	case LEDGER_LAUNCH_RESERVE:
+		if (is_wanted)
+			launch(sh, answer, NULL);
+		else /* The slot is for others; that it was not used is no failure. */
+			ledger_server_gone(&reg->ledger, &pool->ledger, KIND_LOGIN, true, NULL);
+		return;
+	case LEDGER_EVICT:
+		if (is_wanted)
+			evict_begin(sh, reply->victim, waiting_since);
+		else {
+			ledger_not_evicted(&reg->ledger, &pool->ledger);
+			pool_put(reg, CONTAINER_OF(reply->victim, struct pool, ledger));
 		}
+		return;
+	case LEDGER_WAIT:
+		if (sh)
+			share_retry_at(sh, reply->until);
+		return;
 	}
 }
 
@@ -272,21 +289,28 @@ static void close_unused_while_paused(struct share *sh)
 }
 
 /* Servers under test that may be expected back: one whose check hangs is waited for by nobody. */
-static int soon_tested(const struct share *sh)
+static int soon_tested(struct share *sh)
 {
 	usec_t now = worker_now(sh->room->worker);
 	int n = 0;
 
-	LIST_FOR(node, &sh->servers[SV_TESTED].head)
-		n += now - LIST_ITEM(node, struct server, link)->tested_at < TEST_PATIENCE;
+	LIST_FOR(node, &sh->servers[SV_TESTED].head) {
+		usec_t hopeless_at = LIST_ITEM(node, struct server, link)->tested_at + TEST_PATIENCE;
+
+		if (now >= hopeless_at)
+			continue;
+		n++;
+		share_retry_at(sh, hopeless_at);
+	}
 	return n;
 }
 
-void share_turn(struct share *sh)
+static void decide(struct share *sh)
 {
 	struct server *target;
-	int testing = soon_tested(sh);
+	int testing;
 
+	sh->retry_at = 0;
 	if (!sh->def)
 		return;
 	if (share_is_paused(sh)) {
@@ -298,6 +322,7 @@ void share_turn(struct share *sh)
 		want_server(sh, FOR_CANCEL, 0, target);
 		return;
 	}
+	testing = sh->waiting.count > 0 ? soon_tested(sh) : 0;
 	LIST_FOR_SAFE(node, &sh->waiting.head) {
 		struct client *c = LIST_ITEM(node, struct client, link);
 		struct server *sv;
@@ -327,15 +352,27 @@ void share_turn(struct share *sh)
 	}
 }
 
+void share_turn(struct share *sh)
+{
+	bool was_nudged = sh->was_nudged;
+
+	sh->was_nudged = false;
+	decide(sh);
+	if (was_nudged)
+		ledger_nudge_over(&sh->room->pooler->registry.ledger, &sh->pool->ledger);
+}
+
 void share_maintain(struct share *sh, usec_t now)
 {
 	struct ledger *ledger = &sh->room->pooler->registry.ledger;
 	int surplus;
 
-	(void)now;
 	if (!sh->def)
 		return;
-	if (sh->waiting.count > 0 || sh->cancels_waiting.count > 0 || share_is_paused(sh))
+	if ((sh->retry_at && now >= sh->retry_at) || share_is_paused(sh))
+		share_hunger(sh);
+	/* Every other wait ends by an event; asking again nevertheless is a belt, and the tests take it off. */
+	if ((sh->waiting.count > 0 || sh->cancels_waiting.count > 0) && !conn_fault("nobelt"))
 		share_hunger(sh);
 	for (surplus = ledger_surplus(ledger, &sh->pool->ledger, &sh->limits); surplus > 0; surplus--) {
 		enum server_state from = sh->servers[SV_USED].count > 0 ? SV_USED : SV_IDLE;
