@@ -68,6 +68,7 @@ struct room {
 	struct counted_list consoles;  /* clients of database pgbouncer */
 	struct list orphans;	 /* cancel requests that ask around for their client */
 	struct event *tick_timer; /* owned: maintenance, three times a second while there are shares */
+	bool wants_minimum;	  /* pools that are there without clients are to be opened; Worker 0 only */
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;
 };

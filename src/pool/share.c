@@ -7,6 +7,7 @@
 #include "lib/mem.h"
 #include "pool/cancel.h"
 #include "pool/client.h"
+#include "pool/deadline.h"
 #include "pool/evict.h"
 
 /* A reset or check query that takes longer no longer keeps a waiter from a new connection. */
@@ -381,6 +382,13 @@ void share_maintain(struct share *sh, usec_t now)
 			break;
 		server_close(LIST_ITEM(sh->servers[from].head.prev, struct server, link),
 			     "too many servers in the pool", false);
+	}
+	/* Nothing else watches the time of an attempt that has no socket yet. */
+	LIST_FOR_SAFE(node, &sh->servers[SV_LOGIN].head) {
+		struct server *sv = LIST_ITEM(node, struct server, link);
+
+		if (sv->conn.fd < 0 && deadline_over(now, sv->connected_at, sh->room->settings->server_connect_timeout))
+			server_close(sv, "connect timeout", false);
 	}
 	/* close_needed servers that nobody holds. */
 	for (int i = 0; i < SERVER_STATES; i++) {
