@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from harness import env, wire
-from harness.fakeserver import Gone, one_row, param, ready, tag
+from harness.fakeserver import Gone, error, one_row, param, ready, tag
 from harness.wire import Closed, PgError
 
 pytestmark = pytest.mark.ours
@@ -88,8 +88,6 @@ def test_a_server_that_rested_is_checked(site):
 @pytest.mark.parametrize("how", ["silent", "error", "in a transaction"])
 def test_dead_connection_is_noticed_by_the_check(site, how):
     """The client hears nothing of it."""
-    from harness.fakeserver import error
-
     def answer(peer, text):
         if text != "check" or peer.number > 1:
             return False
