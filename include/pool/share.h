@@ -41,6 +41,7 @@ struct share {
 	struct params greeting_params;
 
 	struct scram_keys keys; /* passed through from a client's login */
+	struct scram_derived derived; /* of the account's plain secret; wiped with the share */
 	unsigned host_index;	/* which item of a host list comes next */
 	bool last_connect_failed;
 	bool wants_retry;	/* a client was refused by fast fail: try again when the pause is over */

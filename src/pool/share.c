@@ -48,6 +48,7 @@ void share_free(struct share *sh)
 	buf_free(&sh->greeting);
 	params_free(&sh->greeting_params);
 	mem_wipe(&sh->keys, sizeof(sh->keys));
+	mem_wipe(&sh->derived, sizeof(sh->derived));
 	ledger_set_greeting(&reg->ledger, &sh->pool->ledger, false);
 	pool_put(reg, sh->pool);
 	free(sh);
