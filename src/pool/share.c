@@ -222,9 +222,13 @@ void share_serve_waiter(struct share *sh)
 
 static void launch(struct share *sh, enum ledger_answer answer, struct server *target)
 {
-	if (answer == LEDGER_LAUNCH_RESERVE)
-		log_warning("%s/%s: taking connection from reserve_pool", share_database_name(sh),
-			    sh->pool->account->name);
+	char prefix[400];
+
+	/* It is for the first who waits. */
+	if (answer == LEDGER_LAUNCH_RESERVE && sh->waiting.count > 0)
+		log_warning("%staking connection from reserve_pool",
+			    client_prefix(LIST_ITEM(sh->waiting.head.next, struct client, link), prefix,
+					  sizeof(prefix)));
 	server_launch(sh, target);
 }
 

@@ -306,7 +306,7 @@ def test_reserve_pool(pool):
     a, b = p.login(), p.login()
     a.query("BEGIN")
     assert b.value("SELECT 1") == "1"
-    p.wait_log("taking connection from reserve_pool")
+    p.wait_log(r"WARNING C-\S+: db/u_trust@127\.0\.0\.1:\d+ taking connection from reserve_pool")
 
 
 def test_pool_mode_of_a_user(pool):
