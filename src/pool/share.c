@@ -238,18 +238,10 @@ static void want_server(struct share *sh, enum ledger_purpose purpose, usec_t wa
 	enum ledger_answer answer = ledger_want(&sh->room->pooler->registry.ledger, &sh->pool->ledger, &sh->limits,
 						purpose, waiting_since, worker_now(sh->room->worker), &reply);
 
-	switch (answer) {
-	case LEDGER_LAUNCH:
-	case LEDGER_LAUNCH_RESERVE:
+	if (answer == LEDGER_LAUNCH || answer == LEDGER_LAUNCH_RESERVE)
 		launch(sh, answer, target);
-		return;
-	case LEDGER_EVICT:
-		evict_begin(sh, reply.victim, waiting_since);
-		return;
-	case LEDGER_WAIT:
-		share_retry_at(sh, reply.until);
-		return;
-	}
+	else /* A retry for nobody in particular is not worth an eviction. */
+		share_take(sh->room, sh->pool, answer, &reply, waiting_since);
 }
 
 void share_take(struct room *r, struct pool *pool, enum ledger_answer answer, const struct ledger_reply *reply,
@@ -257,7 +249,8 @@ void share_take(struct room *r, struct pool *pool, enum ledger_answer answer, co
 {
 	struct share *sh = hash_get(&r->share_by_pool, &pool, sizeof(pool));
 	struct registry *reg = &r->pooler->registry;
-	bool is_wanted = sh && sh->def && !share_is_paused(sh) && sh->waiting.count > 0;
+	/* At the end of the program nothing is begun any more. */
+	bool is_wanted = sh && sh->def && !share_is_paused(sh) && sh->waiting.count > 0 && !r->worker->wants_stop;
 
 	switch (answer) {
 	case LEDGER_LAUNCH:

@@ -305,6 +305,27 @@ def test_shrunk_pool_closes_used_servers(site):
     s.p.wait_pool(sv_used=1)
 
 
+@pytest.mark.parametrize("paused", [False, True])
+def test_auto_database_is_forgotten(pool, pg, paused):
+    """A new client makes it again; a paused one is kept."""
+    p = pool(databases={"*": "host=127.0.0.1 port=%d" % pg.port}, autodb_idle_timeout=1)
+    with p.login(database="db") as c:
+        c.query("SELECT pg_terminate_backend(pg_backend_pid())")
+    names = lambda: [r["name"] for r in p.show("DATABASES")]
+    if paused:
+        p.admin("PAUSE db")
+        with p.login(database="db2") as c:
+            c.query("SELECT pg_terminate_backend(pg_backend_pid())")
+        p.wait_log("dropping database 'db2' ")
+        assert "db" in names() and not p.logged("dropping database 'db' ")
+        p.admin("RESUME db")
+    p.wait_log("dropping database 'db' as it does not exist anymore or inactive auto-database")
+    env.wait_for(lambda: "db" not in names(), "it to be gone")
+    with p.login(database="db") as c:
+        assert c.value("SELECT 1") == "1"
+    p.wait_log("registered new auto-database: db$", 2)
+
+
 # --- mode -------------------------------------------------------------------
 
 @pytest.mark.parametrize("how", ["SET", "RELOAD"])
