@@ -351,6 +351,30 @@ def test_mode_change_acts_on_connections_that_exist(pool, how):
         assert "transaction blocks not allowed in statement pooling mode" in [e.text for e in seen.errors]
 
 
+def test_which_changes_of_an_entry_replace_its_servers(pool, pg):
+    p = pool(databases={"db": pg.entry()})
+    items, pid = {}, None
+    with p.login() as c:
+        for key, value, replaces in (
+                (None, None, False), ("host", "localhost", True), ("dbname", "db2", True), ("user", "u_trust", True),
+                ("connect_query", "SELECT 1", True), ("auth_dbname", "other", True), ("auth_query", "SELECT 1, 2", True),
+                ("load_balance_hosts", "disable", True), ("load_balance_hosts", "round-robin", True),
+                ("password", "another", False), ("pool_size", 7, False), ("min_pool_size", 1, False),
+                ("reserve_pool_size", 1, False), ("max_db_connections", 9, False), ("pool_mode", "transaction", False),
+                ("query_wait_timeout", 9, False), ("server_lifetime", 999, False), ("client_encoding", "UTF8", False),
+                ("datestyle", "ISO", False), ("timezone", "UTC", False), ("application_name", "x", False)):
+            if key:
+                items[key] = value
+                p.databases["db"] = pg.entry(**{"dbname": "db", **items}) if key != "host" else \
+                    pg.entry().replace("host=127.0.0.1", "host=localhost")
+                items.pop("host", None)
+                p.reload()
+            now = c.pid()
+            if pid:
+                assert (now != pid) == replaces, key
+            pid = now
+
+
 # --- tracked parameters -----------------------------------------------------
 
 @pytest.mark.parametrize("wish, sql", [
