@@ -31,6 +31,11 @@ bool scram_client_derive(struct scram_client *, const char *password) MUST_CHECK
 /* In place of scram_client_derive(). */
 void scram_client_use_keys(struct scram_client *, const uint8_t client_key[SCRAM_KEY_LEN],
 			   const uint8_t server_key[SCRAM_KEY_LEN]);
+struct scram_derived;
+/* Also in place of it, when the keys belong to the salt and count of server-first-message; false: they do not. */
+bool scram_client_use_derived(struct scram_client *, const struct scram_derived *) MUST_CHECK;
+/* Notes the keys for that, but for the secret they come from; forgets what was known before. */
+void scram_client_note_derived(const struct scram_client *, struct scram_derived *);
 /* Puts client-final-message. */
 bool scram_client_final(struct scram_client *, struct buf *out) MUST_CHECK;
 /* server-final-message: true when its signature proves that the server knows the secret as well. */

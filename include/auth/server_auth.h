@@ -15,11 +15,28 @@
 
 #define SERVER_SCRAM_ITERATIONS_MAX 10000000
 
+#define DERIVED_SALT_MAX 64 /* PostgreSQL's salts have 16 bytes; what is longer is derived each time */
+
+/*
+ * What PBKDF2 made of a plain secret at the last log-in that succeeded, so
+ * that the next with the same salt and iterations needs none. The owner keeps
+ * it between log-ins, zeroed at first, and wipes it.
+ */
+struct scram_derived {
+	bool known;
+	uint64_t secret_hash; /* by the key of this process */
+	int iterations;
+	size_t salt_len;
+	uint8_t salt[DERIVED_SALT_MAX];
+	uint8_t client_key[32], server_key[32];
+};
+
 struct server_auth {
 	/* set by the owner; borrowed */
 	const char *user;
 	const char *secret;		/* stored text of any form, or NULL */
 	const struct scram_keys *keys;	/* or NULL; used only if they are those of secret */
+	struct scram_derived *derived;	/* or NULL; read and written on the loop only */
 	/* results */
 	char log_text[256];    /* why it failed, for the log */
 	char client_text[160]; /* for waiting clients: "server login failed: wrong password type"; "" when none */

@@ -17,7 +17,8 @@
  * unread bytes, unsent bytes and TLS state travel along.
  *
  * Developer builds read the environment variable PGECDSA_FAULTS, a list of:
- * read1 (recv takes one byte), send1 (send takes one byte).
+ * read1 (recv takes one byte), send1 (send takes one byte), nobelt (who waits
+ * in a pool is not made to ask again by maintenance: pool/share.c).
  */
 #ifndef NET_CONN_H
 #define NET_CONN_H
@@ -139,6 +140,13 @@ bool conn_peer_has_name(const struct conn *, const char *name);
 
 /* Files it at due, unless it is filed earlier already; 0 forgets it. */
 void conn_set_deadline(struct conn *, usec_t due);
+
+/* Is this word among the faults asked for? */
+#ifdef DEVELOPER
+bool conn_fault(const char *word);
+#else
+#define conn_fault(word) false
+#endif
 
 void conn_detach(struct conn *);
 int conn_attach(struct conn *, struct worker *) MUST_CHECK;

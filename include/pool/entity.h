@@ -20,6 +20,7 @@
 struct database { /* a client-facing database name */
 	char name[DATABASE_NAME_MAX + 1];
 	struct tally tally; /* ledger's mutex */
+	struct ledger_group group; /* its pools */
 	int refs;	    /* ledger's mutex */
 	bool is_auto;	    /* ledger's mutex: known by the template only; see pool/autodb.h */
 	usec_t idle_since;  /* ledger's mutex: of an auto-database; 0: in use */
@@ -30,6 +31,7 @@ struct user { /* a name that logs in, here or at a server */
 	char name[USER_NAME_MAX + 1]; /* wallets in lower case */
 	char eip55[WALLET_TEXT_LEN + 1]; /* a wallet's name as people see it; "" for others */
 	struct tally tally; /* ledger's mutex */
+	struct ledger_group group; /* its pools */
 	int refs;
 	bool is_known; /* has logged in by auth_query: stays; ledger's mutex */
 	struct scram_verifier verifier; /* derived from a plain secret; ledger's mutex */
@@ -41,10 +43,9 @@ struct pool {
 	char key[sizeof(void *) * 2]; /* both pointers */
 	struct database *database; /* counted */
 	struct user *account;	   /* counted: the server-side user */
-	struct ledger_pool ledger;
+	struct ledger_pool ledger; /* with the references to the pool */
 	int home; /* index of the Worker */
 	char *secret; /* owned, wiped: what auth_query said last of the account, as the client's; ledger's mutex */
-	int refs;
 	struct list link; /* in registry.pools */
 };
 

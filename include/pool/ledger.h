@@ -14,17 +14,32 @@
 #define POOL_LEDGER_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
+#include "lib/list.h"
 #include "lib/util.h"
 
 struct tally { /* one a database, one a user */
 	int servers, clients;
 };
 
+/*
+ * The pools of one database, or of one user: they share a limit, so one may
+ * have to wait for what another gives up. Beside the tally of the same entity.
+ */
+enum group_kind { OF_DATABASE, OF_USER, GROUPS };
+struct ledger_group {
+	struct list pools;	  /* of ledger_pool.member[kind] */
+	struct list blocked;	  /* of ledger_pool.blocked_link: the longest waiting first */
+	atomic_int blocked_count; /* its length; looked at without the mutex by who has a server to spare */
+};
+
 struct ledger {
 	pthread_mutex_t lock;
 	int servers;
+	struct list nudged; /* pools that must be told to ask again: ledger_take_nudged() */
+	atomic_int nudged_count;
 };
 
 enum server_kind { KIND_LOGIN, KIND_CONNECTED, KIND_CANCEL, KINDS };
@@ -38,6 +53,17 @@ struct ledger_pool {
 	char error[100];       /* of the last failure */
 	bool has_greeting;
 	usec_t lifetime_close_at; /* last close for server_lifetime */
+
+	int refs; /* of whoever keeps a pointer beyond a call; the owner of the pool frees it */
+	struct ledger_group *group[GROUPS]; /* borrowed, like the tallies */
+	struct list member[GROUPS];	    /* linked; in group.pools */
+	struct list blocked_link;	    /* linked; in group[blocked_on]->blocked */
+	enum group_kind blocked_on;
+	usec_t blocked_since; /* its first waiter's last message */
+	struct list nudged_link; /* linked; in ledger.nudged */
+	unsigned nudges; /* bits by group_kind: it was told of room there, and has not said what became of it */
+	/* Since when its longest unused server is to spare; 0: there is none. Written by its share alone. */
+	atomic_llong spare_since;
 };
 
 struct ledger_limits { /* <= 0 means no limit, except min_pool_size and reserve_size: none */
@@ -50,16 +76,48 @@ enum ledger_purpose { FOR_CLIENT, FOR_CANCEL, FOR_MIN_SIZE };
 enum ledger_answer {
 	LEDGER_LAUNCH,		/* slot and login right are yours */
 	LEDGER_LAUNCH_RESERVE,	/* the same, from the reserve: worth a warning */
-	LEDGER_EVICT_DATABASE,	/* close an idle server of this database, then ask again */
-	LEDGER_EVICT_USER,	/* the same of this user */
-	LEDGER_WAIT		/* not now; *until says when asking again makes sense, 0: when something changes */
+	LEDGER_EVICT,		/* the victim has a server to spare: its slot is yours; the login right is, already */
+	LEDGER_WAIT		/* not now */
+};
+
+struct ledger_reply {
+	usec_t until;		    /* LEDGER_WAIT: asking again makes sense then; 0: when something changes */
+	struct ledger_pool *victim; /* LEDGER_EVICT: counted for the caller */
 };
 
 void ledger_init(struct ledger *);
 void ledger_destroy(struct ledger *);
+void ledger_group_init(struct ledger_group *);
+/* Joins its groups; the tallies are set. Leaves them, when nobody refers to it any more. The caller holds the lock. */
+void ledger_pool_open(struct ledger_pool *, struct ledger_group *database, struct ledger_group *user);
+void ledger_pool_close(struct ledger *, struct ledger_pool *);
 /* waiting_since: the first waiter's last message; only for FOR_CLIENT. */
 enum ledger_answer ledger_want(struct ledger *, struct ledger_pool *, const struct ledger_limits *,
-			       enum ledger_purpose, usec_t waiting_since, usec_t now, usec_t *until);
+			       enum ledger_purpose, usec_t waiting_since, usec_t now, struct ledger_reply *);
+/*
+ * LEDGER_EVICT was obeyed: a connected server of the victim is gone, and the
+ * asker, for whom that was done, asks again in the same breath, so that nobody
+ * gets in between. Its answer is that of ledger_want().
+ */
+enum ledger_answer ledger_evicted(struct ledger *, struct ledger_pool *victim, struct ledger_pool *asker,
+				  const struct ledger_limits *of_asker, usec_t waiting_since, usec_t now,
+				  struct ledger_reply *);
+/* It came too late, nothing was there: the login right is given back, and the asker may ask again. */
+void ledger_not_evicted(struct ledger *, struct ledger_pool *asker);
+/*
+ * A share says since when its longest unused server is to spare (0: none), and
+ * how many it has. Whoever is blocked then is nudged. Takes no lock as long as
+ * nobody is.
+ *
+ * No wake-up is lost: it says so first and then looks who is blocked, while
+ * ledger_want() first enters the asker as blocked and then looks who has
+ * something to spare; both sequentially consistent.
+ */
+void ledger_spare(struct ledger *, struct ledger_pool *, usec_t since, int servers);
+/* The next pool that must be told to ask again, counted for the caller; NULL: none. */
+struct ledger_pool *ledger_take_nudged(struct ledger *);
+/* A nudged pool has asked, or wants nothing: what it was told of and did not use goes to the next in line. */
+void ledger_nudge_over(struct ledger *, struct ledger_pool *);
 /* The server that held the login right is logged in: kind becomes connected, failure flags are cleared. */
 void ledger_login_done(struct ledger *, struct ledger_pool *);
 /* It is used for a cancel request instead. */

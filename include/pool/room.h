@@ -75,6 +75,7 @@ struct room {
 	struct list shares;	 /* all of this Worker */
 	struct hash share_by_pool;
 	struct list hungry;	 /* shares with something to decide in this turn */
+	struct list spare_changed; /* shares that may have more or fewer servers to spare than the ledger knows */
 	struct counted_list logins;    /* clients that have not been routed */
 	struct list travellers;	 /* clients that leave for another Worker at the end of this turn */
 	struct counted_list consoles;  /* clients of database pgbouncer */
@@ -82,6 +83,7 @@ struct room {
 	struct list orphans;	 /* cancel requests that ask around for their client */
 	struct event *tick_timer; /* owned: maintenance, three times a second while there are shares */
 	struct login_counts login_counts;
+	bool wants_minimum;	  /* pools that are there without clients are to be opened; Worker 0 only */
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;
 };

@@ -17,6 +17,7 @@
 
 struct share;
 struct client;
+struct eviction;
 struct server_statements;
 
 /* id, word in SHOW SERVERS */
@@ -49,6 +50,7 @@ struct server {
 	struct client *client;	/* linked with client->server; a cancel request in SV_ACTIVE_CANCEL */
 	struct server *cancel_target; /* SV_ACTIVE_CANCEL: whose query is cancelled; NULL once that is gone */
 	struct server_login *login; /* owned; NULL once logged in */
+	struct eviction *evicted_for; /* borrowed: it is closed to make room; else NULL */
 	struct outstanding requests;
 	struct server_statements *statements; /* owned; NULL: nothing was prepared through it */
 	struct params params;

@@ -18,6 +18,7 @@
 struct share {
 	struct list link;	 /* room.shares */
 	struct list hungry_link; /* room.hungry */
+	struct list spare_link;	 /* room.spare_changed */
 	struct room *room;	 /* borrowed */
 	struct pool *pool;	 /* counted entity */
 
@@ -43,12 +44,16 @@ struct share {
 	struct params welcome_params;
 
 	struct scram_keys keys; /* passed through from a client's login */
+	struct scram_derived derived; /* of the account's plain secret; wiped with the share */
 	unsigned host_index;	/* which item of a host list comes next */
 	bool last_connect_failed;
 	bool is_flushing;	/* SUSPEND, and not all of its connections are at rest */
 	bool stops_servers;	/* its clients are: servers are read to the end of their messages only */
 	bool wants_retry;	/* a client was refused by fast fail: try again when the pause is over */
 	struct stats stats;
+	usec_t retry_at;	/* who waits may be helped by time alone, then; 0: by an event only */
+	bool was_nudged;	/* there may be room under a shared limit: the ledger wants to know what came of it */
+	bool has_shared_limits; /* max_db_connections or max_user_connections */
 	usec_t used_at;		/* for pool_idle_timeout */
 };
 
@@ -57,6 +62,8 @@ void share_free(struct share *);		       /* without clients and servers */
 void share_adopt(struct share *);		       /* after the room's snapshot has changed */
 void share_hunger(struct share *);		       /* something to decide: before this turn ends */
 void share_turn(struct share *);
+/* What the ledger answered to somebody who waits since then in this pool; reply.victim is taken. */
+void share_take(struct room *, struct pool *, enum ledger_answer, const struct ledger_reply *, usec_t waiting_since);
 void share_maintain(struct share *, usec_t now);       /* three times a second */
 bool share_is_paused(const struct share *);
 /* Forgets the greeting and marks all servers close_needed. */

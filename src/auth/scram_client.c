@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/server_auth.h"
 #include "lib/mem.h"
 
 struct scram_client {
@@ -79,6 +80,28 @@ void scram_client_use_keys(struct scram_client *c, const uint8_t client_key[SCRA
 {
 	memcpy(c->client_key, client_key, SCRAM_KEY_LEN);
 	memcpy(c->server_key, server_key, SCRAM_KEY_LEN);
+}
+
+bool scram_client_use_derived(struct scram_client *c, const struct scram_derived *d)
+{
+	if (!d->known || d->iterations != c->iterations || d->salt_len != c->salt_len ||
+	    memcmp(d->salt, c->salt, c->salt_len) != 0)
+		return false;
+	scram_client_use_keys(c, d->client_key, d->server_key);
+	return true;
+}
+
+void scram_client_note_derived(const struct scram_client *c, struct scram_derived *d)
+{
+	mem_wipe(d, sizeof(*d));
+	if (c->salt_len > sizeof(d->salt))
+		return;
+	d->known = true;
+	d->iterations = c->iterations;
+	d->salt_len = c->salt_len;
+	memcpy(d->salt, c->salt, c->salt_len);
+	memcpy(d->client_key, c->client_key, SCRAM_KEY_LEN);
+	memcpy(d->server_key, c->server_key, SCRAM_KEY_LEN);
 }
 
 bool scram_client_final(struct scram_client *c, struct buf *out)

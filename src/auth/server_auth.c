@@ -7,6 +7,7 @@
 
 #include "auth/scram_client.h"
 #include "auth/secret.h"
+#include "lib/hash.h"
 #include "lib/mem.h"
 #include "proto/reader.h"
 #include "proto/writer.h"
@@ -154,6 +155,11 @@ static enum auth_verdict send_final(struct server_auth *s, struct buf *out)
 	return AUTH_CONTINUE;
 }
 
+static uint64_t hash_of_secret(const struct server_auth *s)
+{
+	return hash_bytes(secret_text(s), strlen(secret_text(s)));
+}
+
 static enum auth_verdict continue_sasl(struct server_auth *s, struct span text, struct buf *out)
 {
 	struct exchange *x = s->scram;
@@ -166,6 +172,9 @@ static enum auth_verdict continue_sasl(struct server_auth *s, struct span text, 
 		scram_client_use_keys(x->client, s->keys->client_key, s->keys->server_key);
 		return send_final(s, out);
 	}
+	if (s->derived && s->derived->secret_hash == hash_of_secret(s) &&
+	    scram_client_use_derived(x->client, s->derived))
+		return send_final(s, out);
 	x->phase = WANT_WORK;
 	return AUTH_PENDING;
 }
@@ -179,6 +188,11 @@ static enum auth_verdict finish_sasl(struct server_auth *s, struct span text)
 	if (!scram_client_verify(x->client, text))
 		return refuse(s, "server login failed: invalid server signature", "invalid server signature");
 	x->phase = VERIFIED;
+	/* Only now is it known that these are the keys of both sides. */
+	if (s->derived && x->is_derived) {
+		scram_client_note_derived(x->client, s->derived);
+		s->derived->secret_hash = hash_of_secret(s);
+	}
 	return AUTH_CONTINUE;
 }
 

@@ -10,9 +10,9 @@
 #include "lib/tls_filter.h"
 
 #ifdef DEVELOPER
-/* Read once by whichever thread comes first; both would read the same. */
-static bool fault(const char *word)
+bool conn_fault(const char *word)
 {
+	/* Read once by whichever thread comes first; both would read the same. */
 	static _Atomic(const char *) list;
 	const char *have = atomic_load(&list);
 
@@ -23,8 +23,6 @@ static bool fault(const char *word)
 	}
 	return have[0] && strstr(have, word);
 }
-#else
-#define fault(word) false
 #endif
 
 static void put_on_ready_list(struct conn *c)
@@ -97,7 +95,7 @@ static ssize_t raw_send(struct conn *c, struct iovec *iov, int n)
 	struct iovec one;
 	ssize_t sent;
 
-	if (fault("send1")) {
+	if (conn_fault("send1")) {
 		one = (struct iovec){iov[0].iov_base, 1};
 		msg.msg_iov = &one;
 		msg.msg_iovlen = 1;
@@ -139,7 +137,7 @@ static void on_writable(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 		buf_take(c->out, (size_t)sent);
 		if (buf_len(c->out) == 0)
 			drop_buf(&c->out);
-		else if ((size_t)sent < want && !fault("send1"))
+		else if ((size_t)sent < want && !conn_fault("send1"))
 			return; /* the edge will come again */
 		else if (sent == 0)
 			return;
@@ -300,7 +298,7 @@ static ssize_t raw_recv(struct conn *c, void *to, size_t cap)
 {
 	ssize_t n;
 
-	if (fault("read1"))
+	if (conn_fault("read1"))
 		cap = 1;
 	do
 		n = recv(c->fd, to, cap, MSG_DONTWAIT);

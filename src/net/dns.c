@@ -531,6 +531,38 @@ static void on_zone_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *ar
 
 /* ---- life ---- */
 
+/*
+ * Name servers written with a port, "nameserver [address]:port", are taken from the file here: releases of c-ares
+ * before 1.20 do not know them. Without any such line the servers are those that c-ares has read.
+ */
+static void take_servers_with_ports(struct dns *d, const char *path)
+{
+	char line[256], csv[1024] = "";
+	size_t used = 0;
+	FILE *f = fopen(path, "re");
+
+	while (f && fgets(line, sizeof(line), f)) {
+		char *at = line + strspn(line, " \t"), *value;
+
+		if (strncmp(at, "nameserver", 10) != 0 || !strchr(" \t", at[10]))
+			continue;
+		value = at + 10 + strspn(at + 10, " \t");
+		value[strcspn(value, " \t\r\n#;")] = 0;
+		if (value[0] != '[' || !strstr(value, "]:") || used + strlen(value) + 2 > sizeof(csv))
+			continue;
+		/* Brackets are for IPv6 only, in the list that c-ares takes. */
+		if (!strchr(value, '.') || strstr(value, "::"))
+			used += (size_t)snprintf(csv + used, sizeof(csv) - used, "%s%s", used ? "," : "", value);
+		else
+			used += (size_t)snprintf(csv + used, sizeof(csv) - used, "%s%.*s%s", used ? "," : "",
+						 (int)strcspn(value + 1, "]"), value + 1, strchr(value, ']') + 1);
+	}
+	if (f)
+		fclose(f);
+	if (used && dns_set_servers(d, csv) < 0)
+		log_warning("resolv_conf \"%s\": name servers \"%s\" are not understood", path, csv);
+}
+
 static bool open_channel(struct dns *d, const char *resolv_conf)
 {
 	struct ares_options opt;
@@ -556,6 +588,8 @@ static bool open_channel(struct dns *d, const char *resolv_conf)
 		log_error("c-ares: %s", ares_strerror(err));
 		return false;
 	}
+	if (resolv_conf && *resolv_conf)
+		take_servers_with_ports(d, resolv_conf);
 	return true;
 }
 

@@ -13,6 +13,7 @@
 #include "lib/oom.h"
 #include "pool/cancel.h"
 #include "pool/deadline.h"
+#include "pool/evict.h"
 #include "pool/login.h"
 #include "pool/method.h"
 #include "pool/lookup.h"
@@ -107,6 +108,8 @@ void client_set_state(struct client *c, enum client_state next)
 	struct counted_list *to;
 
 	leave_list(c);
+	if (c->share && (c->state == CL_WAITING || next == CL_WAITING))
+		evict_note(c->share);
 	c->state = next;
 	to = list_of(c);
 	if (to)
@@ -254,8 +257,10 @@ void client_close(struct client *c, const char *sqlstate, const char *text, cons
 		tally_remove_client(reg, &c->database->tally);
 	if (c->counted_user)
 		tally_remove_client(reg, &c->user->tally);
-	if (c->share)
+	if (c->share) {
 		c->share->used_at = worker_now(r->worker);
+		evict_note(c->share);
+	}
 	database_put(reg, c->database);
 	user_put(reg, c->user);
 	client_statements_forget(&c->statements, NULL, NULL);

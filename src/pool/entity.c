@@ -58,6 +58,7 @@ struct database *database_get(struct registry *r, const char *name)
 	db = hash_get_str(&r->databases, name);
 	if (!db && (db = calloc(1, sizeof(*db)))) {
 		strncpy(db->name, name, sizeof(db->name) - 1);
+		ledger_group_init(&db->group);
 		if (!hash_put_str(&r->databases, db->name, db)) {
 			free(db);
 			db = NULL;
@@ -117,6 +118,7 @@ struct user *user_get(struct registry *r, const char *name)
 		struct wallet_address wallet;
 
 		strncpy(u->name, name, sizeof(u->name) - 1);
+		ledger_group_init(&u->group);
 		if (wallet_address_parse(name, strlen(name), &wallet))
 			wallet_address_eip55(&wallet, u->eip55);
 		if (!hash_put_str(&r->users, u->name, u)) {
@@ -163,6 +165,7 @@ struct pool *pool_get(struct registry *r, struct database *db, struct user *acco
 		account->refs++;
 		p->ledger.database = &db->tally;
 		p->ledger.user = &account->tally;
+		ledger_pool_open(&p->ledger, &db->group, &account->group);
 		for (int i = 1; i < r->workers; i++)
 			if (r->pools_on[i] < r->pools_on[p->home])
 				p->home = i;
@@ -171,7 +174,7 @@ struct pool *pool_get(struct registry *r, struct database *db, struct user *acco
 		list_add_tail(&r->pool_list, &p->link);
 	}
 	if (p)
-		p->refs++;
+		p->ledger.refs++;
 	pthread_mutex_unlock(&r->ledger.lock);
 	return p;
 }
@@ -179,7 +182,7 @@ struct pool *pool_get(struct registry *r, struct database *db, struct user *acco
 struct pool *pool_ref(struct registry *r, struct pool *p)
 {
 	pthread_mutex_lock(&r->ledger.lock);
-	p->refs++;
+	p->ledger.refs++;
 	pthread_mutex_unlock(&r->ledger.lock);
 	return p;
 }
@@ -192,12 +195,13 @@ void pool_put(struct registry *r, struct pool *p)
 	if (!p)
 		return;
 	pthread_mutex_lock(&r->ledger.lock);
-	if (--p->refs > 0) {
+	if (--p->ledger.refs > 0) {
 		pthread_mutex_unlock(&r->ledger.lock);
 		return;
 	}
 	hash_del(&r->pools, p->key, sizeof(p->key));
 	list_del(&p->link);
+	ledger_pool_close(&r->ledger, &p->ledger);
 	r->pools_on[p->home]--;
 	pthread_mutex_unlock(&r->ledger.lock);
 	db = p->database;

@@ -7,12 +7,115 @@ void ledger_init(struct ledger *l)
 {
 	pthread_mutex_init(&l->lock, NULL);
 	l->servers = 0;
+	list_init(&l->nudged);
+	atomic_init(&l->nudged_count, 0);
 }
 
 void ledger_destroy(struct ledger *l)
 {
 	pthread_mutex_destroy(&l->lock);
 }
+
+void ledger_group_init(struct ledger_group *g)
+{
+	list_init(&g->pools);
+	list_init(&g->blocked);
+	atomic_init(&g->blocked_count, 0);
+}
+
+/* --- who waits for whom; all with the lock held ---------------------------- */
+
+static void unblock(struct ledger_pool *p)
+{
+	if (list_empty(&p->blocked_link))
+		return;
+	list_del(&p->blocked_link);
+	atomic_fetch_sub(&p->group[p->blocked_on]->blocked_count, 1);
+}
+
+/* In line for what the others of this group give up. Whoever waits longest is asked first. */
+static void block(struct ledger_pool *p, enum group_kind kind, usec_t since)
+{
+	struct list *after = p->group[kind]->blocked.prev;
+
+	while (after != &p->group[kind]->blocked &&
+	       LIST_ITEM(after, struct ledger_pool, blocked_link)->blocked_since > since)
+		after = after->prev;
+	p->blocked_on = kind;
+	p->blocked_since = since;
+	list_add_head(after, &p->blocked_link);
+	atomic_fetch_add(&p->group[kind]->blocked_count, 1);
+	p->nudges &= ~BIT(kind);
+}
+
+/* There may be room for one more: the first in line is to ask again. */
+static void nudge_first(struct ledger *l, struct ledger_group *g, enum group_kind kind)
+{
+	struct ledger_pool *p;
+
+	if (list_empty(&g->blocked))
+		return;
+	p = LIST_ITEM(g->blocked.next, struct ledger_pool, blocked_link);
+	unblock(p);
+	p->nudges |= BIT(kind);
+	if (!list_empty(&p->nudged_link))
+		return;
+	list_add_tail(&l->nudged, &p->nudged_link);
+	atomic_fetch_add(&l->nudged_count, 1);
+}
+
+static void nudge_over(struct ledger *l, struct ledger_pool *p)
+{
+	unsigned left = p->nudges;
+
+	p->nudges = 0;
+	for (int kind = 0; kind < GROUPS; kind++)
+		if (left & BIT(kind))
+			nudge_first(l, p->group[kind], (enum group_kind)kind);
+}
+
+/* Of the pools that have something to spare: the one that has not used it for longest. */
+static struct ledger_pool *longest_spare(const struct ledger_group *g, enum group_kind kind)
+{
+	struct ledger_pool *best = NULL;
+	usec_t best_since = 0;
+
+	LIST_FOR(node, &g->pools) {
+		struct ledger_pool *p = LIST_ITEM(node - kind, struct ledger_pool, member[0]);
+		usec_t since = atomic_load(&p->spare_since);
+
+		if (since && (!best || since < best_since)) {
+			best = p;
+			best_since = since;
+		}
+	}
+	return best;
+}
+
+void ledger_pool_open(struct ledger_pool *p, struct ledger_group *database, struct ledger_group *user)
+{
+	p->group[OF_DATABASE] = database;
+	p->group[OF_USER] = user;
+	for (int kind = 0; kind < GROUPS; kind++)
+		list_add_tail(&p->group[kind]->pools, &p->member[kind]);
+	list_init(&p->blocked_link);
+	list_init(&p->nudged_link);
+	atomic_init(&p->spare_since, 0);
+}
+
+void ledger_pool_close(struct ledger *l, struct ledger_pool *p)
+{
+	unblock(p);
+	if (!list_empty(&p->nudged_link)) {
+		list_del(&p->nudged_link);
+		atomic_fetch_sub(&l->nudged_count, 1);
+	}
+	nudge_over(l, p);
+	for (int kind = 0; kind < GROUPS; kind++)
+		list_del(&p->member[kind]);
+}
+
+/* --- deciding --------------------------------------------------------------- */
 
 static int total(const struct ledger_pool *p)
 {
@@ -27,21 +130,59 @@ static enum ledger_answer grant(struct ledger *l, struct ledger_pool *p, enum le
 	p->database->servers++;
 	p->user->servers++;
 	l->servers++;
+	p->nudges = 0;
 	return how;
 }
 
+/*
+ * Rules 6, 7: limits over several pools. true: there is room, or *victim can
+ * make some. What one limit needs is not closed before the other is known to
+ * be no obstacle.
+ */
+static bool find_room(struct ledger_pool *p, const struct ledger_limits *lim, enum ledger_purpose purpose,
+		      usec_t waiting_since, struct ledger_pool **victim)
+{
+	const bool is_full[GROUPS] = {
+		[OF_DATABASE] = lim->max_db_connections > 0 && p->database->servers >= lim->max_db_connections,
+		[OF_USER] = lim->max_user_connections > 0 && p->user->servers >= lim->max_user_connections,
+	};
+	struct ledger_pool *first = NULL;
+
+	for (int kind = 0; kind < GROUPS; kind++) {
+		struct ledger_pool *spare;
+
+		if (!is_full[kind])
+			continue;
+		/* Rule 8: only a client's need is worth an eviction. */
+		if (purpose != FOR_CLIENT)
+			return false;
+		block(p, (enum group_kind)kind, waiting_since); /* before looking: see ledger_spare() */
+		spare = longest_spare(p->group[kind], (enum group_kind)kind);
+		if (!spare)
+			return false;
+		unblock(p);
+		if (!first)
+			first = spare;
+	}
+	*victim = first;
+	return true;
+}
+
 static enum ledger_answer decide(struct ledger *l, struct ledger_pool *p, const struct ledger_limits *lim,
-				 enum ledger_purpose purpose, usec_t waiting_since, usec_t now, usec_t *until)
+				 enum ledger_purpose purpose, usec_t waiting_since, usec_t now,
+				 struct ledger_reply *reply)
 {
 	enum ledger_answer how = LEDGER_LAUNCH;
 
-	*until = 0;
+	*reply = (struct ledger_reply){0};
+	if (purpose == FOR_CLIENT)
+		unblock(p);
 	/* 1. One attempt a pool at a time. */
 	if (p->login_taken)
 		return LEDGER_WAIT;
 	/* 2. A pause after a failure, counted from the start of the attempt. */
 	if ((p->last_login_failed || p->last_connect_failed) && now - p->attempt_at < lim->login_retry) {
-		*until = p->attempt_at + lim->login_retry;
+		reply->until = p->attempt_at + lim->login_retry;
 		return LEDGER_WAIT;
 	}
 	/* 4. A cancel request passes by the other limits. */
@@ -59,29 +200,111 @@ static enum ledger_answer decide(struct ledger *l, struct ledger_pool *p, const 
 		    total(p) >= lim->pool_size + lim->reserve_size)
 			return LEDGER_WAIT;
 		if (now - waiting_since < lim->reserve_timeout) {
-			*until = waiting_since + lim->reserve_timeout;
+			reply->until = waiting_since + lim->reserve_timeout;
 			return LEDGER_WAIT;
 		}
 		how = LEDGER_LAUNCH_RESERVE;
 	}
-	/* 6, 7. Limits over several pools; rule 8: only a client's need is worth an eviction. */
-	if (lim->max_db_connections > 0 && p->database->servers >= lim->max_db_connections)
-		return purpose == FOR_CLIENT ? LEDGER_EVICT_DATABASE : LEDGER_WAIT;
-	if (lim->max_user_connections > 0 && p->user->servers >= lim->max_user_connections)
-		return purpose == FOR_CLIENT ? LEDGER_EVICT_USER : LEDGER_WAIT;
-	return grant(l, p, how, now);
+	if (!find_room(p, lim, purpose, waiting_since, &reply->victim))
+		return LEDGER_WAIT;
+	if (!reply->victim)
+		return grant(l, p, how, now);
+	reply->victim->refs++;
+	p->login_taken = true;
+	p->nudges = 0;
+	return LEDGER_EVICT;
 }
 
 enum ledger_answer ledger_want(struct ledger *l, struct ledger_pool *p, const struct ledger_limits *lim,
-			       enum ledger_purpose purpose, usec_t waiting_since, usec_t now, usec_t *until)
+			       enum ledger_purpose purpose, usec_t waiting_since, usec_t now,
+			       struct ledger_reply *reply)
 {
 	enum ledger_answer answer;
 
 	pthread_mutex_lock(&l->lock);
-	answer = decide(l, p, lim, purpose, waiting_since, now, until);
+	answer = decide(l, p, lim, purpose, waiting_since, now, reply);
 	pthread_mutex_unlock(&l->lock);
 	return answer;
 }
+
+/* --- room under limits over several pools ------------------------------------ */
+
+static bool is_launch(enum ledger_answer answer)
+{
+	return answer == LEDGER_LAUNCH || answer == LEDGER_LAUNCH_RESERVE;
+}
+
+enum ledger_answer ledger_evicted(struct ledger *l, struct ledger_pool *victim, struct ledger_pool *asker,
+				  const struct ledger_limits *lim, usec_t waiting_since, usec_t now,
+				  struct ledger_reply *reply)
+{
+	enum ledger_answer answer;
+
+	pthread_mutex_lock(&l->lock);
+	victim->count[KIND_CONNECTED]--;
+	victim->database->servers--;
+	victim->user->servers--;
+	l->servers--;
+	asker->login_taken = false;
+	answer = decide(l, asker, lim, FOR_CLIENT, waiting_since, now, reply);
+	/* What the asker has not taken is for others. */
+	for (int kind = 0; kind < GROUPS; kind++)
+		if (!is_launch(answer) || victim->group[kind] != asker->group[kind])
+			nudge_first(l, victim->group[kind], (enum group_kind)kind);
+	pthread_mutex_unlock(&l->lock);
+	return answer;
+}
+
+void ledger_not_evicted(struct ledger *l, struct ledger_pool *asker)
+{
+	pthread_mutex_lock(&l->lock);
+	asker->login_taken = false;
+	pthread_mutex_unlock(&l->lock);
+}
+
+void ledger_spare(struct ledger *l, struct ledger_pool *p, usec_t since, int servers)
+{
+	atomic_store(&p->spare_since, since);
+	if (since == 0)
+		return;
+	for (int kind = 0; kind < GROUPS; kind++) {
+		struct ledger_group *g = p->group[kind];
+
+		if (atomic_load(&g->blocked_count) == 0)
+			continue;
+		pthread_mutex_lock(&l->lock);
+		for (int i = 0; i < servers; i++)
+			nudge_first(l, g, (enum group_kind)kind);
+		pthread_mutex_unlock(&l->lock);
+	}
+}
+
+struct ledger_pool *ledger_take_nudged(struct ledger *l)
+{
+	struct ledger_pool *p = NULL;
+
+	/* Whoever made it more than it was looks at it after that, on his own thread. */
+	if (atomic_load(&l->nudged_count) == 0)
+		return NULL;
+	pthread_mutex_lock(&l->lock);
+	if (!list_empty(&l->nudged)) {
+		p = LIST_ITEM(l->nudged.next, struct ledger_pool, nudged_link);
+		list_del(&p->nudged_link);
+		atomic_fetch_sub(&l->nudged_count, 1);
+		p->refs++;
+	}
+	pthread_mutex_unlock(&l->lock);
+	return p;
+}
+
+void ledger_nudge_over(struct ledger *l, struct ledger_pool *p)
+{
+	pthread_mutex_lock(&l->lock);
+	nudge_over(l, p);
+	pthread_mutex_unlock(&l->lock);
+}
+
+/* --- a server's life ---------------------------------------------------------- */
 
 void ledger_login_done(struct ledger *l, struct ledger_pool *p)
 {
@@ -120,6 +343,8 @@ void ledger_server_gone(struct ledger *l, struct ledger_pool *p, enum server_kin
 			snprintf(p->error, sizeof(p->error), "%s", error);
 		}
 	}
+	for (int i = 0; i < GROUPS; i++)
+		nudge_first(l, p->group[i], (enum group_kind)i);
 	pthread_mutex_unlock(&l->lock);
 }
 

@@ -245,6 +245,37 @@ static void put_literal(struct buf *sql, const char *value)
 	buf_put_u8(sql, '\'');
 }
 
+static bool is_name_byte(char c, bool first)
+{
+	return isalpha((unsigned char)c) || c == '_' || (c & 0x80) || (!first && (isdigit((unsigned char)c) || c == '$'));
+}
+
+/* A list as the server prints one: names, plain or in double quotes, with commas between. Nothing else can be in it. */
+static bool is_name_list(const char *at)
+{
+	for (;;) {
+		at += strspn(at, " ");
+		if (*at == '"') {
+			do {
+				at = strchr(at + 1, '"');
+				if (!at)
+					return false;
+				at++;
+			} while (*at == '"');
+		} else {
+			if (!is_name_byte(*at, true))
+				return false;
+			while (is_name_byte(*at, false))
+				at++;
+		}
+		at += strspn(at, " ");
+		if (!*at)
+			return true;
+		if (*at++ != ',')
+			return false;
+	}
+}
+
 bool params_diff_sql(const struct params *client, const struct params *server, struct buf *sql)
 {
 	bool any = false;
@@ -259,8 +290,10 @@ bool params_diff_sql(const struct params *client, const struct params *server, s
 		any = true;
 		buf_printf(sql, "SET %s=", table.names[i]);
 		/* search_path is a list that the server quoted itself. */
-		if (strcasecmp(table.names[i], "search_path") == 0)
-			buf_put_text(sql, strcmp(want, "\"\"") == 0 || !*want ? "''" : want);
+		if (strcasecmp(table.names[i], "search_path") == 0 && (!*want || strcmp(want, "\"\"") == 0))
+			buf_put_text(sql, "''");
+		else if (strcasecmp(table.names[i], "search_path") == 0 && is_name_list(want))
+			buf_put_text(sql, want);
 		else
 			put_literal(sql, want);
 		buf_put_u8(sql, ';');

@@ -9,6 +9,7 @@
 #include "lib/mem.h"
 #include "pool/cancel.h"
 #include "pool/client.h"
+#include "pool/evict.h"
 #include "pool/login.h"
 #include "pool/method.h"
 #include "pool/route.h"
@@ -19,6 +20,8 @@
 
 static void on_turn(struct worker *w);
 static void on_tick(evutil_socket_t fd, short what, void *arg);
+static void want_minimum(struct room *r);
+static void open_minimum(struct room *r);
 
 static void apply_worker_settings(struct room *r)
 {
@@ -28,6 +31,14 @@ static void apply_worker_settings(struct room *r)
 	r->worker->read_cap = s->pkt_buf < 4096 ? (size_t)s->pkt_buf : WORKER_SCRATCH_BYTES;
 	r->worker->idle_read_cap = s->pkt_buf < 4096 ? (size_t)s->pkt_buf : 4096;
 	r->worker->loop_reads = s->sbuf_loopcnt;
+}
+
+static void start_ticking(struct room *r)
+{
+	const struct timeval third = {0, TICK_USEC};
+
+	if (!event_pending(r->tick_timer, EV_TIMEOUT, NULL))
+		event_add(r->tick_timer, &third);
 }
 
 struct room *room_new(struct pooler *pooler, struct worker *w, struct config *config)
@@ -40,6 +51,7 @@ struct room *room_new(struct pooler *pooler, struct worker *w, struct config *co
 	r->settings = config_settings(config);
 	list_init(&r->shares);
 	list_init(&r->hungry);
+	list_init(&r->spare_changed);
 	list_init(&r->travellers);
 	list_init(&r->orphans);
 	clist_init(&r->logins);
@@ -55,6 +67,7 @@ struct room *room_new(struct pooler *pooler, struct worker *w, struct config *co
 	w->room = r;
 	w->on_turn = on_turn;
 	apply_worker_settings(r);
+	want_minimum(r);
 	return r;
 }
 
@@ -100,7 +113,6 @@ const struct database_def *room_database_def(const struct room *r, const char *n
 struct share *room_share(struct room *r, struct pool *pool)
 {
 	struct share *sh = hash_get(&r->share_by_pool, &pool, sizeof(pool));
-	const struct timeval third = {0, TICK_USEC};
 
 	if (sh)
 		return sh;
@@ -112,8 +124,7 @@ struct share *room_share(struct room *r, struct pool *pool)
 		return NULL;
 	}
 	list_add_tail(&r->shares, &sh->link);
-	if (!event_pending(r->tick_timer, EV_TIMEOUT, NULL))
-		event_add(r->tick_timer, &third);
+	start_ticking(r);
 	return sh;
 }
 
@@ -164,6 +175,7 @@ static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 
 	if (r->pause == SUSPENDED)
 		return;
+	open_minimum(r);
 	LIST_FOR_SAFE(node, &r->shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
 		usec_t age = now - sh->used_at;
@@ -185,6 +197,64 @@ static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 		event_del(r->tick_timer);
 }
 
+/* --- pools that are there without clients -------------------------------------- */
+
+/* At the next maintenance: the threads run then. */
+static void want_minimum(struct room *r)
+{
+	if (r->worker->index != 0)
+		return;
+	r->wants_minimum = true;
+	start_ticking(r);
+}
+
+struct new_pool {
+	struct message message; /* first */
+	struct pool *pool;	/* counted */
+};
+
+static void deliver_new_pool(struct worker *w, struct message *m)
+{
+	struct new_pool *n = CONTAINER_OF(m, struct new_pool, message);
+	struct room *r = room_of(w);
+
+	if (!room_share(r, n->pool))
+		log_warning("out of memory: no pool for database %s", n->pool->database->name);
+	pool_put(&r->pooler->registry, n->pool);
+	free(n);
+}
+
+/*
+ * Databases with a forced user and a min_pool_size have their servers though
+ * nobody has asked for them: behaviour specification, section 25. One Worker
+ * makes the pools, so that their homes are chosen once; maintenance fills them.
+ */
+static void open_minimum(struct room *r)
+{
+	struct registry *reg = &r->pooler->registry;
+
+	if (!r->wants_minimum)
+		return;
+	r->wants_minimum = false;
+	for (size_t i = 0; i < config_database_count(r->config); i++) {
+		const struct database_def *d = config_database_at(r->config, i);
+		int min = d->min_pool_size >= 0 ? d->min_pool_size : r->settings->min_pool_size;
+		struct database *db = d->user && min > 0 ? database_get(reg, d->name) : NULL;
+		struct user *account = db ? user_get(reg, d->user) : NULL;
+		struct pool *pool = account ? pool_get(reg, db, account) : NULL;
+		struct new_pool *n = pool ? calloc(1, sizeof(*n)) : NULL;
+
+		if (n) {
+			n->pool = pool;
+			n->message.deliver = deliver_new_pool;
+			worker_post(r->worker, r->worker->crew->workers[pool->home], &n->message);
+		} else
+			pool_put(reg, pool);
+		user_put(reg, account);
+		database_put(reg, db);
+	}
+}
+
 static void on_turn(struct worker *w)
 {
 	struct room *r = w->room;
@@ -199,6 +269,7 @@ static void on_turn(struct worker *w)
 		list_del(&sh->hungry_link);
 		share_turn(sh);
 	}
+	evict_turn(r);
 	route_send_travellers(r);
 }
 
@@ -242,6 +313,7 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 	LIST_FOR(node, &r->consoles.head)
 		client_deadline(LIST_ITEM(node, struct client, link));
 	login_adopt(r);
+	want_minimum(r);
 	config_unref(old);
 }
 

@@ -7,6 +7,7 @@ librooms_pool_a_SOURCES = \
 	src/pool/client.c include/pool/client.h \
 	include/pool/deadline.h \
 	src/pool/entity.c include/pool/entity.h \
+	src/pool/evict.c include/pool/evict.h \
 	src/pool/gather.c include/pool/gather.h \
 	src/pool/ledger.c include/pool/ledger.h \
 	src/pool/login.c include/pool/login.h include/pool/login_state.h \

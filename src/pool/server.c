@@ -12,6 +12,7 @@
 #include "pool/cancel.h"
 #include "pool/client.h"
 #include "pool/deadline.h"
+#include "pool/evict.h"
 #include "pool/relay.h"
 #include "pool/server_login.h"
 #include "pool/share.h"
@@ -96,6 +97,7 @@ void server_enter(struct server *sv, enum server_state next)
 		clist_add_tail(&sh->servers[next], &sv->link);
 	else
 		clist_add_head(&sh->servers[next], &sv->link);
+	evict_note(sh);
 }
 
 /* --- birth --------------------------------------------------------------- */
@@ -274,8 +276,12 @@ void server_close(struct server *sv, const char *reason, bool tell_client)
 	clist_del(&sh->servers[sv->state], &sv->link);
 	if (was_login)
 		sh->last_connect_failed = while_connecting && !expected;
-	ledger_server_gone(ledger_of(sv), &sh->pool->ledger, kind, while_connecting,
-			   was_login && !expected ? reason : NULL);
+	evict_note(sh);
+	if (sv->evicted_for)
+		evict_server_gone(ledger_of(sv), sv->evicted_for);
+	else
+		ledger_server_gone(ledger_of(sv), &sh->pool->ledger, kind, while_connecting,
+				   was_login && !expected ? reason : NULL);
 	cancel_target_gone(sv);
 	if (kind == KIND_CANCEL)
 		cancel_finished(sv);

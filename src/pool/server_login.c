@@ -283,6 +283,7 @@ static void answer_auth(struct server *sv, struct span body)
 		l->auth.user = l->user;
 		l->auth.secret = l->secret;
 		l->auth.keys = l->keys.known ? &l->keys : NULL;
+		l->auth.derived = &sv->share->derived;
 	}
 	buf_init(&out);
 	after_auth(sv, server_auth_message(&l->auth, body, &out), &out);

@@ -9,6 +9,8 @@
 #include "pool/client.h"
 #include "pool/method.h"
 #include "pool/server_login.h"
+#include "pool/deadline.h"
+#include "pool/evict.h"
 
 /* A reset or check query that takes longer no longer keeps a waiter from a new connection. */
 #define TEST_PATIENCE USEC_PER_SEC
@@ -23,6 +25,7 @@ struct share *share_new(struct room *r, struct pool *pool)
 	sh->pool = pool_ref(&r->pooler->registry, pool);
 	list_init(&sh->link);
 	list_init(&sh->hungry_link);
+	list_init(&sh->spare_link);
 	clist_init(&sh->active);
 	clist_init(&sh->waiting);
 	clist_init(&sh->lookups);
@@ -53,8 +56,12 @@ void share_free(struct share *sh)
 
 	list_del(&sh->link);
 	list_del(&sh->hungry_link);
+	evict_adopt(sh, true);
+	if (sh->was_nudged)
+		ledger_nudge_over(&reg->ledger, &sh->pool->ledger);
 	forget_greeting(sh);
 	mem_wipe(&sh->keys, sizeof(sh->keys));
+	mem_wipe(&sh->derived, sizeof(sh->derived));
 	pool_put(reg, sh->pool);
 	free(sh);
 }
@@ -108,6 +115,7 @@ void share_adopt(struct share *sh)
 	sh->query_timeout = first_set(u ? u->query_timeout : 0, s->query_timeout);
 	sh->idle_transaction_timeout = first_set(u ? u->idle_transaction_timeout : 0, s->idle_transaction_timeout);
 	sh->transaction_timeout = first_set(u ? u->transaction_timeout : 0, s->transaction_timeout);
+	evict_adopt(sh, false);
 	if (s->ecdsa_revoke_on_reload)
 		revoke_wallets(sh);
 	for (int i = 0; i < SERVER_STATES; i++)
@@ -123,6 +131,13 @@ void share_hunger(struct share *sh)
 {
 	if (list_empty(&sh->hungry_link))
 		list_add_tail(&sh->room->hungry, &sh->hungry_link);
+}
+
+/* Maintenance makes it hungry then; until 0: something else will. */
+static void share_retry_at(struct share *sh, usec_t until)
+{
+	if (until && (!sh->retry_at || until < sh->retry_at))
+		sh->retry_at = until;
 }
 
 bool share_is_paused(const struct share *sh)
@@ -143,6 +158,7 @@ int share_server_count(const struct share *sh)
 void share_dirty(struct share *sh)
 {
 	forget_greeting(sh);
+	evict_note(sh);
 	for (int i = 0; i < SERVER_STATES; i++) {
 		if (i == SV_ACTIVE_CANCEL)
 			continue;
@@ -214,58 +230,58 @@ void share_serve_waiter(struct share *sh)
 	}
 }
 
-/* Closes the idle server of this Worker that was unused longest; of the database, or of the account. */
-static bool evict(struct share *asker, bool by_user)
+static void launch(struct share *sh, enum ledger_answer answer, struct server *target)
 {
-	struct server *oldest = NULL;
+	char prefix[400];
 
-	LIST_FOR(node, &asker->room->shares) {
-		struct share *sh = LIST_ITEM(node, struct share, link);
-		static const enum server_state states[] = {SV_IDLE, SV_USED};
-
-		if (by_user ? sh->pool->account != asker->pool->account : sh->pool->database != asker->pool->database)
-			continue;
-		for (size_t i = 0; i < ARRAY_LEN(states); i++)
-			LIST_FOR(snode, &sh->servers[states[i]].head) {
-				struct server *sv = LIST_ITEM(snode, struct server, link);
-
-				if (sh->waiting.count == 0 && (!oldest || sv->used_at < oldest->used_at))
-					oldest = sv;
-			}
-	}
-	if (!oldest)
-		return false;
-	server_close(oldest, "evicted", false);
-	return true;
+	/* It is for the first who waits. */
+	if (answer == LEDGER_LAUNCH_RESERVE && sh->waiting.count > 0)
+		log_warning("%staking connection from reserve_pool",
+			    client_prefix(LIST_ITEM(sh->waiting.head.next, struct client, link), prefix,
+					  sizeof(prefix)));
+	server_launch(sh, target);
 }
 
-/* true: an attempt has been started. */
-static bool want_server(struct share *sh, enum ledger_purpose purpose, usec_t waiting_since, struct server *target)
+static void want_server(struct share *sh, enum ledger_purpose purpose, usec_t waiting_since, struct server *target)
 {
-	struct ledger *ledger = &sh->room->pooler->registry.ledger;
-	usec_t now = worker_now(sh->room->worker), until;
+	struct ledger_reply reply;
+	enum ledger_answer answer = ledger_want(&sh->room->pooler->registry.ledger, &sh->pool->ledger, &sh->limits,
+						purpose, waiting_since, worker_now(sh->room->worker), &reply);
 
-	for (;;) {
-		switch (ledger_want(ledger, &sh->pool->ledger, &sh->limits, purpose, waiting_since, now, &until)) {
-		case LEDGER_LAUNCH_RESERVE:
-			log_warning("%s/%s: taking connection from reserve_pool", share_database_name(sh),
-				    sh->pool->account->name);
-			server_launch(sh, target);
-			return true;
-		case LEDGER_LAUNCH:
-			server_launch(sh, target);
-			return true;
-		case LEDGER_EVICT_DATABASE:
-			if (!evict(sh, false))
-				return false;
-			break;
-		case LEDGER_EVICT_USER:
-			if (!evict(sh, true))
-				return false;
-			break;
-		case LEDGER_WAIT:
-			return false;
+	if (answer == LEDGER_LAUNCH || answer == LEDGER_LAUNCH_RESERVE)
+		launch(sh, answer, target);
+	else /* A retry for nobody in particular is not worth an eviction. */
+		share_take(sh->room, sh->pool, answer, &reply, waiting_since);
+}
+
+void share_take(struct room *r, struct pool *pool, enum ledger_answer answer, const struct ledger_reply *reply,
+		usec_t waiting_since)
+{
+	struct share *sh = hash_get(&r->share_by_pool, &pool, sizeof(pool));
+	struct registry *reg = &r->pooler->registry;
+	/* At the end of the program nothing is begun any more. */
+	bool is_wanted = sh && sh->def && !share_is_paused(sh) && sh->waiting.count > 0 && !r->worker->wants_stop;
+
+	switch (answer) {
+	case LEDGER_LAUNCH:
+	case LEDGER_LAUNCH_RESERVE:
+		if (is_wanted)
+			launch(sh, answer, NULL);
+		else /* The slot is for others; that it was not used is no failure. */
+			ledger_server_gone(&reg->ledger, &pool->ledger, KIND_LOGIN, true, NULL);
+		return;
+	case LEDGER_EVICT:
+		if (is_wanted)
+			evict_begin(sh, reply->victim, waiting_since);
+		else {
+			ledger_not_evicted(&reg->ledger, &pool->ledger);
+			pool_put(reg, CONTAINER_OF(reply->victim, struct pool, ledger));
 		}
+		return;
+	case LEDGER_WAIT:
+		if (sh)
+			share_retry_at(sh, reply->until);
+		return;
 	}
 }
 
@@ -282,21 +298,28 @@ static void close_unused_while_paused(struct share *sh)
 }
 
 /* Servers under test that may be expected back: one whose check hangs is waited for by nobody. */
-static int soon_tested(const struct share *sh)
+static int soon_tested(struct share *sh)
 {
 	usec_t now = worker_now(sh->room->worker);
 	int n = 0;
 
-	LIST_FOR(node, &sh->servers[SV_TESTED].head)
-		n += now - LIST_ITEM(node, struct server, link)->tested_at < TEST_PATIENCE;
+	LIST_FOR(node, &sh->servers[SV_TESTED].head) {
+		usec_t hopeless_at = LIST_ITEM(node, struct server, link)->tested_at + TEST_PATIENCE;
+
+		if (now >= hopeless_at)
+			continue;
+		n++;
+		share_retry_at(sh, hopeless_at);
+	}
 	return n;
 }
 
-void share_turn(struct share *sh)
+static void decide(struct share *sh)
 {
 	struct server *target;
-	int testing = soon_tested(sh);
+	int testing;
 
+	sh->retry_at = 0;
 	if (!sh->def)
 		return;
 	if (share_is_paused(sh)) {
@@ -308,6 +331,7 @@ void share_turn(struct share *sh)
 		want_server(sh, FOR_CANCEL, 0, target);
 		return;
 	}
+	testing = sh->waiting.count > 0 ? soon_tested(sh) : 0;
 	LIST_FOR_SAFE(node, &sh->waiting.head) {
 		struct client *c = LIST_ITEM(node, struct client, link);
 		struct server *sv;
@@ -340,15 +364,27 @@ void share_turn(struct share *sh)
 	}
 }
 
+void share_turn(struct share *sh)
+{
+	bool was_nudged = sh->was_nudged;
+
+	sh->was_nudged = false;
+	decide(sh);
+	if (was_nudged)
+		ledger_nudge_over(&sh->room->pooler->registry.ledger, &sh->pool->ledger);
+}
+
 void share_maintain(struct share *sh, usec_t now)
 {
 	struct ledger *ledger = &sh->room->pooler->registry.ledger;
 	int surplus;
 
-	(void)now;
 	if (!sh->def)
 		return;
-	if (sh->waiting.count > 0 || sh->cancels_waiting.count > 0 || share_is_paused(sh))
+	if ((sh->retry_at && now >= sh->retry_at) || share_is_paused(sh))
+		share_hunger(sh);
+	/* Every other wait ends by an event; asking again nevertheless is a belt, and the tests take it off. */
+	if ((sh->waiting.count > 0 || sh->cancels_waiting.count > 0) && !conn_fault("nobelt"))
 		share_hunger(sh);
 	for (surplus = ledger_surplus(ledger, &sh->pool->ledger, &sh->limits); surplus > 0; surplus--) {
 		enum server_state from = sh->servers[SV_USED].count > 0 ? SV_USED : SV_IDLE;
@@ -357,6 +393,13 @@ void share_maintain(struct share *sh, usec_t now)
 			break;
 		server_close(LIST_ITEM(sh->servers[from].head.prev, struct server, link),
 			     "too many servers in the pool", false);
+	}
+	/* Nothing else watches the time of an attempt that has no socket yet. */
+	LIST_FOR_SAFE(node, &sh->servers[SV_LOGIN].head) {
+		struct server *sv = LIST_ITEM(node, struct server, link);
+
+		if (sv->conn.fd < 0 && deadline_over(now, sv->connected_at, sh->room->settings->server_connect_timeout))
+			server_close(sv, "connect timeout", false);
 	}
 	/* close_needed servers that nobody holds. */
 	for (int i = 0; i < SERVER_STATES; i++) {

@@ -99,8 +99,8 @@ def fake():
     """A factory of scripted servers."""
     made = []
 
-    def make(script):
-        made.append(FakeServer(script))
+    def make(script, **how):
+        made.append(FakeServer(script, **how))
         return made[-1]
 
     yield make

@@ -562,8 +562,12 @@ def test_worker_threads(pooler, pg, value, count):
 @ours
 def test_unbuilt_behaviour_is_named_once(pooler):
     """A setting whose behaviour is not there yet is taken, shown, and warned of."""
-    p = pooler(dns_zone_check_period=60)
-    assert {r["key"]: r["value"] for r in p.show("CONFIG")}["dns_zone_check_period"] == "60"
+    with open(os.path.join(env.TOP, "include", "config", "settings.def")) as f:
+        later = re.findall(r'SETTING\((\w+), (?:TIME|INT), "[^"]*", [^,]+, [^,]+, \w+, LATER', f.read())
+    if not later:
+        pytest.skip("everything is built")
+    p = pooler(**{later[0]: 60})
+    assert {r["key"]: r["value"] for r in p.show("CONFIG")}[later[0]] == "60"
     p.signal(signal.SIGQUIT)
     p.wait_exit()
-    assert len(re.findall(r"WARNING.*dns_zone_check_period", p.log())) == 1
+    assert len(re.findall(r"WARNING.*" + later[0], p.log())) == 1

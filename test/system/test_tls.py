@@ -262,6 +262,17 @@ def test_server_modes(pooler, pg, certs, mode, tls):
 
 
 @ours
+def test_name_of_a_host_list_is_verified(pooler, pg, certs):
+    """The whole item of the list is the name."""
+    entry = pg.entry().replace("host=127.0.0.1", "host='localhost, 127.0.0.1,localhost'")
+    p = pooler(databases={"db": entry}, users={"u_trust": ""}, server_tls_sslmode="verify-full",
+               server_tls_ca_file=certs.crt("ca"))
+    clients = [p.login() for _ in range(3)]
+    assert len({c.pid() for c in clients}) == 3
+    assert not p.logged("TLS handshake error")
+
+
+@ours
 def test_server_tls_is_preferred_by_default(pooler, pg):
     p = pooler(databases={"db": pg.entry()}, users={"u_trust": ""})
     with p.login() as c:

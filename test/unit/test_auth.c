@@ -107,6 +107,8 @@ static enum auth_verdict feed(struct auth *a, const void *body, size_t len, stru
 	return v;
 }
 
+static int derivations; /* how often a server half asked for PBKDF2 */
+
 static enum auth_verdict server_feed(struct server_auth *s, struct span body, struct buf *out)
 {
 	enum auth_verdict v;
@@ -114,6 +116,7 @@ static enum auth_verdict server_feed(struct server_auth *s, struct span body, st
 	buf_clear(out);
 	v = server_auth_message(s, body, out);
 	if (v == AUTH_PENDING) {
+		derivations++;
 		server_auth_work(s);
 		v = server_auth_resume(s, out);
 	}
@@ -756,6 +759,43 @@ static void keys_of_a_client_login_open_the_server(void **state)
 	auth_end(&server);
 	auth_end(&client);
 	buf_free(&scram);
+}
+
+static void keys_derived_for_a_server_are_used_again_for_the_same_secret_salt_and_count(void **state)
+{
+	static const struct {
+		const char *says, *secret;
+		int of; /* which of the stored secrets the server has */
+		bool works, is_derived;
+	} rows[] = {
+		{"the first time", "secret", 0, true, true},
+		{"the same again", "secret", 0, true, false},
+		{"another secret", "other", 0, false, true},
+		{"a failure changes nothing", "secret", 0, true, false},
+		{"another count, as another salt would", "secret", 1, true, true},
+		{"that again", "secret", 1, true, false},
+		{"the first once more: one is kept", "secret", 0, true, true},
+	};
+	struct scram_derived derived = {0};
+	struct buf stored[2];
+
+	(void)state;
+	stored_scram("secret", 32, &stored[0]);
+	stored_scram("secret", 64, &stored[1]);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct auth_input in = input(AUTH_KIND_SCRAM, (const char *)buf_data(&stored[rows[i].of]));
+		struct server_auth s = {.user = "bob", .secret = rows[i].secret, .derived = &derived};
+		struct auth a;
+
+		derivations = 0;
+		if (converse(&in, &a, &s) != rows[i].works)
+			fail_msg("%s: %s", rows[i].says, rows[i].works ? "refused" : "let in");
+		if (derivations != rows[i].is_derived)
+			fail_msg("%s: derived %d times", rows[i].says, derivations);
+		auth_end(&a);
+	}
+	buf_free(&stored[0]);
+	buf_free(&stored[1]);
 }
 
 static void derived_verifiers_can_be_kept_and_used_again(void **state)
@@ -1678,6 +1718,7 @@ int main(void)
 		cmocka_unit_test(running_out_of_memory_refuses_the_login),
 		cmocka_unit_test(both_halves_talk_to_each_other),
 		cmocka_unit_test(keys_of_a_client_login_open_the_server),
+		cmocka_unit_test(keys_derived_for_a_server_are_used_again_for_the_same_secret_salt_and_count),
 		cmocka_unit_test(derived_verifiers_can_be_kept_and_used_again),
 		cmocka_unit_test(mock_salts_stay_the_same_and_differ_by_user),
 		cmocka_unit_test(salts_of_plain_secrets_stay_as_those_of_nobody_do),

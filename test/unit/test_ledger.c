@@ -20,8 +20,10 @@
 struct stage {
 	struct ledger ledger;
 	struct tally db, other_db, user, other_user;
+	struct ledger_group db_group, other_db_group, user_group, other_user_group;
 	struct ledger_pool a, b, c;
 	struct ledger_limits lim;
+	struct ledger_pool *victim; /* of the last answer */
 	usec_t now, until;
 };
 
@@ -35,6 +37,13 @@ static int set_stage(void **state)
 	s->a = (struct ledger_pool){.database = &s->db, .user = &s->user};
 	s->b = (struct ledger_pool){.database = &s->db, .user = &s->other_user};
 	s->c = (struct ledger_pool){.database = &s->other_db, .user = &s->user};
+	ledger_group_init(&s->db_group);
+	ledger_group_init(&s->other_db_group);
+	ledger_group_init(&s->user_group);
+	ledger_group_init(&s->other_user_group);
+	ledger_pool_open(&s->a, &s->db_group, &s->user_group);
+	ledger_pool_open(&s->b, &s->db_group, &s->other_user_group);
+	ledger_pool_open(&s->c, &s->other_db_group, &s->user_group);
 	s->lim.login_retry = 15 * SEC;
 	s->now = 100 * SEC;
 	ledger_set_greeting(&s->ledger, &s->a, true);
@@ -55,8 +64,15 @@ static int clear_stage(void **state)
 
 static enum ledger_answer want_since(struct stage *s, struct ledger_pool *p, enum ledger_purpose purpose, usec_t since)
 {
-	s->until = -1;
-	return ledger_want(&s->ledger, p, &s->lim, purpose, since, s->now, &s->until);
+	struct ledger_reply reply = {.until = -1};
+	enum ledger_answer answer = ledger_want(&s->ledger, p, &s->lim, purpose, since, s->now, &reply);
+
+	s->until = reply.until;
+	s->victim = reply.victim;
+	assert_true((answer == LEDGER_EVICT) == (reply.victim != NULL));
+	if (reply.victim)
+		reply.victim->refs--;
+	return answer;
 }
 
 static enum ledger_answer want(struct stage *s, struct ledger_pool *p, enum ledger_purpose purpose)
@@ -70,6 +86,20 @@ static void open_servers(struct stage *s, struct ledger_pool *p, int n)
 		assert_int_equal(want(s, p, FOR_CLIENT), LEDGER_LAUNCH);
 		ledger_login_done(&s->ledger, p);
 	}
+}
+
+static void has_spare(struct stage *s, struct ledger_pool *p, usec_t since)
+{
+	ledger_spare(&s->ledger, p, since, since != 0);
+}
+
+static struct ledger_pool *nudged(struct stage *s)
+{
+	struct ledger_pool *p = ledger_take_nudged(&s->ledger);
+
+	if (p)
+		p->refs--;
+	return p;
 }
 
 static void fail_attempt(struct stage *s, struct ledger_pool *p, bool while_connecting, const char *error)
@@ -220,13 +250,13 @@ static void min_pool_size_opens_connections_but_never_evicts(void **state)
 	assert_true(ledger_below_min(&s->ledger, &s->a, &s->lim));
 	s->lim.max_db_connections = 1;
 	open_servers(s, &s->b, 1);
+	has_spare(s, &s->b, s->now);
 	assert_int_equal(want(s, &s->a, FOR_MIN_SIZE), LEDGER_WAIT);
-	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_EVICT_DATABASE);
 	s->lim.max_db_connections = 0;
 	s->lim.max_user_connections = 1;
 	open_servers(s, &s->c, 1);
+	has_spare(s, &s->c, s->now);
 	assert_int_equal(want(s, &s->a, FOR_MIN_SIZE), LEDGER_WAIT);
-	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_EVICT_USER);
 	s->lim.max_user_connections = 0;
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(want(s, &s->a, FOR_MIN_SIZE), LEDGER_LAUNCH);
@@ -234,21 +264,163 @@ static void min_pool_size_opens_connections_but_never_evicts(void **state)
 	}
 	assert_false(ledger_below_min(&s->ledger, &s->a, &s->lim));
 	assert_int_equal(want(s, &s->a, FOR_MIN_SIZE), LEDGER_WAIT);
+	/* Nor does it stand in line. */
+	ledger_server_gone(&s->ledger, &s->b, KIND_CONNECTED, false, NULL);
+	assert_null(nudged(s));
 }
 
-static void an_eviction_makes_room_for_exactly_one(void **state)
+static enum ledger_answer evicted(struct stage *s, struct ledger_pool *victim, struct ledger_pool *asker)
+{
+	struct ledger_reply reply;
+	enum ledger_answer answer =
+		ledger_evicted(&s->ledger, victim, asker, &s->lim, s->now, s->now, &reply);
+
+	s->victim = reply.victim;
+	if (reply.victim)
+		reply.victim->refs--;
+	return answer;
+}
+
+static void an_eviction_makes_room_for_exactly_one_and_nobody_gets_in_between(void **state)
 {
 	struct stage *s = *state;
 
 	s->lim.max_db_connections = 2;
 	open_servers(s, &s->b, 2);
-	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_EVICT_DATABASE);
+	has_spare(s, &s->b, s->now - 7);
+	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_EVICT);
+	assert_ptr_equal(s->victim, &s->b);
 	assert_int_equal(s->a.count[KIND_LOGIN], 0);
-	ledger_server_gone(&s->ledger, &s->b, KIND_CONNECTED, false, NULL);
-	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_LAUNCH);
-	ledger_login_done(&s->ledger, &s->a);
-	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_EVICT_DATABASE);
+	/* While that is under way the asker does not ask twice. */
+	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_WAIT);
+	assert_int_equal(evicted(s, &s->b, &s->a), LEDGER_LAUNCH);
+	assert_int_equal(s->a.count[KIND_LOGIN], 1);
+	assert_int_equal(s->b.count[KIND_CONNECTED], 1);
 	assert_int_equal(s->db.servers, 2);
+	assert_int_equal(s->other_user.servers, 1);
+	ledger_login_done(&s->ledger, &s->a);
+	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_EVICT);
+	ledger_not_evicted(&s->ledger, &s->a);
+	has_spare(s, &s->b, 0);
+	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_WAIT);
+	assert_int_equal(s->until, 0);
+	assert_int_equal(s->db.servers, 2);
+}
+
+static void the_longest_unused_server_of_the_group_is_evicted(void **state)
+{
+	struct stage *s = *state;
+	struct ledger_pool d = {.database = &s->db, .user = &s->other_user};
+
+	ledger_pool_open(&d, &s->db_group, &s->other_user_group);
+	open_servers(s, &s->a, 1);
+	open_servers(s, &s->b, 1);
+	open_servers(s, &d, 1);
+	s->lim.max_db_connections = 3;
+	has_spare(s, &s->b, s->now - 5);
+	has_spare(s, &d, s->now - 6);
+	has_spare(s, &s->c, s->now - 50); /* of another database */
+	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_EVICT);
+	assert_ptr_equal(s->victim, &d);
+	ledger_not_evicted(&s->ledger, &s->a);
+	has_spare(s, &d, s->now - 4);
+	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_EVICT);
+	assert_ptr_equal(s->victim, &s->b);
+	ledger_pool_close(&s->ledger, &d);
+}
+
+static void nothing_is_evicted_for_one_limit_while_the_other_stands_in_the_way(void **state)
+{
+	struct stage *s = *state;
+
+	open_servers(s, &s->b, 1);
+	open_servers(s, &s->c, 1);
+	s->lim.max_db_connections = s->lim.max_user_connections = 1;
+	has_spare(s, &s->b, s->now);
+	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_WAIT);
+	/* One after the other, once both have something to spare. */
+	has_spare(s, &s->c, s->now);
+	assert_ptr_equal(nudged(s), &s->a);
+	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_EVICT);
+	assert_ptr_equal(s->victim, &s->b);
+	assert_int_equal(evicted(s, &s->b, &s->a), LEDGER_EVICT);
+	assert_ptr_equal(s->victim, &s->c);
+	assert_int_equal(evicted(s, &s->c, &s->a), LEDGER_LAUNCH);
+	assert_int_equal(s->db.servers, 1);
+	assert_int_equal(s->user.servers, 1);
+}
+
+/* Three pools of one database wait for the one server of a fourth. */
+static void line_up(struct stage *s, struct ledger_pool *d, struct ledger_pool *e)
+{
+	*d = *e = (struct ledger_pool){.database = &s->db, .user = &s->other_user, .has_greeting = true};
+	ledger_pool_open(d, &s->db_group, &s->other_user_group);
+	ledger_pool_open(e, &s->db_group, &s->other_user_group);
+	open_servers(s, &s->b, 1);
+	s->lim.max_db_connections = 1;
+	assert_int_equal(want_since(s, &s->a, FOR_CLIENT, 50), LEDGER_WAIT);
+	assert_int_equal(want_since(s, d, FOR_CLIENT, 20), LEDGER_WAIT);
+	assert_int_equal(want_since(s, e, FOR_CLIENT, 30), LEDGER_WAIT);
+	assert_int_equal(atomic_load(&s->db_group.blocked_count), 3);
+	assert_null(nudged(s));
+}
+
+static void who_waits_longest_is_told_of_room_first(void **state)
+{
+	struct stage *s = *state;
+	struct ledger_pool d, e;
+
+	line_up(s, &d, &e);
+	has_spare(s, &s->b, s->now);
+	assert_ptr_equal(nudged(s), &d);
+	assert_null(nudged(s));
+	/* The same again is for the next in line. */
+	has_spare(s, &s->b, s->now);
+	assert_ptr_equal(nudged(s), &e);
+	has_spare(s, &s->b, 0);
+	ledger_server_gone(&s->ledger, &s->b, KIND_CONNECTED, false, NULL);
+	assert_ptr_equal(nudged(s), &s->a);
+	assert_int_equal(atomic_load(&s->db_group.blocked_count), 0);
+	assert_int_equal(want_since(s, &s->a, FOR_CLIENT, 50), LEDGER_LAUNCH);
+	assert_int_equal(want_since(s, &d, FOR_CLIENT, 20), LEDGER_WAIT);
+	ledger_nudge_over(&s->ledger, &d);
+	assert_null(nudged(s));
+	ledger_server_gone(&s->ledger, &s->a, KIND_LOGIN, true, NULL);
+	assert_ptr_equal(nudged(s), &d);
+}
+
+static void who_was_told_and_wants_nothing_passes_it_on(void **state)
+{
+	struct stage *s = *state;
+	struct ledger_pool d, e;
+
+	line_up(s, &d, &e);
+	ledger_server_gone(&s->ledger, &s->b, KIND_CONNECTED, false, NULL);
+	assert_ptr_equal(nudged(s), &d);
+	ledger_nudge_over(&s->ledger, &d); /* its client has left */
+	assert_ptr_equal(nudged(s), &e);
+	e.login_taken = true; /* a connection for a cancel request is under way */
+	assert_int_equal(want_since(s, &e, FOR_CLIENT, 30), LEDGER_WAIT);
+	ledger_nudge_over(&s->ledger, &e);
+	assert_ptr_equal(nudged(s), &s->a);
+	assert_int_equal(want_since(s, &s->a, FOR_CLIENT, 50), LEDGER_LAUNCH);
+	ledger_nudge_over(&s->ledger, &s->a);
+	assert_null(nudged(s));
+}
+
+static void a_pool_that_goes_leaves_its_place_in_line(void **state)
+{
+	struct stage *s = *state;
+	struct ledger_pool d, e;
+
+	line_up(s, &d, &e);
+	ledger_pool_close(&s->ledger, &d); /* while it waits */
+	has_spare(s, &s->b, s->now);
+	ledger_pool_close(&s->ledger, &e); /* while it is nudged */
+	assert_ptr_equal(nudged(s), &s->a);
+	assert_null(nudged(s));
+	assert_int_equal(atomic_load(&s->db_group.blocked_count), 0);
+	assert_int_equal(atomic_load(&s->ledger.nudged_count), 0);
 }
 
 static void a_pool_size_of_zero_is_no_limit(void **state)
@@ -275,7 +447,9 @@ static void without_greeting_a_full_pool_can_recover(void **state)
 	/* The limits over several pools hold even then. */
 	ledger_set_greeting(&s->ledger, &s->a, false);
 	s->lim.max_db_connections = 2;
-	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_EVICT_DATABASE);
+	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_WAIT);
+	has_spare(s, &s->b, s->now);
+	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_EVICT);
 }
 
 static void fast_fail_tells_the_last_error_while_nothing_else_is_there(void **state)
@@ -358,6 +532,7 @@ static void rules_in_their_order(void **state)
 		int waited_sec;
 		enum ledger_answer answer;
 		int until_sec; /* after now */
+		char victim;   /* 'd': of the database, 'u': of the user, 0: nobody has anything to spare */
 	} rows[] = {
 		{"an empty pool without limits", .answer = LEDGER_LAUNCH},
 		{"room for one more", .connected = 4, .size = 5, .answer = LEDGER_LAUNCH},
@@ -386,17 +561,19 @@ static void rules_in_their_order(void **state)
 		{"no reserve is needed with room", .connected = 4, .size = 5, .reserve = 1, .waited_sec = 50,
 		 .answer = LEDGER_LAUNCH},
 		{"a reserve under a full database", .connected = 5, .size = 5, .reserve = 1, .waited_sec = 5, .max_db = 5,
-		 .answer = LEDGER_EVICT_DATABASE},
+		 .answer = LEDGER_EVICT, .victim = 'd'},
 		{"no reserve for the minimum", .purpose = FOR_MIN_SIZE, .connected = 1, .cancels = 4, .size = 5, .min = 3,
 		 .reserve = 3, .waited_sec = 50, .answer = LEDGER_WAIT},
-		{"the database before the user", .others = 3, .max_db = 3, .max_user = 3, .answer = LEDGER_EVICT_DATABASE},
+		{"the database before the user", .others = 3, .max_db = 3, .max_user = 3, .answer = LEDGER_EVICT, .victim = 'd'},
+		{"a full database with nothing to spare", .others = 3, .max_db = 3, .answer = LEDGER_WAIT},
+		{"a full user with nothing to spare", .others = 3, .max_user = 3, .answer = LEDGER_WAIT},
 		{"one below both", .others = 2, .max_db = 3, .max_user = 3, .answer = LEDGER_LAUNCH},
-		{"the user alone", .others = 3, .max_db = 4, .max_user = 3, .answer = LEDGER_EVICT_USER},
+		{"the user alone", .others = 3, .max_db = 4, .max_user = 3, .answer = LEDGER_EVICT, .victim = 'u'},
 		{"the pool's size before the database's", .connected = 5, .size = 5, .max_db = 5, .answer = LEDGER_WAIT},
 		{"without greeting the size does not count", .connected = 5, .size = 5, .no_greeting = true,
 		 .answer = LEDGER_LAUNCH},
 		{"without greeting the user's limit does", .connected = 5, .size = 5, .no_greeting = true, .max_user = 5,
-		 .answer = LEDGER_EVICT_USER},
+		 .answer = LEDGER_EVICT, .victim = 'u'},
 		{"below the minimum", .purpose = FOR_MIN_SIZE, .connected = 2, .min = 3, .size = 5, .answer = LEDGER_LAUNCH},
 		{"at the minimum", .purpose = FOR_MIN_SIZE, .connected = 3, .min = 3, .size = 5, .answer = LEDGER_WAIT},
 		{"a minimum above the size stops at the size", .purpose = FOR_MIN_SIZE, .connected = 5, .min = 9, .size = 5,
@@ -408,10 +585,22 @@ static void rules_in_their_order(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct tally db = {.servers = rows[i].others}, user = {.servers = rows[i].others};
 		int total = rows[i].connected + rows[i].cancels + rows[i].logging_in;
-		struct ledger_pool p = {.database = &db, .user = &user};
+		struct ledger_group db_group, user_group, elsewhere;
+		struct ledger_pool p = {.database = &db, .user = &user}, of_db = {.database = &db}, of_user = {.user = &user};
 		enum ledger_answer answer;
 		bool granted;
 
+		ledger_group_init(&db_group);
+		ledger_group_init(&user_group);
+		ledger_group_init(&elsewhere);
+		ledger_pool_open(&p, &db_group, &user_group);
+		ledger_pool_open(&of_db, &db_group, &elsewhere);
+		ledger_pool_open(&of_user, &elsewhere, &user_group);
+		/* Something to spare in both, unless the row is about there being none. */
+		if (rows[i].victim) {
+			ledger_spare(&s->ledger, &of_db, 1, 1);
+			ledger_spare(&s->ledger, &of_user, 1, 1);
+		}
 		p.count[KIND_CONNECTED] = rows[i].connected;
 		p.count[KIND_CANCEL] = rows[i].cancels;
 		p.count[KIND_LOGIN] = p.login_taken = rows[i].logging_in;
@@ -433,6 +622,8 @@ static void rules_in_their_order(void **state)
 		granted = answer == LEDGER_LAUNCH || answer == LEDGER_LAUNCH_RESERVE;
 		if (answer != rows[i].answer)
 			fail_msg("%s: answer %d, not %d", rows[i].says, answer, rows[i].answer);
+		if (s->victim != (rows[i].victim == 'd' ? &of_db : rows[i].victim ? &of_user : NULL))
+			fail_msg("%s: another victim", rows[i].says);
 		if (s->until != (rows[i].until_sec ? s->now + rows[i].until_sec * SEC : 0))
 			fail_msg("%s: asks again at %lld", rows[i].says, (long long)s->until);
 		if (db.servers != rows[i].others + total + granted || user.servers != db.servers ||
@@ -448,13 +639,13 @@ enum { RACERS = 4, RACES = 5000 };
 static void *race(void *arg)
 {
 	struct stage *s = arg;
-	usec_t until;
+	struct ledger_reply reply;
 	long launched = 0;
 
 	for (int i = 0; i < RACES; i++) {
 		struct ledger_pool *p = i % 2 ? &s->a : &s->b;
 
-		if (ledger_want(&s->ledger, p, &s->lim, FOR_CLIENT, s->now, s->now, &until) != LEDGER_LAUNCH)
+		if (ledger_want(&s->ledger, p, &s->lim, FOR_CLIENT, s->now, s->now, &reply) != LEDGER_LAUNCH)
 			continue;
 		launched++;
 		if (i % 3)
@@ -489,13 +680,14 @@ static void threads_that_race_leave_nothing_behind(void **state)
 
 /* --- the ledger as a model ------------------------------------------------- */
 
-enum { DBS = 3, USERS = 3, POOLS = DBS * USERS, SHARES = 4, SERVERS = 48, EVENTS = 200000, DRAIN_EVERY = 2000 };
+/*
+ * Pools live on one to four Workers. What crosses them is a message that
+ * arrives at any time; what a share has to spare is published when its Worker
+ * ends its turn. Nobody ever asks again without a reason.
+ */
+enum { DBS = 3, USERS = 3, POOLS = DBS * USERS, WORKERS = 4, SERVERS = 24, EVENTS = 200000, DRAIN_EVERY = 2000 };
+enum { MESSAGES = 256 };
 enum doing { GONE, LOGGING_IN, IDLE, ACTIVE, CANCELING };
-
-struct actor { /* what one share of a pool wants */
-	int waiting;
-	usec_t since; /* of the first waiter */
-};
 
 struct model_server {
 	enum doing doing;
@@ -507,25 +699,40 @@ struct model_server {
 struct model_pool {
 	struct ledger_pool ledger;
 	struct ledger_limits lim;
-	int db, user;
+	int db, user, home;
 	struct model_server servers[SERVERS];
-	struct actor actors[SHARES];
-	int cancels;
-	bool has_greeting;
+	int waiting, cancels;
+	usec_t since; /* of the first waiter */
+	bool has_greeting, is_hungry, is_evicting, was_nudged;
+	usec_t retry_at;
 	/* what the model believes of the last attempt */
 	bool failed;
 	usec_t attempt_at;
 };
 
+struct model_message {
+	enum { TO_EVICT, IS_EVICTED, TO_NUDGE } kind;
+	struct model_pool *asker, *victim;
+	struct ledger_limits lim;
+	usec_t since;
+	bool is_done;
+	enum ledger_answer answer;
+	struct ledger_pool *next_victim;
+};
+
 static struct model {
 	struct ledger ledger;
 	struct tally dbs[DBS], users[USERS];
+	struct ledger_group db_groups[DBS], user_groups[USERS];
 	struct model_pool pools[POOLS];
-	int shares;
+	bool unfinished[WORKERS]; /* turns that have not come to their end */
+	struct model_message messages[MESSAGES];
+	int n_messages;
+	int workers;
 	usec_t now;
 	uint64_t random;
 	/* that every answer was seen, or the model proves little */
-	long answers[LEDGER_WAIT + 1], timed_waits, served;
+	long answers[LEDGER_WAIT + 1], timed_waits, served, too_late, passed_on, remote;
 } m;
 
 static unsigned roll(unsigned sides)
@@ -565,15 +772,6 @@ static int across(int db, int user, bool limited_only)
 	return n;
 }
 
-static int pool_waiting(const struct model_pool *p)
-{
-	int n = 0;
-
-	for (int i = 0; i < SHARES; i++)
-		n += p->actors[i].waiting;
-	return n;
-}
-
 static struct model_server *find_server(struct model_pool *p, enum doing doing)
 {
 	for (int i = 0; i < SERVERS; i++)
@@ -582,46 +780,37 @@ static struct model_server *find_server(struct model_pool *p, enum doing doing)
 	return NULL;
 }
 
-static void check_everything(void)
+static struct model_server *longest_idle(struct model_pool *p)
 {
-	int all = 0;
+	struct model_server *oldest = NULL;
 
-	for (int i = 0; i < POOLS; i++) {
-		struct model_pool *p = &m.pools[i];
-		int limited = 0, logging_in = count_doing(p, LOGGING_IN);
+	for (int i = 0; i < SERVERS; i++)
+		if (p->servers[i].doing == IDLE && (!oldest || p->servers[i].used_at < oldest->used_at))
+			oldest = &p->servers[i];
+	return p->waiting == 0 ? oldest : NULL;
+}
 
-		assert_int_equal(p->ledger.count[KIND_LOGIN], logging_in);
-		assert_int_equal(p->ledger.count[KIND_CONNECTED], pool_connected(p));
-		assert_int_equal(p->ledger.count[KIND_CANCEL], count_doing(p, CANCELING));
-		assert_in_range(logging_in, 0, 1);
-		assert_int_equal(p->ledger.login_taken, logging_in);
-		for (int j = 0; j < SERVERS; j++)
-			limited += p->servers[j].doing != GONE && !p->servers[j].for_cancel &&
-				   !p->servers[j].without_greeting;
-		if (p->lim.pool_size > 0)
-			assert_true(limited <= p->lim.pool_size + p->lim.reserve_size);
-		/* Nobody waits beside an idle server of his pool. */
-		if (pool_waiting(p))
-			assert_null(find_server(p, IDLE));
-		all += pool_total(p);
-	}
-	for (int i = 0; i < DBS; i++) {
-		int max = m.pools[i * USERS].lim.max_db_connections;
+static bool somebody_can_spare(int db, int user)
+{
+	for (int i = 0; i < POOLS; i++)
+		if ((db < 0 || m.pools[i].db == db) && (user < 0 || m.pools[i].user == user) &&
+		    longest_idle(&m.pools[i]))
+			return true;
+	return false;
+}
 
-		assert_int_equal(m.dbs[i].servers, across(i, -1, false));
-		assert_true(max <= 0 || across(i, -1, true) <= max);
-	}
-	for (int i = 0; i < USERS; i++) {
-		int max = m.pools[i].lim.max_user_connections;
-
-		assert_int_equal(m.users[i].servers, across(-1, i, false));
-		assert_true(max <= 0 || across(-1, i, true) <= max);
-	}
-	assert_int_equal(m.ledger.servers, all);
+/* Every turn has ended and every message has arrived. */
+static bool all_is_quiet(void)
+{
+	for (int w = 0; w < m.workers; w++)
+		if (m.unfinished[w])
+			return false;
+	return m.n_messages == 0;
 }
 
 /* What the rules of section 12 say, told a second time from the naive counts. */
-static enum ledger_answer expected(const struct model_pool *p, enum ledger_purpose purpose, usec_t since, usec_t *until)
+static enum ledger_answer expected(struct model_pool *p, enum ledger_purpose purpose, usec_t since, usec_t *until,
+				   bool *is_shared)
 {
 	const struct ledger_limits *lim = &p->lim;
 	bool is_full = lim->pool_size > 0 && pool_total(p) >= lim->pool_size && p->has_greeting;
@@ -631,7 +820,8 @@ static enum ledger_answer expected(const struct model_pool *p, enum ledger_purpo
 			   pool_total(p) < lim->pool_size + lim->reserve_size;
 
 	*until = 0;
-	if (count_doing(p, LOGGING_IN))
+	*is_shared = false;
+	if (count_doing(p, LOGGING_IN) || p->is_evicting)
 		return LEDGER_WAIT;
 	if (p->failed && m.now < p->attempt_at + lim->login_retry) {
 		*until = p->attempt_at + lim->login_retry;
@@ -654,9 +844,268 @@ static enum ledger_answer expected(const struct model_pool *p, enum ledger_purpo
 		*until = since + lim->reserve_timeout;
 		return LEDGER_WAIT;
 	}
-	return db_full ? LEDGER_EVICT_DATABASE : user_full ? LEDGER_EVICT_USER
-				 : is_full	      ? LEDGER_LAUNCH_RESERVE
-						      : LEDGER_LAUNCH;
+	if (db_full || user_full) {
+		*is_shared = true;
+		return (!db_full || somebody_can_spare(p->db, -1)) && (!user_full || somebody_can_spare(-1, p->user))
+			       ? LEDGER_EVICT
+			       : LEDGER_WAIT;
+	}
+	return is_full ? LEDGER_LAUNCH_RESERVE : LEDGER_LAUNCH;
+}
+
+static void check_everything(void)
+{
+	bool is_quiet = all_is_quiet();
+	int all = 0;
+
+	for (int i = 0; i < POOLS; i++) {
+		struct model_pool *p = &m.pools[i];
+		int limited = 0, logging_in = count_doing(p, LOGGING_IN);
+		usec_t until;
+		bool is_shared;
+
+		assert_int_equal(p->ledger.count[KIND_LOGIN], logging_in);
+		assert_int_equal(p->ledger.count[KIND_CONNECTED], pool_connected(p));
+		assert_int_equal(p->ledger.count[KIND_CANCEL], count_doing(p, CANCELING));
+		assert_in_range(logging_in, 0, 1);
+		assert_int_equal(p->ledger.login_taken, logging_in || p->is_evicting);
+		for (int j = 0; j < SERVERS; j++)
+			limited += p->servers[j].doing != GONE && !p->servers[j].for_cancel &&
+				   !p->servers[j].without_greeting;
+		if (p->lim.pool_size > 0)
+			assert_true(limited <= p->lim.pool_size + p->lim.reserve_size);
+		/* Nobody waits beside an idle server of his pool, nor for one that another could give up. */
+		if (p->waiting && is_quiet) {
+			assert_null(find_server(p, IDLE));
+			if (p->cancels == 0 && pool_total(p) < SERVERS && !p->retry_at)
+				assert_int_equal(expected(p, FOR_CLIENT, p->since, &until, &is_shared), LEDGER_WAIT);
+		}
+		all += pool_total(p);
+	}
+	for (int i = 0; i < DBS; i++) {
+		int max = m.pools[i * USERS].lim.max_db_connections;
+
+		assert_int_equal(m.dbs[i].servers, across(i, -1, false));
+		assert_true(max <= 0 || across(i, -1, true) <= max);
+	}
+	for (int i = 0; i < USERS; i++) {
+		int max = m.pools[i].lim.max_user_connections;
+
+		assert_int_equal(m.users[i].servers, across(-1, i, false));
+		assert_true(max <= 0 || across(-1, i, true) <= max);
+	}
+	assert_int_equal(m.ledger.servers, all);
+}
+
+static struct model_pool *of_ledger(struct ledger_pool *p)
+{
+	return CONTAINER_OF(p, struct model_pool, ledger);
+}
+
+static void launch(struct model_pool *p, enum ledger_purpose purpose)
+{
+	p->attempt_at = m.now;
+	*find_server(p, GONE) = (struct model_server){
+		.doing = LOGGING_IN,
+		.for_cancel = purpose == FOR_CANCEL,
+		.without_greeting = !p->has_greeting,
+	};
+}
+
+static void send(struct model_message msg)
+{
+	assert_true(m.n_messages < MESSAGES);
+	m.messages[m.n_messages++] = msg;
+}
+
+static void begin_eviction(struct model_pool *asker, struct ledger_pool *victim, usec_t since);
+
+static void take_answer(struct model_pool *p, enum ledger_answer answer, struct ledger_pool *victim, usec_t since)
+{
+	m.answers[answer]++;
+	switch (answer) {
+	case LEDGER_LAUNCH:
+	case LEDGER_LAUNCH_RESERVE:
+		if (p->waiting && pool_total(p) < SERVERS)
+			launch(p, FOR_CLIENT);
+		else
+			ledger_server_gone(&m.ledger, &p->ledger, KIND_LOGIN, true, NULL);
+		break;
+	case LEDGER_EVICT:
+		if (p->waiting)
+			begin_eviction(p, victim, since);
+		else {
+			victim->refs--;
+			ledger_not_evicted(&m.ledger, &p->ledger);
+		}
+		break;
+	case LEDGER_WAIT:
+		break;
+	}
+}
+
+static void publish(struct model_pool *p)
+{
+	struct model_server *sv = longest_idle(p);
+
+	ledger_spare(&m.ledger, &p->ledger, sv ? sv->used_at : 0, sv ? count_doing(p, IDLE) : 0);
+}
+
+static void make_room(struct model_message *e)
+{
+	struct model_server *sv = longest_idle(e->victim);
+	struct ledger_reply reply = {0};
+
+	e->is_done = sv != NULL;
+	if (sv) {
+		sv->doing = GONE;
+		e->answer = ledger_evicted(&m.ledger, &e->victim->ledger, &e->asker->ledger, &e->lim, e->since, m.now,
+					   &reply);
+		e->next_victim = reply.victim;
+		/* The slot is the asker's from here on, though it has not heard of it. */
+		if (e->answer == LEDGER_LAUNCH || e->answer == LEDGER_LAUNCH_RESERVE)
+			launch(e->asker, FOR_CLIENT);
+		e->asker->is_evicting = e->answer == LEDGER_EVICT;
+		e->victim->is_hungry = true;
+	} else {
+		m.too_late++;
+		publish(e->victim);
+		ledger_not_evicted(&m.ledger, &e->asker->ledger);
+		e->asker->is_evicting = false;
+	}
+	m.unfinished[e->victim->home] = true;
+}
+
+static void hear_of_eviction(struct model_message *e)
+{
+	struct model_pool *p = e->asker;
+
+	e->victim->ledger.refs--;
+	if (!e->is_done)
+		p->is_hungry = true;
+	else if (e->answer == LEDGER_EVICT || e->answer == LEDGER_WAIT) {
+		p->is_evicting = false;
+		take_answer(p, e->answer, e->next_victim, e->since);
+	} else {
+		m.answers[e->answer]++;
+		if (!p->waiting) {
+			struct model_server *sv = find_server(p, LOGGING_IN);
+
+			sv->doing = GONE;
+			ledger_server_gone(&m.ledger, &p->ledger, KIND_LOGIN, true, NULL);
+		}
+	}
+	m.unfinished[p->home] = true;
+}
+
+static void begin_eviction(struct model_pool *asker, struct ledger_pool *victim, usec_t since)
+{
+	struct model_message e = {.kind = TO_EVICT, .asker = asker, .victim = of_ledger(victim), .lim = asker->lim,
+				  .since = since};
+
+	asker->is_evicting = true;
+	if (e.victim->home == asker->home) {
+		make_room(&e);
+		hear_of_eviction(&e);
+		return;
+	}
+	m.remote++;
+	send(e);
+}
+
+/* Asks once; the answer is what the rules say. */
+static void ask(struct model_pool *p, enum ledger_purpose purpose, usec_t since)
+{
+	struct ledger_reply reply = {.until = -1};
+	usec_t until;
+	bool is_shared, is_quiet = true;
+	enum ledger_answer should = expected(p, purpose, since, &until, &is_shared), answer;
+
+	if (pool_total(p) == SERVERS)
+		return;
+	for (int w = 0; w < m.workers; w++)
+		is_quiet = is_quiet && !m.unfinished[w];
+	answer = ledger_want(&m.ledger, &p->ledger, &p->lim, purpose, since, m.now, &reply);
+	/* What has not been published yet cannot be known. */
+	if (!is_shared || is_quiet)
+		assert_int_equal(answer, should);
+	else
+		assert_true(answer == LEDGER_EVICT || answer == LEDGER_WAIT);
+	assert_int_equal(reply.until, until);
+	assert_true(until == 0 || until > m.now);
+	m.timed_waits += until > 0;
+	if (until && (!p->retry_at || until < p->retry_at))
+		p->retry_at = until;
+	if (purpose == FOR_CLIENT)
+		take_answer(p, answer, reply.victim, since);
+	else if (answer == LEDGER_LAUNCH)
+		launch(p, purpose);
+}
+
+/* A share's turn: who waits gets what there is; then somebody asks. */
+static void share_turn(struct model_pool *p)
+{
+	struct model_server *sv;
+	bool was_nudged = p->was_nudged;
+
+	p->is_hungry = p->was_nudged = false;
+	p->retry_at = 0;
+	if (p->cancels > 0)
+		ask(p, FOR_CANCEL, 0);
+	while (p->waiting && (sv = find_server(p, IDLE))) {
+		sv->doing = ACTIVE;
+		p->waiting--;
+		p->since = m.now;
+		m.served++;
+	}
+	if (p->waiting)
+		ask(p, FOR_CLIENT, p->since);
+	if (was_nudged) {
+		m.passed_on += p->ledger.nudges != 0;
+		ledger_nudge_over(&m.ledger, &p->ledger);
+	}
+}
+
+static void end_turn(int w)
+{
+	struct ledger_pool *nudged;
+
+	m.unfinished[w] = false;
+	for (int i = 0; i < POOLS; i++)
+		if (m.pools[i].home == w && m.pools[i].is_hungry)
+			share_turn(&m.pools[i]);
+	for (int i = 0; i < POOLS; i++)
+		if (m.pools[i].home == w)
+			publish(&m.pools[i]);
+	while ((nudged = ledger_take_nudged(&m.ledger)))
+		send((struct model_message){.kind = TO_NUDGE, .asker = of_ledger(nudged)});
+	for (int i = 0; i < POOLS; i++)
+		m.unfinished[w] = m.unfinished[w] || (m.pools[i].home == w && m.pools[i].is_hungry);
+}
+
+static void deliver(int i)
+{
+	struct model_message e = m.messages[i];
+	int to = e.kind == TO_EVICT ? e.victim->home : e.asker->home;
+
+	m.messages[i] = m.messages[--m.n_messages];
+	if (m.unfinished[to])
+		end_turn(to);
+	m.unfinished[to] = true;
+	switch (e.kind) {
+	case TO_EVICT:
+		make_room(&e);
+		e.kind = IS_EVICTED;
+		send(e);
+		break;
+	case IS_EVICTED:
+		hear_of_eviction(&e);
+		break;
+	case TO_NUDGE:
+		e.asker->ledger.refs--;
+		e.asker->is_hungry = e.asker->was_nudged = true;
+		break;
+	}
 }
 
 static void server_is_gone(struct model_pool *p, struct model_server *sv, const char *error)
@@ -668,96 +1117,15 @@ static void server_is_gone(struct model_pool *p, struct model_server *sv, const 
 	if (sv->doing == LOGGING_IN && error)
 		p->failed = true;
 	sv->doing = GONE;
+	p->is_hungry = true;
 	ledger_server_gone(&m.ledger, &p->ledger, kind, roll(2), error);
 }
 
-/* As a share does it: its oldest idle server, of a pool where nobody waits. */
-static bool evict(const struct model_pool *asker, bool by_user)
-{
-	struct model_pool *of = NULL;
-	struct model_server *oldest = NULL;
-
-	for (int i = 0; i < POOLS; i++) {
-		struct model_pool *p = &m.pools[i];
-
-		if (by_user ? p->user != asker->user : p->db != asker->db)
-			continue;
-		for (int j = 0; j < SERVERS; j++)
-			if (p->servers[j].doing == IDLE && (!oldest || p->servers[j].used_at < oldest->used_at)) {
-				oldest = &p->servers[j];
-				of = p;
-			}
-	}
-	if (oldest)
-		server_is_gone(of, oldest, NULL);
-	return oldest != NULL;
-}
-
-/* The longest waiting of all shares' first waiters gets the server; nobody there: it is idle. */
 static void server_is_free(struct model_pool *p, struct model_server *sv)
 {
-	struct actor *first = NULL;
-
-	for (int i = 0; i < m.shares; i++)
-		if (p->actors[i].waiting && (!first || p->actors[i].since < first->since))
-			first = &p->actors[i];
-	sv->doing = first ? ACTIVE : IDLE;
+	sv->doing = IDLE;
 	sv->used_at = m.now;
-	if (first) {
-		first->waiting--;
-		first->since = m.now;
-		m.served++;
-	}
-}
-
-/* Asks until the answer is final. true: launched. */
-static bool ask(struct model_pool *p, enum ledger_purpose purpose, usec_t since)
-{
-	while (pool_total(p) < SERVERS) {
-		usec_t until = -1, expected_until;
-		enum ledger_answer should = expected(p, purpose, since, &expected_until);
-		enum ledger_answer answer = ledger_want(&m.ledger, &p->ledger, &p->lim, purpose, since, m.now, &until);
-
-		/* With this a WAIT without a time is always explained by a rule that something else must change. */
-		assert_int_equal(answer, should);
-		assert_int_equal(until, expected_until);
-		assert_true(until == 0 || until > m.now);
-		m.answers[answer]++;
-		m.timed_waits += until > 0;
-		switch (answer) {
-		case LEDGER_EVICT_DATABASE:
-		case LEDGER_EVICT_USER:
-			if (!evict(p, answer == LEDGER_EVICT_USER))
-				return false;
-			break;
-		case LEDGER_WAIT:
-			return false;
-		case LEDGER_LAUNCH:
-		case LEDGER_LAUNCH_RESERVE:
-			p->attempt_at = m.now;
-			*find_server(p, GONE) = (struct model_server){
-				.doing = LOGGING_IN,
-				.for_cancel = purpose == FOR_CANCEL,
-				.without_greeting = !p->has_greeting,
-			};
-			return true;
-		}
-	}
-	return false;
-}
-
-static void share_wants(struct model_pool *p)
-{
-	struct actor *a = &p->actors[roll((unsigned)m.shares)];
-	struct model_server *idle = find_server(p, IDLE);
-
-	if (idle) {
-		idle->doing = ACTIVE;
-		return;
-	}
-	if (a->waiting++ == 0)
-		a->since = m.now;
-	ask(p, FOR_CLIENT, a->since);
+	p->is_hungry = true;
 }
 
 /* The server that is logging in has its connection: for a waiting cancel, or all the way. */
@@ -765,8 +1133,13 @@ static void login_ends(struct model_pool *p)
 {
 	struct model_server *sv = find_server(p, LOGGING_IN);
 
+	/* One that is promised but not heard of cannot be logged in yet. */
+	for (int i = 0; i < m.n_messages; i++)
+		if (m.messages[i].kind == IS_EVICTED && m.messages[i].asker == p)
+			return;
 	if (!sv)
 		return;
+	p->is_hungry = true;
 	if (p->cancels > 0) {
 		p->cancels--;
 		sv->doing = CANCELING;
@@ -780,13 +1153,26 @@ static void login_ends(struct model_pool *p)
 	server_is_free(p, sv);
 }
 
-static void waiters_ask_again(struct model_pool *p)
+static bool is_promised(struct model_pool *p)
 {
-	if (p->cancels > 0)
-		ask(p, FOR_CANCEL, 0);
-	for (int i = 0; i < m.shares; i++)
-		if (p->actors[i].waiting)
-			ask(p, FOR_CLIENT, p->actors[i].since);
+	for (int i = 0; i < m.n_messages; i++)
+		if (m.messages[i].kind == IS_EVICTED && m.messages[i].asker == p)
+			return true;
+	return false;
+}
+
+static void time_passes(usec_t by)
+{
+	m.now += by;
+	for (int i = 0; i < POOLS; i++) {
+		struct model_pool *p = &m.pools[i];
+
+		if (p->retry_at && m.now >= p->retry_at) {
+			if (m.unfinished[p->home])
+				end_turn(p->home);
+			p->is_hungry = m.unfinished[p->home] = true;
+		}
+	}
 }
 
 static void one_event(void)
@@ -794,12 +1180,21 @@ static void one_event(void)
 	struct model_pool *p = &m.pools[roll(POOLS)];
 	struct model_server *sv;
 
-	switch (roll(16)) {
+	if (m.n_messages > 0 && (m.n_messages > MESSAGES / 2 || roll(3) == 0)) {
+		deliver((int)roll((unsigned)m.n_messages));
+		return;
+	}
+	if (m.unfinished[p->home])
+		end_turn(p->home);
+	m.unfinished[p->home] = true;
+	switch (roll(17)) {
 	case 0:
 	case 1:
 	case 2:
 	case 3:
-		share_wants(p);
+		if (p->waiting++ == 0)
+			p->since = m.now;
+		p->is_hungry = true;
 		break;
 	case 4:
 	case 5:
@@ -812,18 +1207,17 @@ static void one_event(void)
 			server_is_free(p, sv);
 		break;
 	case 9:
-		if ((sv = find_server(p, LOGGING_IN)))
+		if ((sv = find_server(p, LOGGING_IN)) && !is_promised(p))
 			server_is_gone(p, sv, roll(3) ? "connect failed" : NULL);
 		break;
 	case 10:
 		sv = &p->servers[roll(SERVERS)];
-		if (sv->doing != GONE)
+		if (sv->doing != GONE && (sv->doing != LOGGING_IN || !is_promised(p)))
 			server_is_gone(p, sv, "any reason");
 		break;
 	case 11:
-		if (p->cancels < 5)
-			p->cancels++;
-		ask(p, FOR_CANCEL, 0);
+		p->cancels += p->cancels < 5;
+		p->is_hungry = true;
 		break;
 	case 12:
 		if ((sv = find_server(p, CANCELING)))
@@ -837,12 +1231,31 @@ static void one_event(void)
 		if (roll(20) == 0) {
 			p->has_greeting = false;
 			ledger_set_greeting(&m.ledger, &p->ledger, false);
+			p->is_hungry = true;
 		}
 		break;
 	case 15:
-		m.now += (usec_t)roll(2 * SEC);
-		waiters_ask_again(p);
+		time_passes((usec_t)roll(2 * SEC));
 		break;
+	case 16:
+		/* Clients that wait may leave. */
+		p->waiting -= p->waiting > 0;
+		break;
+	}
+	if (roll(2))
+		end_turn(p->home);
+}
+
+static void settle(void)
+{
+	for (int i = 0; !all_is_quiet(); i++) {
+		if (i > 100000)
+			fail_msg("messages without end");
+		for (int w = 0; w < m.workers; w++)
+			if (m.unfinished[w])
+				end_turn(w);
+		if (m.n_messages > 0)
+			deliver((int)roll((unsigned)m.n_messages));
 	}
 }
 
@@ -852,21 +1265,26 @@ static void drain(void)
 	for (int round = 0; round < 3000; round++) {
 		int left = 0;
 
-		m.now += SEC / 3;
+		settle();
+		check_everything();
 		for (int i = 0; i < POOLS; i++) {
+			struct model_pool *p = &m.pools[i];
 			struct model_server *sv;
 
-			login_ends(&m.pools[i]);
-			while ((sv = find_server(&m.pools[i], CANCELING)))
-				server_is_gone(&m.pools[i], sv, NULL);
-			if ((sv = find_server(&m.pools[i], ACTIVE)))
-				server_is_free(&m.pools[i], sv);
+			m.unfinished[p->home] = true;
+			login_ends(p);
+			while ((sv = find_server(p, CANCELING)))
+				server_is_gone(p, sv, NULL);
+			if ((sv = find_server(p, ACTIVE)))
+				server_is_free(p, sv);
 			/* server_idle_timeout: a pool with its reserve open may have no room for a cancel until then. */
-			if ((sv = find_server(&m.pools[i], IDLE)) && m.now - sv->used_at > 20 * SEC)
-				server_is_gone(&m.pools[i], sv, NULL);
-			waiters_ask_again(&m.pools[i]);
-			left += pool_waiting(&m.pools[i]) + m.pools[i].cancels;
+			if ((sv = find_server(p, IDLE)) && m.now - sv->used_at > 20 * SEC)
+				server_is_gone(p, sv, NULL);
+			settle();
+			left += p->waiting + p->cancels;
 		}
+		time_passes(SEC / 3);
+		settle();
 		check_everything();
 		if (left == 0)
 			return;
@@ -874,22 +1292,28 @@ static void drain(void)
 	fail_msg("somebody waits for ever");
 }
 
-static void build_model(int shares, uint64_t seed)
+static void build_model(int workers, uint64_t seed)
 {
 	static const int max_db[DBS] = {0, 4, 9}, max_user[USERS] = {7, 0, 3};
 
 	memset(&m, 0, sizeof(m));
 	ledger_init(&m.ledger);
-	m.shares = shares;
+	m.workers = workers;
 	m.random = seed;
 	m.now = 1000 * SEC;
+	for (int i = 0; i < DBS; i++)
+		ledger_group_init(&m.db_groups[i]);
+	for (int i = 0; i < USERS; i++)
+		ledger_group_init(&m.user_groups[i]);
 	for (int i = 0; i < POOLS; i++) {
 		struct model_pool *p = &m.pools[i];
 
 		p->db = i / USERS;
 		p->user = i % USERS;
+		p->home = i % workers;
 		p->ledger.database = &m.dbs[p->db];
 		p->ledger.user = &m.users[p->user];
+		ledger_pool_open(&p->ledger, &m.db_groups[p->db], &m.user_groups[p->user]);
 		p->lim = (struct ledger_limits){
 			.pool_size = (int[]){0, 1, 2, 5}[i % 4],
 			.min_pool_size = i % 3,
@@ -905,17 +1329,21 @@ static void build_model(int shares, uint64_t seed)
 static void random_events_break_no_rule_and_starve_nobody(void **state)
 {
 	(void)state;
-	for (int shares = 1; shares <= SHARES; shares++) {
-		build_model(shares, (uint64_t)shares * 7919);
-		for (int i = 1; i <= EVENTS / SHARES; i++) {
+	for (int workers = 1; workers <= WORKERS; workers++) {
+		build_model(workers, (uint64_t)workers * 7919);
+		for (int i = 1; i <= EVENTS / WORKERS; i++) {
 			one_event();
 			check_everything();
 			if (i % DRAIN_EVERY == 0)
 				drain();
 		}
+		drain();
 		for (size_t i = 0; i < ARRAY_LEN(m.answers); i++)
 			assert_true(m.answers[i] > 0);
-		assert_true(m.timed_waits > 0 && m.served > 0);
+		assert_true(m.timed_waits > 0 && m.served > 0 && m.passed_on > 0);
+		assert_true(workers == 1 || (m.remote > 0 && m.too_late > 0));
+		for (int i = 0; i < POOLS; i++)
+			assert_int_equal(m.pools[i].ledger.refs, 0);
 		ledger_destroy(&m.ledger);
 	}
 }
@@ -935,7 +1363,12 @@ int main(void)
 		staged(cancel_connections_are_counted_everywhere_else),
 		staged(the_reserve_opens_when_the_first_waiter_has_waited_long_enough),
 		staged(min_pool_size_opens_connections_but_never_evicts),
-		staged(an_eviction_makes_room_for_exactly_one),
+		staged(an_eviction_makes_room_for_exactly_one_and_nobody_gets_in_between),
+		staged(the_longest_unused_server_of_the_group_is_evicted),
+		staged(nothing_is_evicted_for_one_limit_while_the_other_stands_in_the_way),
+		staged(who_waits_longest_is_told_of_room_first),
+		staged(who_was_told_and_wants_nothing_passes_it_on),
+		staged(a_pool_that_goes_leaves_its_place_in_line),
 		staged(a_pool_size_of_zero_is_no_limit),
 		staged(without_greeting_a_full_pool_can_recover),
 		staged(fast_fail_tells_the_last_error_while_nothing_else_is_there),

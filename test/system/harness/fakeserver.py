@@ -151,12 +151,13 @@ def notice(text):
 
 
 class FakeServer:
-    def __init__(self, script):
+    def __init__(self, script, host="127.0.0.1", port=None):
         self.script = script
-        self.port = env.free_port()
+        self.host = host
+        self.port = port or env.free_port()
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(("127.0.0.1", self.port))
+        self.listener.bind((host, self.port))
         self.listener.listen(64)
         self.count = 0
         self.peers = []
@@ -188,7 +189,7 @@ class FakeServer:
                 pass
 
     def entry(self, dbname="db", **more):
-        items = dict(host="127.0.0.1", port=self.port, dbname=dbname, **more)
+        items = dict(host=self.host, port=self.port, dbname=dbname, **more)
         return " ".join("%s=%s" % item for item in items.items())
 
     def close(self):
