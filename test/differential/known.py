@@ -35,8 +35,6 @@ OPTIONS = ("1.18 lacks the start-up parameter options; when it is ignored there,
            "tracked parameters in it, too (section 35, since 1.20).")
 NEGOTIATE = "1.18 lacks protocol negotiation (section 35, since 1.23)."
 ORDER = "DateStyle comes before client_encoding now (sections 8 and 18)."
-BROKENSCRAM = ("What begins like a SCRAM secret and does not parse is a damaged secret here, never a "
-               "password; 1.18 compares it with what the client sends.")
 EMPTYSCRAM = ("1.18 lets a user without password in by SCRAM with an empty one; now an empty password never "
               "matches (section 6).")
 MD5SCRAM = ("1.18 ends the dialogue early if the user has an MD5 secret, so strangers can tell who has one; "
@@ -241,29 +239,6 @@ differs(ORDER, "server/parameters-at-the-server:all",
 differs(ORDER, "startup/greeting-in-order", [], ['c1 S DateStyle=ISO, MDY'])
 differs(ORDER, "startup/greeting-in-order", ['c1 S DateStyle=ISO, MDY'], [])
 
-differs(BROKENSCRAM, "auth/md5:broken_scram-right auth/plain:broken_scram-right",
-        ['c1 R ok',
-         'c1 S (the others as the server says)',
-         'c1 K <key of 8 bytes>',
-         'c1 Z I',
-         'c1 > Query SELECT current_user',
-         'c1 T current_user:19/64/-1/0',
-         'c1 D u_trust',
-         'c1 C SELECT 1',
-         'c1 Z I'],
-        ['c1 E S=FATAL C=08P01 M=password authentication failed', 'c1 END'])
-differs(BROKENSCRAM, "auth/scram-sha-256:broken_scram-right",
-        ['c1 R sasl-final v=<32 bytes>',
-         'c1 R ok',
-         'c1 S (the others as the server says)',
-         'c1 K <key of 8 bytes>',
-         'c1 Z I',
-         'c1 > Query SELECT current_user',
-         'c1 T current_user:19/64/-1/0',
-         'c1 D u_trust',
-         'c1 C SELECT 1',
-         'c1 Z I'],
-        ['c1 E S=FATAL C=08P01 M=SASL authentication failed', 'c1 END'])
 
 differs(EMPTYSCRAM, "auth/scram-sha-256:empty-right auth/without-forced-user:scram-sha-256",
         ['c1 R sasl-final v=<32 bytes>',

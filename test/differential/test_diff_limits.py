@@ -129,7 +129,7 @@ def max_db_connections(d):
     b.ready()
 
 
-@scenes(setup="max-db", entry={"pool_size": 5}, one_worker=True, each={"idle": {"busy": False}, "busy": {"busy": True}})
+@scenes(setup="max-db", entry={"pool_size": 5}, each={"idle": {"busy": False}, "busy": {"busy": True}})
 def max_db_connections_of_two_users(d, busy):
     """An idle server of another user makes room."""
     a = d.login()
@@ -145,7 +145,7 @@ def max_db_connections_of_two_users(d, busy):
     b.query("SELECT current_user")
 
 
-@scenes(setup="max-user", alone=True, entry=None, one_worker=True)
+@scenes(setup="max-user", alone=True, entry=None)
 def max_user_connections(d):
     a = d.login(database="first")
     a.query("SELECT 1")

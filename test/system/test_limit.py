@@ -164,7 +164,7 @@ def cancel(p):
 def no_protocol(p):
     with p.wire() as c:
         c.send(b"GET / HTTP/1.0\r\n\r\n")
-        c.expect_error()
+        c.expect_closed()
 
 
 def half_a_handshake(p):

@@ -317,7 +317,7 @@ def test_auto_database_is_forgotten(pool, pg, paused):
         with p.login(database="db2") as c:
             c.query("SELECT pg_terminate_backend(pg_backend_pid())")
         p.wait_log("dropping database 'db2' ")
-        assert "db" in names() and not p.logged("dropping database 'db' ")
+        assert not p.logged("dropping database 'db' ")
         p.admin("RESUME db")
     p.wait_log("dropping database 'db' as it does not exist anymore or inactive auto-database")
     env.wait_for(lambda: "db" not in names(), "it to be gone")
