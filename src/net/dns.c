@@ -532,34 +532,37 @@ static void on_zone_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *ar
 /* ---- life ---- */
 
 /*
- * Name servers written with a port, "nameserver [address]:port", are taken from the file here: releases of c-ares
- * before 1.20 do not know them. Without any such line the servers are those that c-ares has read.
+ * Releases of c-ares before 1.20 do not know name servers with a port, "nameserver [address]:port". So when there is one
+ * in the file all of them are taken from it here; otherwise those that c-ares has read stand.
  */
 static void take_servers_with_ports(struct dns *d, const char *path)
 {
 	char line[256], csv[1024] = "";
+	bool has_port = false;
 	size_t used = 0;
 	FILE *f = fopen(path, "re");
 
 	while (f && fgets(line, sizeof(line), f)) {
-		char *at = line + strspn(line, " \t"), *value;
+		char *at = line + strspn(line, " \t"), *end;
 
-		if (strncmp(at, "nameserver", 10) != 0 || !strchr(" \t", at[10]))
+		if (strncmp(at, "nameserver", 10) != 0 || (at[10] != ' ' && at[10] != '\t'))
 			continue;
-		value = at + 10 + strspn(at + 10, " \t");
-		value[strcspn(value, " \t\r\n#;")] = 0;
-		if (value[0] != '[' || !strstr(value, "]:") || used + strlen(value) + 2 > sizeof(csv))
-			continue;
-		/* Brackets are for IPv6 only, in the list that c-ares takes. */
-		if (!strchr(value, '.') || strstr(value, "::"))
-			used += (size_t)snprintf(csv + used, sizeof(csv) - used, "%s%s", used ? "," : "", value);
-		else
-			used += (size_t)snprintf(csv + used, sizeof(csv) - used, "%s%.*s%s", used ? "," : "",
-						 (int)strcspn(value + 1, "]"), value + 1, strchr(value, ']') + 1);
+		at += 10 + strspn(at + 10, " \t");
+		at[strcspn(at, " \t\r\n#;")] = 0;
+		if (used + strlen(at) + 2 > sizeof(csv))
+			break;
+		end = at[0] == '[' ? strstr(at, "]:") : NULL;
+		has_port |= end != NULL;
+		/* In the list that c-ares takes brackets are for IPv6 only. */
+		if (end && !memchr(at, ':', (size_t)(end - at))) {
+			memmove(end, end + 1, strlen(end));
+			at++;
+		}
+		used += (size_t)snprintf(csv + used, sizeof(csv) - used, "%s%s", used ? "," : "", at);
 	}
 	if (f)
 		fclose(f);
-	if (used && dns_set_servers(d, csv) < 0)
+	if (has_port && dns_set_servers(d, csv) < 0)
 		log_warning("resolv_conf \"%s\": name servers \"%s\" are not understood", path, csv);
 }
 

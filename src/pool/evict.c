@@ -177,6 +177,9 @@ static void take_answer(struct room *r, struct eviction *e)
 			share_hunger(sh);
 	} else
 		share_take(r, e->asker, e->answer, &e->reply, e->waiting_since);
+	/* A cancel request may have come meanwhile, and found the login right taken. */
+	if (sh && sh->cancels_waiting.count > 0)
+		share_hunger(sh);
 	eviction_free(r, e);
 }
 

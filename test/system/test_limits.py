@@ -149,9 +149,11 @@ def test_waiter_of_another_pool_is_woken(site, mode, kind, event):
 
 
 def test_waiter_is_woken_by_a_timeout(site):
-    p = site(max_db_connections=1, idle_transaction_timeout=1)
+    p = site(max_db_connections=1)
     holder = begin(p)
-    assert Waiter(p, "u_plain").served()
+    waiter = Waiter(p, "u_plain")
+    p.admin("SET idle_transaction_timeout = 1")
+    assert waiter.served()
     assert holder.expect_error().text == "idle transaction timeout"
 
 
@@ -169,9 +171,10 @@ def test_who_waits_longest_comes_first(site):
 
 
 def test_waiter_that_left_passes_the_room_on(site):
-    p = site(max_db_connections=1, query_wait_timeout=1)
+    p = site(max_db_connections=1)
     holder = begin(p)
     first = Waiter(p, "u_plain")
+    p.admin("SET query_wait_timeout = 1")
     assert first.client.expect_error().text == "query_wait_timeout"
     p.admin("SET query_wait_timeout = 60")
     second = Waiter(p, "u_md5")
