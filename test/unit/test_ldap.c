@@ -39,7 +39,7 @@ static void options_are_read(void **state)
 		 "h|0|s|-|-|d|b|p\"q|-|-|sub"},
 		{"ldapurl=\"ldap://h:99/dc=x,dc=y??one?(a=$username)\"", "h|99||-|-|dc=x,dc=y|-|-|-|(a=$username)|one"},
 		{"ldapurl=ldaps://h/dc=x??base", "h|636|s|-|-|dc=x|-|-|-|-|base"},
-		{"ldapurl=ldap://h/dc=x?uid??(a=b)", "cannot use ldapsearchattribute together with ldapsearchfilter"},
+		{"ldapurl=ldap://h/dc=x?uid?" "?(a=b)", "cannot use ldapsearchattribute together with ldapsearchfilter"},
 		{"ldapurl=ldap://h/dc=x", "h|389||-|-|dc=x|-|-|-|-|sub"},
 		{"ldapurl=http://h/dc=x", "could not parse ldapurl"},
 		{"ldapbasedn=d", "-|0||-|-|d|-|-|-|-|sub"},

@@ -687,14 +687,16 @@ static void a_pool_keeps_the_last_secret_of_its_account(void **state)
 
 	database_put(r, db);
 	user_put(r, u);
-	assert_null(pool_secret(r, p));
+	assert_true(pool_secret(r, p, &secret));
+	assert_null(secret);
 	pool_set_secret(r, p, "one");
 	pool_set_secret(r, p, "two");
-	secret = pool_secret(r, p);
+	assert_true(pool_secret(r, p, &secret));
 	assert_string_equal(secret, "two");
 	free(secret);
 	pool_set_secret(r, p, NULL);
-	assert_null(pool_secret(r, p));
+	assert_true(pool_secret(r, p, &secret));
+	assert_null(secret);
 	pool_set_secret(r, p, "three");
 	pool_put(r, p);
 }
