@@ -447,15 +447,15 @@ static void the_locale_does_not_matter(void **state)
 
 static void what_is_not_built_yet_says_so_once(void **state)
 {
-	struct config *c = must_load("[pgbouncer]\npeer_id = 3\npeer_id = 4\nauth_ldap_options = joe\nsuspend_timeout = 10\n", NULL);
+	struct config *c = must_load("[pgbouncer]\necdsa_claim_ttl = 3\necdsa_claim_ttl = 4\necdsa_chain_ids = 1\necdsa_skew = 60\n", NULL);
 	const char *first;
 
 	(void)state;
-	first = strstr(logged(), "WARNING setting peer_id has no effect in this version");
+	first = strstr(logged(), "WARNING setting ecdsa_claim_ttl has no effect in this version");
 	assert_non_null(first);
-	assert_null(strstr(strstr(first, "peer_id") + 1, "peer_id"));
-	assert_non_null(strstr(log_text, "setting auth_ldap_options has no effect in this version"));
-	assert_null(strstr(log_text, "suspend_timeout"));
+	assert_null(strstr(strstr(first, "ecdsa_claim_ttl") + 1, "ecdsa_claim_ttl"));
+	assert_non_null(strstr(log_text, "setting ecdsa_chain_ids has no effect in this version"));
+	assert_null(strstr(log_text, "ecdsa_skew"));
 	config_unref(c);
 }
 
