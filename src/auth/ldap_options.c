@@ -28,6 +28,7 @@ static char *take_word(const char **at, const char *stops)
 				p++;
 			}
 		if (*p != '"') {
+			*to = 0;
 			str_wipe_free(word);
 			return NULL;
 		}
