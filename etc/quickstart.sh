@@ -102,7 +102,6 @@ lib openssl libssl-dev
 lib libsecp256k1 libsecp256k1-dev
 lib nettle nettle-dev
 lib libcares libc-ares-dev
-lib libidn libidn-dev
 pg - postgresql
 LIST
 if [ -z "$needed" ]; then

@@ -6,7 +6,8 @@
  * cannot be prepared - other encodings, control characters, characters that
  * Unicode 3.2 did not know, letters of both directions - is taken as it is,
  * too. So a password of any bytes works, and one that is typed in another
- * way that looks the same works as well.
+ * way that looks the same works as well. In a build without libidn every
+ * password is taken as it is.
  *
  * Tests: test/unit/test_auth.c, test/system/test_saslprep.py
  */

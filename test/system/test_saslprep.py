@@ -3,11 +3,16 @@
 PostgreSQL makes the secrets; libpq, PostgreSQL and the pooler must agree on
 each password, whichever way it is typed.
 """
+import subprocess
+
 import psycopg
 import pytest
+from harness import env
 from harness.wire import PgError
 
-pytestmark = pytest.mark.ours
+pytestmark = [pytest.mark.ours, pytest.mark.skipif(
+    "libidn" not in subprocess.run(["ldd", env.binary("pg-ecdsa-proxy")], stdout=subprocess.PIPE, text=True).stdout,
+    reason="libidn not in this build")]
 
 # What is stored, and what may be typed for it.
 SAME = {

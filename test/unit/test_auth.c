@@ -345,11 +345,17 @@ static const struct {
 	{"beyond Unicode", "\xc2\xaa\xf4\x90\x80\x80", NULL},
 };
 
+#ifdef HAVE_LIBIDN
+#define PREPARES true
+#else
+#define PREPARES false
+#endif
+
 static void passwords_are_prepared_as_postgresql_does(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < sizeof(preparations) / sizeof(preparations[0]); i++) {
-		const char *wanted = preparations[i].prepared ? preparations[i].prepared : preparations[i].password;
+		const char *wanted = PREPARES && preparations[i].prepared ? preparations[i].prepared : preparations[i].password;
 		struct span got;
 		struct buf room;
 
@@ -373,8 +379,8 @@ static void long_passwords_are_prepared_up_to_a_bound(void **state)
 		memcpy(text + i, "\xc2\xaa", 2);
 	buf_init(&room);
 	assert_true(saslprep(text, &room, &got));
-	assert_int_equal(got.len, SASLPREP_MAX / 2);
-	assert_int_equal(got.ptr[0], 'a');
+	assert_int_equal(got.len, PREPARES ? SASLPREP_MAX / 2 : SASLPREP_MAX);
+	assert_int_equal(got.ptr[0], PREPARES ? 'a' : 0xc2);
 	memcpy(text + SASLPREP_MAX, "\xc2\xaa", 2);
 	buf_wipe_free(&room);
 	assert_true(saslprep(text, &room, &got));
