@@ -184,8 +184,7 @@ def test_waiting_shutdown_under_load(pool, how):
     p = pool(default_pool_size=2)
     wrong, running = [], threading.Event()
 
-    def work():
-        c = p.login()
+    def work(c):
         try:
             while True:
                 began = c.query("BEGIN")
@@ -203,10 +202,11 @@ def test_waiting_shutdown_under_load(pool, how):
         finally:
             c.close()
     listening_flag = [True]
-    threads = [threading.Thread(target=work) for _ in range(4)]
+    # All of them are in before it begins: a log-in after that is refused.
+    threads = [threading.Thread(target=work, args=(p.login(),)) for _ in range(4)]
     for t in threads:
         t.start()
-    running.wait(env.PATIENCE)
+    assert running.wait(env.PATIENCE)
     begin(p, how)
     listening_flag[0] = False
     for t in threads:
