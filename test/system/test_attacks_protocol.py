@@ -454,11 +454,9 @@ def test_row_32_storms(make_field, pg, name):
     }
     with undisturbed(f.p, pg, growth_kb=16384), f.client() as c:
         for what, (sent, want) in storms.items():
-            sender = threading.Thread(target=c.send, args=(sent,))
-            sender.start()
+            c.send_while_reading(sent)
             for types in want:
                 assert c.until_ready().types == types, what
-            sender.join()
             next_is_mine(c, what)
 
 

@@ -471,7 +471,9 @@ def test_pause_and_resume_by_signal(pooler, pg):
     c = p.login()
     assert c.value("SELECT 1") == "1"
     p.signal(signal.SIGUSR1)
+    # Logged when the signal comes; the pool's own Worker hears of it a moment later, and closes its idle server.
     p.wait_log("got SIGUSR1, pausing all activity")
+    p.wait_log("closing because: pause mode")
     c.send(wire.query("SELECT 2"))
     assert c.silent()
     p.signal(signal.SIGUSR1)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import os
+import select
 import socket
 import ssl
 import struct
@@ -279,6 +280,31 @@ class Wire:
             self.sock.sendall(b"".join(parts))
         except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as e:
             raise Closed(str(e)) from None
+
+    def send_while_reading(self, data):
+        """All of it, and what comes meanwhile is kept. In one thread, since an
+        object of TLS may not be read and written by two."""
+        wait = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+        at, patience = 0, self.sock.gettimeout()
+        self.sock.setblocking(False)
+        try:
+            while at < len(data):
+                stuck = 0
+                try:
+                    at += self.sock.send(data[at:at + 65536])
+                except wait:
+                    stuck += 1
+                try:
+                    got = self.sock.recv(65536)
+                    if not got:
+                        raise Closed("connection closed")
+                    self.buf += got
+                except wait:
+                    stuck += 1
+                if stuck == 2 and not any(select.select([self.sock], [self.sock], [], patience)):
+                    raise TimeoutError("neither side goes on")
+        finally:
+            self.sock.settimeout(patience)
 
     def send_pieces(self, data, size=1):
         for i in range(0, len(data), size):
