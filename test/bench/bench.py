@@ -33,7 +33,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "system"))
 
 from harness import env  # noqa: E402
 from harness.certs import Certs  # noqa: E402
-from harness.pooler import NEWER, Pooler  # noqa: E402
+from harness.pooler import Pooler  # noqa: E402
 from harness.postgres import Postgres  # noqa: E402
 from harness.wallet import ALICE, Wallet  # noqa: E402
 from harness.wire import TERMINATE, Wire, query, scram_secret  # noqa: E402
@@ -46,20 +46,8 @@ PEER = "pgbouncer"
 class Peer(Pooler):
     """Debian's pgbouncer with the same settings."""
 
-    @staticmethod
-    def pick_binary(binary_dir):
-        target = os.path.join(binary_dir, "peer-pgbouncer")
-        if not os.path.exists(target):
-            shutil.copy(env.ORACLE_BINARY, target)
-            os.chmod(target, 0o755)
-        return target
-
-    def ini_text(self):
-        return "\n".join(line for line in super().ini_text().splitlines()
-                         if line.split(" ")[0] not in NEWER and not line.startswith("ecdsa_")) + "\n"
-
-    def answers(self):
-        return self.process.poll() is None and "process up" in self.log()
+    def __init__(self, *args, **settings):
+        super().__init__(*args, oracle=True, **settings)
 
 
 class Bench:
