@@ -729,9 +729,11 @@ void conn_deadline_due(struct wheel_node *n)
 {
 	struct conn *c = CONTAINER_OF(n, struct conn, deadline);
 
+	if (c->is_retired)
+		return;
 	if (c->is_suspended)
 		conn_set_deadline(c, worker_now(c->worker) + USEC_PER_SEC);
-	else if (!c->is_retired)
+	else
 		c->ops->deadline(c);
 }
 

@@ -103,20 +103,22 @@ class Bench:
                        pinned=True):
         """Both programs run side by side and take turns in short slices, so
         that a change of the machine's speed meets both alike; the ratio is
-        the median of the pairs' ratios."""
+        the median of the pairs' ratios. Each round starts both anew: one
+        process may be lucky with its memory and its ports for all its life."""
+        got = {OURS: [], PEER: []}
         with one_core() if pinned else contextlib.nullcontext():
-            both = {label: self.pooler(ours, **settings)
-                    for label, (ours, settings) in self.contenders(ours_settings, peer_settings, {}).items()}
-            got = {label: [] for label in both}
-            try:
-                for p in both.values():
-                    measure(p)
-                for number in range(slices * self.options.rounds):
-                    for label in (OURS, PEER)[::-1 if number % 2 else 1]:
-                        got[label].append(measure(both[label]))
-            finally:
-                for p in both.values():
-                    p.finish()
+            for _ in range(self.options.rounds):
+                both = {label: self.pooler(ours, **settings)
+                        for label, (ours, settings) in self.contenders(ours_settings, peer_settings, {}).items()}
+                try:
+                    for p in both.values():
+                        measure(p)
+                    for number in range(slices):
+                        for label in (OURS, PEER)[::-1 if number % 2 else 1]:
+                            got[label].append(measure(both[label]))
+                finally:
+                    for p in both.values():
+                        p.finish()
         self.row(name, got[OURS], got[PEER], unit, target, paired=True)
 
     def row(self, name, mine, its, unit, target=None, paired=False):
@@ -136,6 +138,8 @@ class Bench:
     # rows
 
     SELECT = "\\set aid random(1, 100000)\nSELECT abalance FROM pgbench_accounts WHERE aid = :aid;\n"
+    PIPELINE = ("\\set aid random(1, 100000)\n\\startpipeline\n" +
+                "SELECT abalance FROM pgbench_accounts WHERE aid = :aid;\n" * 10 + "\\endpipeline\n")
 
     def tables(self):
         if not self.has_tables:
@@ -160,9 +164,9 @@ class Bench:
             raise SystemExit(out)
         return int(re.search(r"actually processed: (\d+)", out).group(1))
 
-    def pgbench(self, p, script, *more):
+    def pgbench(self, p, script, *more, **how):
         before = env.cpu_seconds(p.process.pid)
-        done = self.transactions(self.start_pgbench(p, script, *more))
+        done = self.transactions(self.start_pgbench(p, script, *more, **how))
         return (env.cpu_seconds(p.process.pid) - before) / done * 1e6
 
     def simple(self):
@@ -175,6 +179,27 @@ class Bench:
         self.compare_slices("pgbench -S, extended: CPU a transaction",
                             lambda p: self.pgbench(p, self.SELECT, "-M", "extended"), "us", 0.90, slices=4,
                             pinned=False)
+
+    def prepared(self):
+        """1.18 keeps no prepared statements in transaction mode, so its best way is -M extended."""
+        self.tables()
+
+        def measure(p):
+            return self.pgbench(p, self.SELECT, "-M", "extended" if isinstance(p, Peer) else "prepared")
+        self.compare_slices("pgbench -S, prepared against its extended: CPU", measure, "us", 0.90, slices=4,
+                            ours_settings=dict(max_prepared_statements=100), pinned=False)
+
+    def pipelines(self):
+        self.tables()
+        self.compare_slices("pipelines of 10 queries: CPU a pipeline",
+                            lambda p: self.pgbench(p, self.PIPELINE, "-M", "extended"), "us", 0.90, slices=4,
+                            pinned=False)
+
+    def tls_steady(self):
+        self.tables()
+        self.compare_slices("pgbench -S over TLS: CPU a transaction",
+                            lambda p: self.pgbench(p, self.SELECT, sslmode="require"), "us", 0.90, slices=4,
+                            ours_settings=self.tls, peer_settings=self.tls, pinned=False)
 
     def wallets(self):
         """16 wallets on 8 servers, each a pgbench of its own; beside it the
@@ -234,6 +259,70 @@ class Bench:
             return self.login_cpu(ALICE.address if ours else "u", secret if ours else "secret", count=30)(p)
         self.compare_slices("login, wallet against pgbouncer's SCRAM: CPU", measure, "us", 1.2, ours_settings=wallet,
                             peer_settings=scram)
+
+    def auth_query(self):
+        """Each log-in asks the database for its secret; both keep the answer for no later one."""
+        self.pg.sql("CREATE ROLE aq LOGIN", "UPDATE pg_authid SET rolpassword = '%s' WHERE rolname = 'aq'"
+                    % scram_secret("secret"))
+        asks = dict(auth_type="scram-sha-256", users={"u_trust": ""}, auth_user="u_trust",
+                    auth_query="SELECT rolname::text, rolpassword FROM pg_catalog.pg_authid WHERE rolname = $1",
+                    databases={"db": self.pg.entry()})
+        self.pg.sql("GRANT SELECT ON pg_catalog.pg_authid TO u_trust", db="db")
+        self.compare_slices("login, SCRAM by auth_query: CPU", self.login_cpu("aq", "secret", count=30), "us", 1.0,
+                            ours_settings=asks, peer_settings=asks)
+
+    def hba(self):
+        """The line that lets the client in is the last of a thousand."""
+        path = os.path.join(self.scratch, "hba.1000")
+        lines = ["host db%d user%d 10.%d.%d.0/24 scram-sha-256" % (i, i, i // 256, i % 256) for i in range(999)]
+        env.write(path, "\n".join(lines + ["host all all 127.0.0.1/32 trust"]) + "\n")
+        settings = dict(auth_type="hba", auth_hba_file=path)
+        self.compare_slices("login, trust by line 1,000 of an HBA file: CPU", self.login_cpu(), "us", 1.0, slices=16,
+                            ours_settings=settings, peer_settings=settings)
+
+    def configuration(self):
+        """How long a start and a RELOAD take with 1,000 databases, 100 users of auth_file with a [users] line each,
+        and, in ours, 100,000 wallets; then what a log-in costs there beside the same in a small configuration."""
+        wallets = os.path.join(self.scratch, "wallets")
+        with open(wallets, "w") as f:
+            f.writelines("0x%040x\n" % (i * 0x9e3779b97f4a7c15 % (1 << 160)) for i in range(100000))
+            f.write(ALICE.address + "\n")
+        os.chmod(wallets, 0o644)
+        large = dict(databases={**self.base["databases"], **{"db%d" % i: self.pg.entry() for i in range(1000)}},
+                     users={"u": "", **{"user%d" % i: "secret%d" % i for i in range(100)}},
+                     user_lines={"user%d" % i: "pool_mode = session" for i in range(100)})
+        ours = {**large, "auth_type": "ecdsa", "ecdsa_allowed_addresses": "@" + wallets, "ecdsa_limit_burst": 0}
+
+        def start(p):
+            p.process.terminate()
+            p.process.wait()
+            os.truncate(p.logfile, 0)
+            begin = time.monotonic()
+            p.spawn()
+            while not p.answers():
+                time.sleep(0.001)
+            return (time.monotonic() - begin) * 1e3
+
+        def reload(p):
+            with p.console() as c:
+                begin = time.monotonic()
+                c.query("RELOAD")
+                return (time.monotonic() - begin) * 1e3
+        self.compare("start, 1,000 databases, 100 users, ours 100,000 wallets", start, "ms", ours_settings=ours,
+                     peer_settings=large)
+        self.compare("RELOAD of the same", reload, "ms", ours_settings=ours, peer_settings=large)
+        small = dict(auth_type="ecdsa", ecdsa_allowed_addresses=ALICE.address, ecdsa_limit_burst=0)
+        got = []
+        secret = ALICE.password()
+        for settings in (ours, small):
+            p = self.pooler(True, **settings)
+            try:
+                measure = self.login_cpu(ALICE.address, secret, count=30)
+                measure(p)
+                got.append([measure(p) for _ in range(10 * self.options.rounds)])
+            finally:
+                p.finish()
+        self.row("wallet login, 100,000 wallets beside one: CPU", got[0], got[1], "us", paired=True)
 
     def results(self):
         """1 MB rows to eight clients that read as fast as they can."""
@@ -419,7 +508,8 @@ def raise_files(wanted):
 
 
 def main():
-    rows = ["simple", "extended", "wallets", "logins", "results", "memory", "workers", "syscalls"]
+    rows = ["simple", "extended", "prepared", "pipelines", "tls_steady", "wallets", "logins", "auth_query", "hba",
+            "configuration", "results", "memory", "workers", "syscalls"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=2, help="of each pgbench run")
