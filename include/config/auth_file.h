@@ -39,8 +39,8 @@ struct auth_file *auth_file_parse(struct file_text *source, const char *path);
 
 /*
  * What auth_file says now; known (may be NULL) is shared when it is still
- * true. *out is NULL when the file cannot be read, which is logged and no
- * failure. false: as auth_file_parse().
+ * true, and when the file cannot be read, which is logged and no failure.
+ * false: as auth_file_parse().
  */
 MUST_CHECK bool auth_file_load(const char *path, struct auth_file *known, struct auth_file **out);
 struct auth_file *auth_file_ref(struct auth_file *); /* NULL is fine, here and below */

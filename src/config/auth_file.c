@@ -15,7 +15,7 @@ static bool is_space(char c)
 }
 
 /*
- *	"user name" "secret" anything else
+ *	"user name" anything "secret" anything else
  *	^at
  */
 struct reading {
@@ -38,6 +38,14 @@ static void skip_line(struct reading *r)
 	char *nl = memchr(r->at, '\n', (size_t)(r->end - r->at));
 
 	r->at = nl ? nl : r->end;
+}
+
+/* As PgBouncer does: whatever stands between the two fields is passed over, line ends too. */
+static void skip_to_quote(struct reading *r)
+{
+	for (; r->at < r->end && *r->at && *r->at != '"'; r->at++)
+		if (*r->at == '\n')
+			r->line++;
 }
 
 /* Undoes the quoting in place; NULL: no field stands here, or it does not end. */
@@ -108,10 +116,10 @@ static bool read_line(struct reading *r)
 		return false;
 	}
 	if (user) {
-		skip_space(r);
+		skip_to_quote(r);
 		secret = take_field(r, &secret_len);
 	}
-	if (!secret || user_len == 0) {
+	if (!secret) {
 		log_error("broken auth file");
 		return false;
 	}
@@ -200,6 +208,7 @@ bool auth_file_load(const char *path, struct auth_file *known, struct auth_file 
 	*out = NULL;
 	if (file_read(path, AUTH_FILE_MAX, may_share ? &known->source.identity : NULL, &source) < 0) {
 		log_error("could not open auth_file %s: %s", path, strerror(errno));
+		*out = auth_file_ref(known);
 		return true;
 	}
 	*out = source.text ? auth_file_parse(&source, path) : auth_file_ref(known);
