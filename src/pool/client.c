@@ -379,7 +379,7 @@ void client_join(struct client *c, struct pool *pool)
 	}
 	sh->stats.client_logins++;
 	/* Keys belong to the account only when the client logged in as that account. */
-	if (keys && keys->known && strcmp(c->user->name, pool->account->name) == 0)
+	if (keys && keys->known && strcmp(c->user->name, share_role(sh)) == 0)
 		sh->keys = *keys;
 	login_free(c);
 	c->conn.has_big_reads = false;
