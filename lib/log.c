@@ -28,6 +28,10 @@ static atomic_bool to_stderr = true, to_syslog, is_bare, is_journal;
 static atomic_uint counts[LEVEL_NOISE + 1];
 static atomic_int file_fd = -1;
 static char *file_name; /* owned; control role only */
+static _Thread_local struct {
+	const char *file; /* borrowed; NULL: nowhere */
+	int line;
+} place;
 static char *ident;	/* owned; syslog keeps a pointer to it */
 
 static int facility_of(const char *word)
@@ -173,6 +177,30 @@ static void write_journal(int priority, const char *text, size_t len)
 	write_all(2, native, n);
 }
 
+void log_at(const char *file, int line)
+{
+	place.file = file;
+	place.line = line;
+}
+
+/* "level: message (FILE:LINE)"; fills in what stands in front and behind. */
+static int bare_head(enum log_level level, char *line, size_t cap)
+{
+	static const char *const words[] = {"fatal", "error", "warning", "note", "debug", "noise"};
+
+	return snprintf(line, cap, "%s: ", words[level]);
+}
+
+static void add_place(char *text, size_t cap)
+{
+	char where[512];
+	size_t len = strlen(text), n;
+
+	n = (size_t)snprintf(where, sizeof(where), " (%s:%d)", place.file, place.line);
+	if (n < sizeof(where) && n < cap - len && !strstr(text, where))
+		memcpy(text + len, where, n + 1);
+}
+
 unsigned log_count(enum log_level level)
 {
 	return atomic_load_explicit(&counts[level], memory_order_relaxed);
@@ -198,13 +226,16 @@ void log_line(enum log_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	atomic_fetch_add_explicit(&counts[level], 1, memory_order_relaxed);
 	if (atomic_load_explicit(&is_bare, memory_order_relaxed)) {
-		static const char *const words[] = {"fatal", "error", "warning", "note", "debug", "noise"};
-
-		head = snprintf(line, sizeof(line), "%s: ", words[level]);
+		if (place.file) {
+			level = level == LEVEL_WARNING ? LEVEL_ERROR : level;
+			add_place(text, sizeof(text));
+		}
+		atomic_fetch_add_explicit(&counts[level], 1, memory_order_relaxed);
+		head = bare_head(level, line, sizeof(line));
 		goto write;
 	}
+	atomic_fetch_add_explicit(&counts[level], 1, memory_order_relaxed);
 	gettimeofday(&tv, NULL);
 	if (tv.tv_sec != last.second) {
 		struct tm tm;

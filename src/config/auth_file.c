@@ -171,7 +171,15 @@ static void index_rows(struct auth_file *f)
 	f->wallet_count = wallets_sort(f->wallets, f->wallet_count);
 }
 
-struct auth_file *auth_file_parse(struct file_text *source, const char *path)
+/* Behind the line that could not be read, wherever its quotes led. */
+static void skip_bad_line(struct reading *r, char *from, int line)
+{
+	r->at = from;
+	r->line = line;
+	skip_line(r);
+}
+
+struct auth_file *auth_file_parse(struct file_text *source, const char *path, bool goes_on)
 {
 	struct auth_file *f = xcalloc(1, sizeof(*f));
 	struct reading r = {.file = f, .at = source->text, .end = source->text + source->len, .line = 1};
@@ -186,11 +194,21 @@ struct auth_file *auth_file_parse(struct file_text *source, const char *path)
 		skip_space(&r);
 		if (r.at == r.end)
 			break;
-		if (*r.at == ';')
+		if (*r.at == ';') {
 			skip_line(&r);
-		else
-			more = read_line(&r);
+			continue;
+		}
+		char *from = r.at;
+		int line = r.line;
+
+		log_at(path, line);
+		more = read_line(&r);
+		if (!more && goes_on) {
+			skip_bad_line(&r, from, line);
+			more = true;
+		}
 	}
+	log_at(NULL, 0);
 	if (r.bad_wallet) {
 		auth_file_unref(f);
 		return NULL;
@@ -200,7 +218,7 @@ struct auth_file *auth_file_parse(struct file_text *source, const char *path)
 	return f;
 }
 
-bool auth_file_load(const char *path, struct auth_file *known, struct auth_file **out)
+bool auth_file_load(const char *path, struct auth_file *known, bool goes_on, struct auth_file **out)
 {
 	struct file_text source;
 	bool may_share = known && strcmp(known->path, path) == 0;
@@ -211,7 +229,7 @@ bool auth_file_load(const char *path, struct auth_file *known, struct auth_file 
 		*out = auth_file_ref(known);
 		return true;
 	}
-	*out = source.text ? auth_file_parse(&source, path) : auth_file_ref(known);
+	*out = source.text ? auth_file_parse(&source, path, goes_on) : auth_file_ref(known);
 	return *out != NULL;
 }
 
