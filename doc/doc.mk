@@ -18,8 +18,11 @@ CLEANFILES += doc/settings.md doc/settings.md.new
 
 if HAVE_PANDOC
 man_MANS = $(MAN_PAGES)
-$(MAN_PAGES): $(MAN_TEXTS)
-	$(AM_V_GEN)$(MKDIR_P) doc/man && $(PANDOC) --standalone --from markdown-smart --to man --output $@ \
-		$(top_srcdir)/$@.md
-CLEANFILES += $(MAN_PAGES)
+# The settings in pgbouncer.ini(5) are those of the program; a cross build, which cannot run it, names the option.
+$(MAN_PAGES): $(MAN_TEXTS) pg-ecdsa-proxy$(EXEEXT)
+	$(AM_V_GEN)$(MKDIR_P) doc/man && { ./pg-ecdsa-proxy$(EXEEXT) --describe-settings 2>/dev/null || \
+		echo "Printed by **pg-ecdsa-proxy \\--describe-settings**."; } | sed 's/^### /## /' >$@.settings && \
+		sed -e '/^@SETTINGS@$$/{' -e 'r $@.settings' -e 'd' -e '}' $(top_srcdir)/$@.md | \
+		$(PANDOC) --standalone --from markdown-smart --to man --output $@ && rm -f $@.settings
+CLEANFILES += $(MAN_PAGES) $(MAN_PAGES:=.settings)
 endif

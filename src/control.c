@@ -513,6 +513,8 @@ static int start_pooler(struct tls_setup *tls)
 	registry_init(&p->registry, control.crew->n);
 	statement_store_init(&p->statements);
 	control.has_registry = true;
+	/* Before whatever may fail: control_stop() ends what has a registry. */
+	console_init(p, &control_ops);
 	rules = login_limit_rules(settings());
 	p->limiter = limiter_new(&rules, clock_monotonic());
 	if (!p->limiter) {
@@ -524,7 +526,6 @@ static int start_pooler(struct tls_setup *tls)
 		log_fatal("dns setup failed");
 		return -1;
 	}
-	console_init(p, &control_ops);
 	return make_rooms(tls);
 }
 

@@ -11,6 +11,7 @@
 #define TLS_SETUP_H
 
 #include <openssl/ssl.h>
+#include <stdbool.h>
 
 #include "config/config.h"
 #include "lib/util.h"
@@ -22,6 +23,11 @@ struct tls_setup {
 
 /* -1: something is wrong, which has been logged; setup is then empty. */
 int tls_setup_make(struct tls_setup *, const struct settings *, int workers) MUST_CHECK;
+/*
+ * Every problem of either side is logged, each about its setting: at() is
+ * told the name before. false: there are some.
+ */
+bool tls_setup_check(const struct settings *, void (*at)(void *ctx, const char *setting), void *ctx);
 /* Frees the arrays, and the contexts that nobody has taken out of them. */
 void tls_setup_free(struct tls_setup *);
 /* All that server connections depend on, as one text to compare; owned by the caller. */

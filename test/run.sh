@@ -87,6 +87,8 @@ packages() {
 	module xdist || needed+=" python3-pytest-xdist"
 	module pytest_timeout || needed+=" python3-pytest-timeout"
 	module psycopg || needed+=" python3-psycopg"
+	module psycopg2 || needed+=" python3-psycopg2"
+	module asyncpg || needed+=" python3-asyncpg"
 	module ecdsa || needed+=" python3-ecdsa"
 	module Cryptodome || needed+=" python3-pycryptodome"
 	[ -x /usr/sbin/pgbouncer ] || needed+=" pgbouncer"

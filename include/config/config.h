@@ -138,6 +138,8 @@ struct config *config_load(const char *path, const struct config *prev, int comm
  * one is logged. What is returned lacks what was wrong; never NULL.
  */
 struct config *config_check(const char *path);
+/* Of a checked one: where the files say this setting; NULL: nowhere. */
+const char *config_place(const struct config *, const char *setting, int *line);
 /*
  * SET: a copy of prev with one setting changed. NULL: unknown setting or bad
  * value, logged. A restart-only setting gives back prev with one more reference.

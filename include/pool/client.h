@@ -60,6 +60,7 @@ struct client {
 	uint8_t pauses; /* enum pause_reason bits */
 	enum client_state state : 8;
 	bool is_wallet : 1;
+	bool has_mapped_role : 1; /* a map or a list says whom it is at the server, not the database */
 	bool is_admin : 1;
 	bool is_unix : 1;
 	bool in_copy : 1;

@@ -25,6 +25,7 @@ struct share {
 	/* Recomputed by share_adopt(). */
 	const struct database_def *def; /* into room->config; NULL: no longer defined */
 	const struct user_def *account_def; /* or NULL */
+	bool is_forced; /* the pool of the database's forced user, whoever RELOAD says that is */
 	struct ledger_limits limits;
 	enum pool_mode mode;
 	int max_prepared; /* statements a server may hold; 0: named statements are not tracked */
@@ -75,6 +76,7 @@ void share_serve_waiter(struct share *);
 /* Clients and servers, at once; tell: clients get the reason as a FATAL error. */
 void share_close_all(struct share *, const char *reason, bool tell);
 int share_server_count(const struct share *); /* of every state */
+const char *share_role(const struct share *); /* whom its servers log in as */
 static inline const char *share_database_name(const struct share *s)
 {
 	return s->pool->database->name;

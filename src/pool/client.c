@@ -55,7 +55,10 @@ const char *client_database_name(const struct client *c)
 {
 	if (c->is_seat)
 		return lookup_database_name(c);
-	return c->database ? c->database->name : login_database_name(c);
+	if (c->database)
+		return c->database->name;
+	/* A cancel request has not logged in to one, but it is in the pool whose query it is about. */
+	return c->share ? share_database_name(c->share) : login_database_name(c);
 }
 
 const char *client_prefix(const struct client *c, char *out, size_t cap)
@@ -379,7 +382,7 @@ void client_join(struct client *c, struct pool *pool)
 	}
 	sh->stats.client_logins++;
 	/* Keys belong to the account only when the client logged in as that account. */
-	if (keys && keys->known && strcmp(c->user->name, pool->account->name) == 0)
+	if (keys && keys->known && strcmp(c->user->name, share_role(sh)) == 0)
 		sh->keys = *keys;
 	login_free(c);
 	c->conn.has_big_reads = false;

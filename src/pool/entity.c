@@ -179,6 +179,37 @@ struct pool *pool_get(struct registry *r, struct database *db, struct user *acco
 	return p;
 }
 
+bool pool_set_account(struct registry *r, struct pool *p, struct user *account)
+{
+	const void *key[2] = {p->database, account};
+	struct user *was = p->account;
+	bool is_free;
+
+	pthread_mutex_lock(&r->ledger.lock);
+	is_free = !hash_get(&r->pools, key, sizeof(key));
+	if (is_free) {
+		hash_del(&r->pools, p->key, sizeof(p->key));
+		memcpy(p->key, key, sizeof(key));
+		/* Needs no memory: one place has just become free. */
+		if (!hash_put(&r->pools, p->key, sizeof(p->key), p))
+			abort();
+		account->refs++;
+		p->account = account;
+		ledger_pool_move(&r->ledger, &p->ledger, &account->tally, &account->group);
+	}
+	pthread_mutex_unlock(&r->ledger.lock);
+	if (is_free)
+		user_put(r, was);
+	return is_free;
+}
+
+void pool_account_name(struct registry *r, const struct pool *p, char name[USER_NAME_MAX + 1])
+{
+	pthread_mutex_lock(&r->ledger.lock);
+	memcpy(name, p->account->name, sizeof(p->account->name));
+	pthread_mutex_unlock(&r->ledger.lock);
+}
+
 struct pool *pool_ref(struct registry *r, struct pool *p)
 {
 	pthread_mutex_lock(&r->ledger.lock);

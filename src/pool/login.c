@@ -219,6 +219,7 @@ static void take_startup(struct client *c, uint32_t version, struct span body)
 	struct login *l = c->login;
 	struct room *r = room_at(c);
 	const struct settings *s;
+	char prefix[400];
 
 	l->config = config_ref(r->config);
 	s = config_settings(l->config);
@@ -247,7 +248,7 @@ static void take_startup(struct client *c, uint32_t version, struct span body)
 		if (!login_admit(c))
 			return;
 		if (s->log_connections)
-			log_info("pgbouncer access from unix socket");
+			log_info("%spgbouncer access from unix socket", client_prefix(c, prefix, sizeof(prefix)));
 		c->is_admin = true;
 		if (route_count_user(c, l->wishes.user))
 			route_proven(c);

@@ -38,16 +38,14 @@ static const char *or_null(const char *s)
 static bool stored_secret(const struct server *sv, char **out)
 {
 	const struct share *sh = sv->share;
-	/* After a RELOAD that named another user this pool still logs in as the old one. */
-	bool is_forced = sh->def->user && strcmp(sh->def->user, sh->pool->account->name) == 0;
-	const struct stored_secret *secret = config_find_secret(sh->room->config, sh->pool->account->name);
+	const struct stored_secret *secret = config_find_secret(sh->room->config, share_role(sh));
 	const char *text = NULL;
 
-	if (is_forced && or_null(sh->def->password))
+	if (sh->is_forced && or_null(sh->def->password))
 		text = sh->def->password;
 	else if (secret)
 		text = or_null(secret->text);
-	else if (!is_forced)
+	else if (!sh->is_forced)
 		return pool_secret(&sh->room->pooler->registry, sh->pool, out);
 	*out = text ? strdup(text) : NULL;
 	return *out || !text;
@@ -68,7 +66,7 @@ static void send_startup(struct server *sv)
 		{"datestyle", d->datestyle},
 		{"timezone", d->timezone},
 		{"application_name", d->application_name},
-		{"user", sh->pool->account->name},
+		{"user", share_role(sh)},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(items); i++)
@@ -274,7 +272,7 @@ static void answer_auth(struct server *sv, struct span body)
 	struct buf out;
 
 	if (!l->auth.user) {
-		l->user = strdup(sv->share->pool->account->name);
+		l->user = strdup(share_role(sv->share));
 		if (!l->user || !stored_secret(sv, &l->secret)) {
 			server_close(sv, "out of memory", false);
 			return;
