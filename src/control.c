@@ -16,6 +16,7 @@
 #include "pool/login_limit.h"
 #include "pool/autodb.h"
 #include "pool/params.h"
+#include "pool/peer.h"
 #include "pool/room.h"
 #include "process.h"
 #include "resolver.h"
@@ -233,6 +234,7 @@ static void begin_reload(struct task *t)
 		return;
 	}
 	autodb_reloaded(&control.pooler.registry, control.config, t->adoption.config);
+	peers_reloaded(control.config, t->adoption.config);
 	adopt_here(t->adoption.config);
 	prepare_tls(t);
 	crew_gather(control.crew, visit_adopt, on_gathered, t);
