@@ -58,18 +58,26 @@ const char *server_state_word(const struct server *sv)
 	return words[sv->state];
 }
 
-const char *server_prefix(const struct server *sv, char *out, size_t cap)
+/* HOST:PORT; the name alone as long as it has no address. */
+static const char *where_is(const struct server *sv, char *out, size_t cap)
 {
 	struct peer_addr peer;
+
+	if (!sv->addr.sa.sa_family) {
+		snprintf(out, cap, "%s", sv->host);
+		return out;
+	}
+	peer_addr_from(&peer, &sv->addr);
+	if (peer.family == AF_UNIX)
+		peer.port = (uint16_t)(sv->share->def ? sv->share->def->port : 0);
+	return peer_addr_text(&peer, out, cap);
+}
+
+const char *server_prefix(const struct server *sv, char *out, size_t cap)
+{
 	char where[sizeof(sv->host)];
 
-	if (sv->addr.sa.sa_family) {
-		peer_addr_from(&peer, &sv->addr);
-		if (peer.family == AF_UNIX)
-			peer.port = (uint16_t)(sv->share->def ? sv->share->def->port : 0);
-		peer_addr_text(&peer, where, sizeof(where));
-	} else
-		snprintf(where, sizeof(where), "%s", sv->host);
+	where_is(sv, where, sizeof(where));
 	if (share_is_peer(sv->share))
 		snprintf(out, cap, "S-%p: peer-%d@%s ", (const void *)sv, sv->share->pool->peer_id, where);
 	else
@@ -135,15 +143,13 @@ static void choose_host(struct server *sv)
 static void begin_connect(struct server *sv, socklen_t len)
 {
 	char where[80];
-	struct peer_addr peer;
 	const struct settings *s = sv->share->room->settings;
 	const struct tcp_options tcp = {s->tcp_keepalive,    s->tcp_keepcnt,	  s->tcp_keepidle,
 					s->tcp_keepintvl, s->tcp_user_timeout, s->tcp_socket_buffer};
 	int err = 0;
 
 	if (conn_connect(&sv->conn, sv->share->room->worker, &sv->addr.sa, len, &tcp, &ops, &err) < 0) {
-		peer_addr_from(&peer, &sv->addr);
-		log_warning("sbuf_connect failed to connect to %s: %s", peer_addr_text(&peer, where, sizeof(where)),
+		log_warning("sbuf_connect failed to connect to %s: %s", where_is(sv, where, sizeof(where)),
 			    strerror(err));
 		server_close(sv, "connect failed", false);
 		return;
