@@ -62,6 +62,7 @@ struct client {
 	bool is_wallet : 1;
 	bool is_admin : 1;
 	bool is_unix : 1;
+	bool is_late : 1; /* came in when a shutdown had begun */
 	bool in_copy : 1;
 	bool ended_copy_early : 1; /* CopyDone came before the server said CopyInResponse */
 	bool drops_message : 1;	  /* the current message goes nowhere */

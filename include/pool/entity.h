@@ -78,7 +78,7 @@ static inline const char *user_shown(const struct user *u)
 	return u->eip55[0] ? u->eip55 : u->name;
 }
 struct pool *pool_get(struct registry *, struct database *, struct user *account);
-/* For a peer: in no table, so whoever makes it keeps it. Its home is peer_id mod the number of Workers. NULL: memory. */
+/* For a peer; in no table, so whoever makes it keeps it. Its home is peer_id mod the Workers. NULL: out of memory. */
 struct pool *pool_new_peer(struct registry *, int peer_id);
 void pool_put(struct registry *, struct pool *);
 struct pool *pool_ref(struct registry *, struct pool *);

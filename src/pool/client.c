@@ -152,6 +152,8 @@ struct client *client_new(struct room *r, int fd, const struct peer_addr *addr, 
 	}
 	c->addr = *addr;
 	c->is_unix = is_unix;
+	/* By TCP only what was on its way comes in then. */
+	c->is_late = is_unix && r->shutdown != SHUTDOWN_NONE;
 	c->conn.is_unix = is_unix;
 	if (is_unix && socket_peer_cred(fd, &pid, &uid)) {
 		c->addr.pid = (int32_t)pid;

@@ -568,8 +568,8 @@ def test_unbuilt_behaviour_is_named_once(pooler):
         later = re.findall(r'SETTING\((\w+), (?:TIME|INT), "[^"]*", [^,]+, [^,]+, \w+, LATER', f.read())
     if not later:
         pytest.skip("everything is built")
-    p = pooler(**{later[0]: 60})
-    assert {r["key"]: r["value"] for r in p.show("CONFIG")}[later[0]] == "60"
+    p = pooler(**{later[0]: 77})  # nobody's default
+    assert {r["key"]: r["value"] for r in p.show("CONFIG")}[later[0]] == "77"
     p.signal(signal.SIGQUIT)
     p.wait_exit()
     assert len(re.findall(r"WARNING.*" + later[0], p.log())) == 1
