@@ -569,9 +569,17 @@ static void on_closing(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 	crew_submit(all->control, LANE_COMPUTE, &k->job);
 }
 
+static bool has_tcp(const struct listeners *all)
+{
+	LIST_FOR(node, &all->list)
+		if (!LIST_ITEM(node, struct listener, link)->is_unix)
+			return true;
+	return false;
+}
+
 void listeners_close_tcp(struct listeners *all)
 {
-	if (all->is_closing)
+	if (all->is_closing || !has_tcp(all))
 		return;
 	/* Without others on this port whoever comes should be told at once that nobody listens. */
 	if (all->shares_port && !all->closing)
@@ -590,8 +598,6 @@ void listeners_close_tcp(struct listeners *all)
 		if (l->is_unix || getsockname(l->fd, &own.sa, &len) < 0)
 			continue;
 		shut_door(l->fd, own.sa.sa_family, true);
-		/* Whoever has not spoken yet becomes a connection all the same. */
-		set_defer(l->fd, false);
 	}
 	look_later(all);
 }

@@ -1,5 +1,6 @@
 """so_reuseport, and restarts that no client notices. Behaviour specification, section 31."""
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -387,6 +388,46 @@ def test_rolling_restart_with_auth_query_and_scram(group, pg):
     assert not wrong, wrong[0]
 
 
+def test_cancels_while_processes_come_and_go(group, pg):
+    """Clients that stay find their queries cancelled, whichever process the request reaches, old or new."""
+    both = group(2, cancel_wait_timeout=5 * env.SLOW, server_login_retry=0.2)
+    for p in both:
+        p.peers = {i: "host=%s port=%d" % (q.dir, q.port) for i, q in enumerate(both, 1)}
+        p.write()
+        p.admin("RELOAD")
+    for stopped, other in (both, both[::-1]) * 2:
+        with stopped.login(host=stopped.dir) as old, other.login(host=other.dir) as stays:
+            stopped.mark()
+            stopped.signal(signal.SIGTERM)
+            stopped.wait_log(WAITING)
+            # The old process is still there for its client, and knows the way to the other.
+            for victim, through in ((old, other), (stays, stopped), (old, stopped)):
+                cancelled(pg, victim, through)
+            old.close()
+            stopped.wait_exit()
+            stopped.expected_exit = None
+            stopped.seen = len(stopped.log())
+            stopped.spawn()
+            stopped.wait_log("process up")
+            cancelled(pg, stays, stopped)
+            with stopped.login(host=stopped.dir) as new:
+                cancelled(pg, new, other)
+
+
+_seconds = itertools.count(2000)
+
+
+def cancelled(pg, client, p):
+    text = "SELECT pg_sleep(%d)" % next(_seconds)
+    client.send(wire.query(text))
+    env.wait_for(lambda: pg.sql("SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query = '%s'" % text),
+                 "the query to run")
+    with p.wire(p.dir) as w:
+        w.send(wire.cancel_request(client.key))
+        w.expect_closed()
+    assert [e.code for e in client.until_ready().errors] == ["57014"]
+
+
 @pytest.mark.skipif(not shutil.which("pgbench"), reason="no pgbench")
 def test_rolling_restart_under_pgbench(group, pg):
     """libpq's own idea of an error: a connection for each transaction."""
@@ -407,17 +448,30 @@ def test_rolling_restart_under_pgbench(group, pg):
 # --- with sockets of a service manager ------------------------------------------------
 
 class Manager:
-    """Keeps the listening sockets, and gives them to every process that is started."""
+    """Keeps the listening sockets, and gives them to every process that is started: one for all, and one for each by
+    which it can be reached alone."""
 
     def __init__(self, p):
         self.sock = socket.socket()
         self.sock.bind((p.host, p.port))
         self.sock.listen(512)
+        self.own = {}
 
     def manages(self, p):
-        fd = self.sock.fileno()
         p.port = self.sock.getsockname()[1]
-        return started_by(p, "os.dup2(%d, 3); os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1')" % fd, [fd])
+        own = self.own[p] = socket.socket(socket.AF_UNIX)
+        path = os.path.join(p.dir, ".s.PGSQL.%d" % p.port)
+        own.bind(path)
+        os.chmod(path, 0o777)
+        own.listen(50)
+        fds = [self.sock.fileno(), own.fileno()]
+        # Moved out of the way first: one may be where the other has to go.
+        return started_by(p, "os.dup2(%d, 103); os.dup2(%d, 104); os.dup2(103, 3); os.dup2(104, 4); "
+                             "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='2')" % tuple(fds), fds)
+
+    def close(self):
+        for s in [self.sock] + list(self.own.values()):
+            s.close()
 
 
 @pytest.fixture
@@ -437,7 +491,7 @@ def managed(process):
                 pytest.skip("libsystemd not in this build")
         return made[old:]
     yield make
-    manager.sock.close()
+    manager.close()
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -449,6 +503,19 @@ def test_rolling_restart_with_sockets_of_a_service_manager(managed, processes):
             for p in all_of_them:
                 stop_and_start_again(p)
                 load.wait(100)
+
+
+def test_cancels_with_sockets_of_a_service_manager(managed, pg):
+    """One socket for all clients, and for each process one where the others find it."""
+    both = managed(2)
+    for p in both:
+        p.peers = {i: "host=%s port=%d" % (q.dir, q.port) for i, q in enumerate(both, 1)}
+        p.write()
+        p.admin("RELOAD")
+    for p, other in (both, both[::-1]):
+        with p.login(host=p.dir) as c:
+            assert where(c) == int(p.settings["peer_id"])
+            cancelled(pg, c, other)
 
 
 def test_what_waits_at_a_managed_socket_is_for_the_next(managed):
