@@ -16,6 +16,7 @@
 #include "pool/login_limit.h"
 #include "pool/autodb.h"
 #include "pool/params.h"
+#include "pool/peer.h"
 #include "pool/room.h"
 #include "process.h"
 #include "resolver.h"
@@ -233,6 +234,7 @@ static void begin_reload(struct task *t)
 		return;
 	}
 	autodb_reloaded(&control.pooler.registry, control.config, t->adoption.config);
+	peers_reloaded(control.config, t->adoption.config);
 	adopt_here(t->adoption.config);
 	prepare_tls(t);
 	crew_gather(control.crew, visit_adopt, on_gathered, t);
@@ -300,11 +302,21 @@ static int servers_left(void)
 	return n;
 }
 
+/* And sockets that are on their way to become some. Relaxed: the last one to leave is seen a poll later at worst. */
+static bool has_clients(void)
+{
+	/* In this order: who arrives is counted among the clients before it ceases to be under way. */
+	for (int i = 0; i < control.crew->n; i++)
+		if (atomic_load_explicit(&control.crew->workers[i]->client_count, memory_order_acquire) > 0)
+			return true;
+	return atomic_load_explicit(&control.pooler.registry.clients, memory_order_relaxed) > 0;
+}
+
 static void on_drain_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg UNUSED)
 {
-	/* Relaxed: the last one to leave is seen a poll later at worst. */
-	if (control.shutdown == SHUTDOWN_WAIT_CLIENTS &&
-	    atomic_load_explicit(&control.pooler.registry.clients, memory_order_relaxed) == 0) {
+	if (listeners_are_closing(control.listeners))
+		return;
+	if (control.shutdown == SHUTDOWN_WAIT_CLIENTS && !has_clients()) {
 		log_info("client connections dropped, exiting");
 		end_loop();
 	} else if (control.shutdown == SHUTDOWN_WAIT_SERVERS && servers_left() == 0) {
@@ -425,7 +437,7 @@ static void deliver_accepted(struct worker *w, struct message *m)
 	struct accepted *a = CONTAINER_OF(m, struct accepted, message);
 
 	room_accept(room_of(w), a->fd, &a->from, a->is_unix);
-	atomic_fetch_sub_explicit(&w->client_count, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&w->client_count, 1, memory_order_release);
 	free(a);
 }
 

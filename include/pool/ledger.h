@@ -72,7 +72,7 @@ struct ledger_limits { /* <= 0 means no limit, except min_pool_size and reserve_
 	usec_t login_retry, reserve_timeout;
 };
 
-enum ledger_purpose { FOR_CLIENT, FOR_CANCEL, FOR_MIN_SIZE };
+enum ledger_purpose { FOR_CLIENT, FOR_CANCEL, FOR_MIN_SIZE, FOR_PEER /* to a peer, with a cancel request */ };
 enum ledger_answer {
 	LEDGER_LAUNCH,		/* slot and login right are yours */
 	LEDGER_LAUNCH_RESERVE,	/* the same, from the reserve: worth a warning */
@@ -122,11 +122,13 @@ struct ledger_pool *ledger_take_nudged(struct ledger *);
 void ledger_nudge_over(struct ledger *, struct ledger_pool *);
 /* The server that held the login right is logged in: kind becomes connected, failure flags are cleared. */
 void ledger_login_done(struct ledger *, struct ledger_pool *);
-/* It is used for a cancel request instead. */
+/* It is used for a cancel request instead. What is known of failed log-ins stays: this was none. */
 void ledger_login_to_cancel(struct ledger *, struct ledger_pool *);
 /* A server is gone. error: it died in log-in, for this reason (NULL: no failure, or another kind). */
 void ledger_server_gone(struct ledger *, struct ledger_pool *, enum server_kind, bool while_connecting,
 			const char *error);
+/* The next attempt need not wait for the end of the pause after a failure. */
+void ledger_forget_failure(struct ledger *, struct ledger_pool *);
 /* Fast fail: true with the cached error copied, when the last login failed and no server beyond login exists. */
 bool ledger_failing(struct ledger *, struct ledger_pool *, char *error, size_t cap);
 /* May a server that is over its lifetime be closed now? Notes the time when it may. */

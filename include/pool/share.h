@@ -23,7 +23,8 @@ struct share {
 	struct pool *pool;	 /* counted entity */
 
 	/* Recomputed by share_adopt(). */
-	const struct database_def *def; /* into room->config; NULL: no longer defined */
+	const struct database_def *def; /* into room->config, or own_def; NULL: no longer defined */
+	struct database_def *own_def; /* owned; of a peer's pool: what a definition would say. Texts are the snapshot's */
 	const struct user_def *account_def; /* or NULL */
 	bool is_forced; /* the pool of the database's forced user, whoever RELOAD says that is */
 	struct ledger_limits limits;
@@ -77,6 +78,11 @@ void share_serve_waiter(struct share *);
 void share_close_all(struct share *, const char *reason, bool tell);
 int share_server_count(const struct share *); /* of every state */
 const char *share_role(const struct share *); /* whom its servers log in as */
+/* Of a peer's pool: cancel requests on their way to it, and nothing else. */
+static inline bool share_is_peer(const struct share *s)
+{
+	return s->pool->peer_id > 0;
+}
 static inline const char *share_database_name(const struct share *s)
 {
 	return s->pool->database->name;

@@ -407,6 +407,14 @@ static struct client *client_in(const struct room *room, uint64_t id)
 		for (size_t i = 0; i < ARRAY_LEN(lists) && !c; i++)
 			c = client_on(lists[i], id);
 	}
+	LIST_FOR(node, &room->peers) {
+		const struct share *s = LIST_ITEM(node, struct share, link);
+
+		if (!c)
+			c = client_on(&s->cancels_active.head, id);
+		if (!c)
+			c = client_on(&s->cancels_waiting.head, id);
+	}
 	return c;
 }
 

@@ -12,6 +12,7 @@
 #include "lib/mem.h"
 #include "lib/oom.h"
 #include "pool/cancel.h"
+#include "pool/cancel_key.h"
 #include "pool/deadline.h"
 #include "pool/evict.h"
 #include "pool/login.h"
@@ -154,6 +155,8 @@ struct client *client_new(struct room *r, int fd, const struct peer_addr *addr, 
 	}
 	c->addr = *addr;
 	c->is_unix = is_unix;
+	/* By TCP only what was on its way comes in then. */
+	c->is_late = is_unix && r->shutdown != SHUTDOWN_NONE;
 	c->conn.is_unix = is_unix;
 	if (is_unix && socket_peer_cred(fd, &pid, &uid)) {
 		c->addr.pid = (int32_t)pid;
@@ -292,9 +295,7 @@ void client_bad_header(struct client *c, const uint8_t *p, size_t n)
 
 void client_make_key(struct client *c)
 {
-	mem_random(c->key, sizeof(c->key));
-	/* The first half is shown as a process id, which clients take for positive. */
-	c->key[0] &= 0x7f;
+	cancel_key_make(c->key, room_at(c)->settings->peer_id);
 }
 
 /*

@@ -4,6 +4,7 @@ POOL_ROOM = librooms_pool.a
 librooms_pool_a_SOURCES = \
 	src/pool/autodb.c include/pool/autodb.h \
 	src/pool/cancel.c include/pool/cancel.h \
+	src/pool/cancel_key.c include/pool/cancel_key.h \
 	src/pool/client.c include/pool/client.h \
 	include/pool/deadline.h \
 	src/pool/entity.c include/pool/entity.h \
@@ -16,6 +17,7 @@ librooms_pool_a_SOURCES = \
 	src/pool/method.c include/pool/method.h \
 	src/pool/outstanding.c include/pool/outstanding.h \
 	src/pool/params.c include/pool/params.h \
+	src/pool/peer.c include/pool/peer.h \
 	src/pool/prepared.c include/pool/prepared.h \
 	src/pool/relay.c include/pool/relay.h \
 	src/pool/room.c include/pool/room.h \

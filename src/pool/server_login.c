@@ -111,13 +111,20 @@ void server_login_connected(struct conn *c, int err)
 		return;
 	}
 	sv->share->last_connect_failed = false;
+	/* There is no log-in that could still fail. */
+	if (share_is_peer(sv->share))
+		ledger_forget_failure(&room_at(sv)->pooler->registry.ledger, &sv->share->pool->ledger);
 	log_connected(sv);
 	/* Whoever waits for a cancel goes first; its request is sent before TLS and log-in. */
 	if (cancel_use_connection(sv))
 		return;
 	if (sv->login->is_for_cancel) {
 		sv->login->was_unneeded = true;
-		server_close(sv, "cancel request is gone, connection is not needed", false);
+		server_close(sv,
+			     share_is_peer(sv->share) ? "peer server was not necessary anymore, because client cancel "
+							"connection was already closed"
+						      : "cancel request is gone, connection is not needed",
+			     false);
 		return;
 	}
 	if (!sv->conn.is_unix && s->server_tls_sslmode > TLS_DISABLE && room_at(sv)->server_tls) {

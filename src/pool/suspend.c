@@ -115,16 +115,11 @@ static int step_share(struct share *sh, bool closes_rest)
 	return left;
 }
 
-int suspend_step(struct room *r, bool closes_rest)
+static int step_shares(struct list *shares, bool closes_rest)
 {
-	int left;
+	int left = 0;
 
-	/* The change of mode is still on its way, behind a RELOAD maybe. */
-	if (r->pause != SUSPENDED)
-		return 1;
-	left = step_clients(&r->logins.head, closes_rest) + step_cancels(&r->orphans, closes_rest);
-
-	LIST_FOR(node, &r->shares) {
+	LIST_FOR(node, shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
 		int here = step_share(sh, closes_rest);
 
@@ -134,6 +129,16 @@ int suspend_step(struct room *r, bool closes_rest)
 			share_hunger(sh);
 	}
 	return left;
+}
+
+int suspend_step(struct room *r, bool closes_rest)
+{
+
+	/* The change of mode is still on its way, behind a RELOAD maybe. */
+	if (r->pause != SUSPENDED)
+		return 1;
+	return step_clients(&r->logins.head, closes_rest) + step_cancels(&r->orphans, closes_rest) +
+	       step_shares(&r->shares, closes_rest) + step_shares(&r->peers, closes_rest);
 }
 
 static size_t bytes_left(uint64_t pass_left, const uint8_t *rest, size_t n)
@@ -171,10 +176,9 @@ static void go_on_clients(struct list *clients)
 		go_on(&LIST_ITEM(node, struct client, link)->conn);
 }
 
-void suspend_end(struct room *r)
+static void go_on_shares(struct list *shares)
 {
-	go_on_clients(&r->logins.head);
-	LIST_FOR(node, &r->shares) {
+	LIST_FOR(node, shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
 
 		sh->is_flushing = sh->stops_servers = false;
@@ -184,4 +188,11 @@ void suspend_end(struct room *r)
 			LIST_FOR(snode, &sh->servers[state].head)
 				go_on(&LIST_ITEM(snode, struct server, link)->conn);
 	}
+}
+
+void suspend_end(struct room *r)
+{
+	go_on_clients(&r->logins.head);
+	go_on_shares(&r->shares);
+	go_on_shares(&r->peers);
 }
