@@ -476,6 +476,9 @@ static bool is_obsolete(const struct heir *h, const struct server *sv)
 
 	if (hash_get(&h->obsolete, &sh->pool, sizeof(sh->pool)))
 		return true;
+	/* A parameter of which it is not known what it is there could not be set for the next client. */
+	if (!h->same_parameters)
+		return true;
 	/* What was taken over is plain. */
 	return !sv->conn.is_unix && sh->room->settings->server_tls_sslmode >= TLS_REQUIRE;
 }
