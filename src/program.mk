@@ -4,11 +4,13 @@ pg_ecdsa_proxy_SOURCES = \
 	src/check.c src/check.h \
 	src/control.c src/control.h \
 	src/main.c \
+	src/old_process.c src/old_process.h \
 	src/oom.c \
 	src/process.c src/process.h \
 	src/resolver.c src/resolver.h \
 	src/service.c src/service.h \
 	src/signals.c src/signals.h \
+	src/takeover.c src/takeover.h \
 	src/tls_setup.c src/tls_setup.h
 pg_ecdsa_proxy_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 if DEVELOPER

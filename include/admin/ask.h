@@ -45,8 +45,7 @@ struct ask {
 	struct buf answer;
 	char *error; /* owned; NULL: none */
 	const char *sqlstate;
-	int *fds; /* owned, as are the descriptors: one a DataRow of the answer, by SHOW FDS */
-	size_t fd_count;
+	struct fds_answer *fds; /* owned: of SHOW FDS, the descriptors that go with its rows; NULL: none */
 	bool is_silent; /* nothing is said, the client is left paused */
 };
 

@@ -126,6 +126,8 @@ bool config_list_has(const char *list, const char *word);
 
 /* true when two definitions differ in what a server connection depends on (specification, end of section 3). */
 bool database_def_needs_reconnect(const struct database_def *, const struct database_def *);
+/* All of that as one text, to be compared by another process; owned by the caller. */
+char *database_def_identity(const struct database_def *);
 
 /*
  * Reads path on top of prev (NULL: the first load). NULL when anything is

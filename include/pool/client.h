@@ -76,6 +76,8 @@ struct client {
 };
 
 struct client *client_new(struct room *, int fd, const struct peer_addr *, bool is_unix);
+/* Takes fd: a connection that is counted, but on no list, and has no id. NULL: memory; fd is closed. */
+struct client *client_bare(struct room *, int fd, const struct peer_addr *, bool is_unix);
 /*
  * reason goes to the log. text: FATAL to the client with this SQLSTATE (NULL: 08P01); NULL: say nothing.
  * A linked server is released or closed by the rules.

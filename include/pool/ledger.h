@@ -122,6 +122,8 @@ struct ledger_pool *ledger_take_nudged(struct ledger *);
 void ledger_nudge_over(struct ledger *, struct ledger_pool *);
 /* The server that held the login right is logged in: kind becomes connected, failure flags are cleared. */
 void ledger_login_done(struct ledger *, struct ledger_pool *);
+/* Online restart: a connected server that another process has opened; no limit is asked. */
+void ledger_server_inherited(struct ledger *, struct ledger_pool *);
 /* It is used for a cancel request instead. What is known of failed log-ins stays: this was none. */
 void ledger_login_to_cancel(struct ledger *, struct ledger_pool *);
 /* A server is gone. error: it died in log-in, for this reason (NULL: no failure, or another kind). */

@@ -20,6 +20,8 @@ void login_free(struct client *);
 void login_resume(struct client *);
 /* Does it wait for a lookup? Then in which pool, or NULL. Borrowed; for SHOW. */
 const struct pool *login_lookup_pool(const struct client *);
+/* Has its start-up message been read? Then another process could not go on with it. */
+bool login_is_under_way(const struct client *);
 void login_adopt(struct room *); /* after RELOAD: deadlines are filed again */
 /* Identity is proven and the client stands on its pool's Worker: hands over what the pool should know. */
 const struct scram_keys *login_keys(const struct client *);

@@ -68,6 +68,8 @@ void share_turn(struct share *);
 void share_take(struct room *, struct pool *, enum ledger_answer, const struct ledger_reply *, usec_t waiting_since);
 void share_maintain(struct share *, usec_t now);       /* three times a second */
 bool share_is_paused(const struct share *);
+/* The greeting is here: what is not known of clients that another process has greeted is what servers begin with. */
+void share_fill_params(struct share *);
 /* Forgets the greeting and marks all servers close_needed. */
 void share_dirty(struct share *);
 /* An idle, ready server, taken off nothing yet; closes those that may not be used. NULL: none. */

@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "admin/ask.h"
+#include "admin/show.h"
 #include "admin/stats_book.h"
 #include "admin/waiting.h"
 #include "lib/log.h"
@@ -76,9 +76,7 @@ void ask_forget(struct ask *a)
 
 void ask_free(struct ask *a)
 {
-	for (size_t i = 0; i < a->fd_count; i++)
-		close(a->fds[i]);
-	free(a->fds);
+	fds_answer_free(a->fds);
 	buf_wipe_free(&a->answer); /* keys, of SHOW FDS */
 	free(a->text);
 	free(a->error);

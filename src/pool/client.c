@@ -139,7 +139,7 @@ void client_unpause(struct client *c, enum pause_reason why)
 
 /* --- birth ----------------------------------------------------------------- */
 
-struct client *client_new(struct room *r, int fd, const struct peer_addr *addr, bool is_unix)
+struct client *client_bare(struct room *r, int fd, const struct peer_addr *addr, bool is_unix)
 {
 	struct client *c = calloc(1, sizeof(*c));
 	pid_t pid;
@@ -162,14 +162,23 @@ struct client *client_new(struct room *r, int fd, const struct peer_addr *addr, 
 		c->addr.pid = (int32_t)pid;
 		c->is_own_uid = uid == geteuid();
 	}
-	c->id = room_next_id(r);
 	c->connected_at = c->active_at = worker_now(r->worker);
 	c->connect_wall = time(NULL);
 	list_init(&c->link);
 	c->state = CL_LOGIN;
-	clist_add_tail(&r->logins, &c->link);
 	atomic_fetch_add_explicit(&r->pooler->registry.clients, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&r->worker->client_count, 1, memory_order_relaxed);
+	return c;
+}
+
+struct client *client_new(struct room *r, int fd, const struct peer_addr *addr, bool is_unix)
+{
+	struct client *c = client_bare(r, fd, addr, is_unix);
+
+	if (!c)
+		return NULL;
+	c->id = room_next_id(r);
+	clist_add_tail(&r->logins, &c->link);
 	if (!login_begin(c)) {
 		client_close(c, NULL, NULL, "out of memory");
 		return NULL;

@@ -339,6 +339,16 @@ void ledger_login_done(struct ledger *l, struct ledger_pool *p)
 	pthread_mutex_unlock(&l->lock);
 }
 
+void ledger_server_inherited(struct ledger *l, struct ledger_pool *p)
+{
+	pthread_mutex_lock(&l->lock);
+	p->count[KIND_CONNECTED]++;
+	p->database->servers++;
+	p->user->servers++;
+	l->servers++;
+	pthread_mutex_unlock(&l->lock);
+}
+
 void ledger_login_to_cancel(struct ledger *l, struct ledger_pool *p)
 {
 	pthread_mutex_lock(&l->lock);

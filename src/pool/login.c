@@ -85,6 +85,11 @@ const struct pool *login_lookup_pool(const struct client *c)
 	return c->login && c->login->lookup ? c->login->lookup->pool : NULL;
 }
 
+bool login_is_under_way(const struct client *c)
+{
+	return c->login && c->login->state != LOGIN_STARTUP;
+}
+
 void login_adopt(struct room *r)
 {
 	LIST_FOR(node, &r->logins.head)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -240,6 +241,30 @@ void server_launch(struct share *sh, const struct server *target)
 		return;
 	}
 	find_address(sv);
+}
+
+struct server *server_inherit(struct share *sh, int fd, bool is_linked)
+{
+	struct server *sv = calloc(1, sizeof(*sv));
+
+	if (!sv) {
+		close(fd);
+		return NULL;
+	}
+	if (conn_open(&sv->conn, sh->room->worker, fd, &ops) < 0) {
+		free(sv);
+		return NULL;
+	}
+	sv->share = sh;
+	sv->conn.has_big_reads = true;
+	sv->state = is_linked ? SV_ACTIVE : SV_IDLE;
+	outstanding_init(&sv->requests);
+	list_init(&sv->link);
+	/* As told: the first of the idle ones is the next to be used. */
+	clist_add_tail(&sh->servers[sv->state], &sv->link);
+	ledger_server_inherited(&sh->room->pooler->registry.ledger, &sh->pool->ledger);
+	evict_note(sh);
+	return sv;
 }
 
 /* --- death --------------------------------------------------------------- */

@@ -343,6 +343,7 @@ static void login_done(struct server *sv)
 		buf_init(&l->greeting);
 		params_copy(&sh->greeting_params, &l->greeting_params);
 		ledger_set_greeting(&r->pooler->registry.ledger, &sh->pool->ledger, true);
+		share_fill_params(sh);
 	}
 	ledger_login_done(&r->pooler->registry.ledger, &sh->pool->ledger);
 	server_login_free(sv);

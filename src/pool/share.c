@@ -210,6 +210,19 @@ int share_server_count(const struct share *sh)
 	return n;
 }
 
+void share_fill_params(struct share *sh)
+{
+	struct counted_list *lists[] = {&sh->active, &sh->waiting};
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		LIST_FOR(node, &lists[i]->head) {
+			struct client *c = LIST_ITEM(node, struct client, link);
+
+			if (!c->needs_greeting && !c->is_seat)
+				params_fill(&c->params, &sh->greeting_params);
+		}
+}
+
 void share_dirty(struct share *sh)
 {
 	forget_greeting(sh);
