@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "admin/console.h"
+#include "http/http.h"
 #include "lib/list.h"
 #include "lib/mem.h"
 #include "net/crew.h"
@@ -51,6 +52,8 @@ static struct {
 	struct dns *dns;	     /* the resolver's */
 	struct event *stats_timer, *drain_timer, *autodb_timer; /* owned */
 	char *server_tls; /* owned; what the server contexts in force were made from */
+	uint8_t certificate[32]; /* SHA-256 of the one that clients see */
+	bool has_certificate;
 	struct list tasks; /* the first one is at work when is_busy */
 	bool is_busy, is_ending;
 	bool log_to_stderr;
@@ -205,6 +208,11 @@ static void adopt_here(struct config *next)
 	watch_autodbs();
 }
 
+static void note_certificate(const struct tls_setup *tls)
+{
+	control.has_certificate = tls_setup_certificate(tls, control.certificate);
+}
+
 static void prepare_tls(struct task *t)
 {
 	const struct settings *s = config_settings(t->adoption.config);
@@ -215,6 +223,7 @@ static void prepare_tls(struct task *t)
 		log_error("TLS configuration could not be reloaded, keeping old configuration");
 		return;
 	}
+	note_certificate(&t->tls);
 	t->adoption.client_tls = t->tls.client;
 	t->adoption.server_tls = t->tls.server;
 	server_tls = tls_setup_server_text(s);
@@ -398,6 +407,12 @@ static void each_listener(listeners_row *row, void *arg)
 	listeners_each(control.listeners, row, arg);
 }
 
+static bool current_certificate(uint8_t sha256[32])
+{
+	memcpy(sha256, control.certificate, sizeof(control.certificate));
+	return control.has_certificate;
+}
+
 static const struct control_ops control_ops = {
 	.reload = ask_reload,
 	.set = ask_set,
@@ -409,6 +424,7 @@ static const struct control_ops control_ops = {
 	.shutdown_mode = current_shutdown,
 	.each_listener = each_listener,
 	.status = service_status,
+	.certificate = current_certificate,
 };
 
 /* ---- sockets that come in ---- */
@@ -570,12 +586,13 @@ int control_start(struct config *config, struct tls_setup *tls, bool log_to_stde
 	control.config = config;
 	control.log_to_stderr = log_to_stderr;
 	control.server_tls = tls_setup_server_text(config_settings(config));
+	note_certificate(tls);
 	list_init(&control.tasks);
 	control.crew = crew_new(tls->n);
 	if (!control.crew)
 		log_fatal("cannot set the event loops up");
 	else if (start_pooler(tls) == 0 && signals_start(control.crew->control->base, &control_ops) == 0 &&
-		 start_timers() == 0 && start_listening() == 0)
+		 start_timers() == 0 && http_start(control.crew->control->base) == 0 && start_listening() == 0)
 		ret = 0;
 	tls_setup_free(tls);
 	return ret;
@@ -629,6 +646,7 @@ void control_stop(void)
 	pidfile_remove();
 	if (control.crew) {
 		stop_workers();
+		http_stop();
 		if (control.has_registry)
 			console_stop();
 		signals_stop();

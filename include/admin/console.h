@@ -31,6 +31,7 @@ struct control_ops {
 	enum shutdown_mode (*shutdown_mode)(void);
 	void (*each_listener)(listeners_row *, void *arg);
 	void (*status)(const char *text); /* one line for the service manager, each stats_period */
+	bool (*certificate)(uint8_t sha256[32]); /* of the certificate that clients see; false: none */
 };
 
 /* Line 1 of --version, also the value of SHOW VERSION. */
