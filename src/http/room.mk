@@ -28,3 +28,11 @@ src/http/pages.c: $(HTTP_PAGES)
 			echo "const struct page page_$$page = {$${page}_text, sizeof($${page}_text) - 1};"; \
 		done; \
 	} >$@.new && mv $@.new $@
+
+if HAVE_CMOCKA
+check_PROGRAMS += test/unit/test_http
+test_unit_test_http_SOURCES = test/unit/test_http.c
+test_unit_test_http_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_http_LDADD = $(HTTP_ROOM) $(ADMIN_ROOM) $(POOL_ROOM) $(AUTH_ROOM) $(NET_ROOM) $(CONFIG_ROOM) $(WALLET_ROOM) \
+	$(PROTO_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+endif
