@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "admin/console.h"
+#include "http/http.h"
 #include "lib/list.h"
 #include "lib/mem.h"
 #include "net/crew.h"
@@ -52,6 +53,8 @@ static struct {
 	struct dns *dns;	     /* the resolver's */
 	struct event *stats_timer, *drain_timer, *autodb_timer; /* owned */
 	char *server_tls; /* owned; what the server contexts in force were made from */
+	uint8_t certificate[32]; /* SHA-256 of the one that clients see */
+	bool has_certificate;
 	struct list tasks; /* the first one is at work when is_busy */
 	bool is_busy, is_ending;
 	bool log_to_stderr;
@@ -208,6 +211,11 @@ static void adopt_here(struct config *next)
 	watch_autodbs();
 }
 
+static void note_certificate(const struct tls_setup *tls)
+{
+	control.has_certificate = tls_setup_certificate(tls, control.certificate);
+}
+
 static void prepare_tls(struct task *t)
 {
 	const struct settings *s = config_settings(t->adoption.config);
@@ -218,6 +226,7 @@ static void prepare_tls(struct task *t)
 		log_error("TLS configuration could not be reloaded, keeping old configuration");
 		return;
 	}
+	note_certificate(&t->tls);
 	t->adoption.client_tls = t->tls.client;
 	t->adoption.server_tls = t->tls.server;
 	server_tls = tls_setup_server_text(s);
@@ -418,6 +427,12 @@ static void note_handover(void)
 	control.handed_over = true;
 }
 
+static bool current_certificate(uint8_t sha256[32])
+{
+	memcpy(sha256, control.certificate, sizeof(control.certificate));
+	return control.has_certificate;
+}
+
 static const struct control_ops control_ops = {
 	.reload = ask_reload,
 	.set = ask_set,
@@ -430,6 +445,7 @@ static const struct control_ops control_ops = {
 	.each_listener = each_listener,
 	.handed_over = note_handover,
 	.status = service_status,
+	.certificate = current_certificate,
 };
 
 /* ---- sockets that come in ---- */
@@ -599,6 +615,9 @@ static int follow(struct takeover *t)
 	if (t && takeover_finish(t, &control.pooler, settings()->pidfile) < 0)
 		return -1;
 	control.is_successor = false;
+	/* Its HTTP addresses are free by now. Clients are worth more than these. */
+	if (t && http_start(control.crew->control->base) < 0)
+		log_error("going on without http_listen");
 	return 0;
 }
 
@@ -610,12 +629,13 @@ int control_start(struct config *config, struct tls_setup *tls, struct takeover 
 	control.log_to_stderr = log_to_stderr;
 	control.server_tls = tls_setup_server_text(config_settings(config));
 	control.is_successor = t != NULL;
+	note_certificate(tls);
 	list_init(&control.tasks);
 	control.crew = crew_new(tls->n);
 	if (!control.crew)
 		log_fatal("cannot set the event loops up");
 	else if (start_pooler(tls) == 0 && signals_start(control.crew->control->base, &control_ops) == 0 &&
-		 start_timers() == 0 && start_listening(t) == 0) {
+		 start_timers() == 0 && (t || http_start(control.crew->control->base) == 0) && start_listening(t) == 0) {
 		if (t)
 			takeover_adopt(t, &control.pooler);
 		ret = follow(t);
@@ -692,6 +712,7 @@ void control_stop(void)
 	pidfile_remove();
 	if (control.crew) {
 		stop_workers();
+		http_stop();
 		if (control.has_registry)
 			console_stop();
 		signals_stop();

@@ -16,6 +16,7 @@
 #include "net/crew.h"
 #include "net/sockets.h"
 #include "pool/entity.h"
+#include "pool/login_times.h"
 #include "pool/prepared.h"
 #include "wallet/check.h"
 
@@ -85,6 +86,7 @@ struct room {
 	struct event *tick_timer; /* owned: maintenance, three times a second while there are shares */
 	struct login_counts login_counts;
 	bool had_other_peer_id;	  /* clients may have keys of a former peer_id */
+	struct login_times login_times;
 	bool wants_minimum;	  /* pools that are there without clients are to be opened; Worker 0 only */
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;

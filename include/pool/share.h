@@ -10,6 +10,7 @@
 #ifndef POOL_SHARE_H
 #define POOL_SHARE_H
 
+#include "pool/histogram.h"
 #include "pool/params.h"
 #include "pool/room.h"
 #include "pool/server.h"
@@ -53,6 +54,7 @@ struct share {
 	bool stops_servers;	/* its clients are: servers are read to the end of their messages only */
 	bool wants_retry;	/* a client was refused by fast fail: try again when the pause is over */
 	struct stats stats;
+	struct histogram wait_times, query_times, xact_times;
 	usec_t retry_at;	/* who waits may be helped by time alone, then; 0: by an event only */
 	bool was_nudged;	/* there may be room under a shared limit: the ledger wants to know what came of it */
 	bool has_shared_limits; /* max_db_connections or max_user_connections */

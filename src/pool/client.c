@@ -262,6 +262,8 @@ void client_close(struct client *c, const char *sqlstate, const char *text, cons
 			 (long long)((now_of(c) - c->connected_at) / USEC_PER_SEC));
 	if (c->state == CL_CONSOLE)
 		r->pooler->console->closed(c);
+	if (c->state == CL_LOGIN && text && c->login)
+		login_was_refused(c, text);
 	leave_cancel(c);
 	leave_list(c);
 	/* The Conn goes first, so that nothing that happens to the server can come back here. */
@@ -476,6 +478,7 @@ void client_activate(struct client *c, struct server *sv)
 	struct share *sh = c->share;
 
 	sh->stats.wait_usec += (uint64_t)(now_of(c) - c->wait_start);
+	histogram_note(&sh->wait_times, now_of(c) - c->wait_start);
 	client_set_state(c, c->is_seat ? CL_LOOKUP : CL_ACTIVE);
 	conn_set_deadline(&c->conn, 0);
 	client_link(c, sv);

@@ -13,10 +13,12 @@ librooms_pool_a_SOURCES = \
 	src/pool/gather.c include/pool/gather.h \
 	src/pool/handover.c include/pool/handover.h \
 	src/pool/inherit.c include/pool/inherit.h \
+	src/pool/histogram.c include/pool/histogram.h \
 	src/pool/ledger.c include/pool/ledger.h \
 	src/pool/login.c include/pool/login.h include/pool/login_state.h \
 	src/pool/lookup.c include/pool/lookup.h \
 	src/pool/login_limit.c include/pool/login_limit.h \
+	src/pool/login_times.c include/pool/login_times.h \
 	src/pool/method.c include/pool/method.h \
 	src/pool/outstanding.c include/pool/outstanding.h \
 	src/pool/params.c include/pool/params.h \
