@@ -476,7 +476,7 @@ enum acquired client_acquire(struct client *c)
 {
 	struct share *sh = c->share;
 	struct server *sv;
-	char error[100], text[192];
+	char error[LEDGER_ERROR_MAX], text[LEDGER_ERROR_MAX + 80];
 
 	if (c->server)
 		return ACQUIRED;
