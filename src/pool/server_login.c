@@ -279,7 +279,9 @@ static void answer_auth(struct server *sv, struct span body)
 			server_close(sv, "out of memory", false);
 			return;
 		}
-		l->keys = sv->share->keys;
+		/* Its last proof may have been for another database of the account. */
+		if (!user_keys(&room_at(sv)->pooler->registry, sv->share->pool->account, &l->keys))
+			l->keys = sv->share->keys;
 		l->auth.user = l->user;
 		l->auth.secret = l->secret;
 		l->auth.keys = l->keys.known ? &l->keys : NULL;
