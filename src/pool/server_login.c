@@ -119,7 +119,7 @@ void server_login_connected(struct conn *c, int err)
 		return;
 	if (sv->login->is_for_cancel) {
 		sv->login->was_unneeded = true;
-		server_close(sv, "cancel request is gone, connection is not needed", false);
+		server_close(sv, "not sending cancel request for client that is now idle", false);
 		return;
 	}
 	if (!sv->conn.is_unix && s->server_tls_sslmode > TLS_DISABLE && room_at(sv)->server_tls) {
