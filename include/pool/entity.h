@@ -36,6 +36,7 @@ struct user { /* a name that logs in, here or at a server */
 	bool is_known; /* has logged in by auth_query: stays; ledger's mutex */
 	struct scram_verifier verifier; /* derived from a plain secret; ledger's mutex */
 	uint64_t verifier_of;		/* hash of the secret it was derived from */
+	struct scram_keys keys; /* of its last log-in by a stored SCRAM secret, for its servers; ledger's mutex */
 };
 
 /* A pool is whole on one Worker: its home, fixed at birth. */
@@ -106,5 +107,9 @@ struct tally tally_read(struct registry *, const struct tally *);
 /* A copy of the verifier cached for this user and secret; false when there is none. */
 bool user_verifier(struct registry *, struct user *, const char *secret, struct scram_verifier *);
 void user_set_verifier(struct registry *, struct user *, const char *secret, const struct scram_verifier *);
+
+/* What a client of this account proved with, for all pools that log in as it; false, and nothing written: nobody did. */
+bool user_keys(struct registry *, struct user *, struct scram_keys *);
+void user_set_keys(struct registry *, struct user *, const struct scram_keys *);
 
 #endif

@@ -42,6 +42,9 @@ struct ledger {
 	atomic_int nudged_count;
 };
 
+/* As much of a failure's text as is kept, its NUL included: a server's sentence with long names in it. */
+#define LEDGER_ERROR_MAX 512
+
 enum server_kind { KIND_LOGIN, KIND_CONNECTED, KIND_CANCEL, KINDS };
 
 struct ledger_pool {
@@ -50,7 +53,7 @@ struct ledger_pool {
 	bool login_taken;      /* somebody is connecting or logging in */
 	usec_t attempt_at;     /* start of the last attempt; 0: never */
 	bool last_login_failed, last_connect_failed;
-	char error[100];       /* of the last failure */
+	char error[LEDGER_ERROR_MAX]; /* of the last failure */
 	bool has_greeting;
 	usec_t lifetime_close_at; /* last close for server_lifetime */
 

@@ -394,8 +394,10 @@ void client_join(struct client *c, struct pool *pool)
 	}
 	sh->stats.client_logins++;
 	/* Keys belong to the account only when the client logged in as that account. */
-	if (keys && keys->known && strcmp(c->user->name, share_role(sh)) == 0)
+	if (keys && keys->known && strcmp(c->user->name, share_role(sh)) == 0) {
 		sh->keys = *keys;
+		user_set_keys(&r->pooler->registry, pool->account, keys);
+	}
 	login_free(c);
 	c->conn.has_big_reads = false;
 	if (sh->has_greeting) {
@@ -467,9 +469,8 @@ void client_link(struct client *c, struct server *sv)
 			conn_send_buf(&sv->conn, &b);
 		}
 		buf_free(&b);
-	} else
-		/* They differ in spelling only: from now on they are the same pointers. */
-		params_copy(&c->params, &sv->params);
+	}
+	/* What differs in spelling only stays as it is: the client's own is what the next server may be asked for. */
 	buf_free(&sql);
 }
 
@@ -492,7 +493,7 @@ enum acquired client_acquire(struct client *c)
 {
 	struct share *sh = c->share;
 	struct server *sv;
-	char error[100], text[192];
+	char error[LEDGER_ERROR_MAX], text[LEDGER_ERROR_MAX + 80];
 
 	if (c->server)
 		return ACQUIRED;

@@ -29,6 +29,7 @@ void registry_destroy(struct registry *r)
 		struct user *u = value;
 
 		mem_wipe(&u->verifier, sizeof(u->verifier));
+		mem_wipe(&u->keys, sizeof(u->keys));
 		free(u);
 	}
 	hash_free(&r->databases);
@@ -137,8 +138,11 @@ void user_put(struct registry *r, struct user *u)
 	if (!u)
 		return;
 	pthread_mutex_lock(&r->ledger.lock);
-	/* With a derived secret it stays: PBKDF2 at every log-in would be dear. Wallets never have one. */
-	if (--u->refs == 0 && !u->verifier.known && !u->is_known) {
+	/*
+	 * With a derived secret it stays: PBKDF2 at every log-in would be dear. With keys, because nobody else has them.
+	 * Wallets never have either.
+	 */
+	if (--u->refs == 0 && !u->verifier.known && !u->keys.known && !u->is_known) {
 		hash_del_str(&r->users, u->name);
 		free(u);
 	}
@@ -355,4 +359,23 @@ void user_set_verifier(struct registry *r, struct user *u, const char *secret, c
 	u->verifier = *v;
 	u->verifier_of = of;
 	pthread_mutex_unlock(&r->ledger.lock);
+}
+
+void user_set_keys(struct registry *r, struct user *u, const struct scram_keys *keys)
+{
+	pthread_mutex_lock(&r->ledger.lock);
+	u->keys = *keys;
+	pthread_mutex_unlock(&r->ledger.lock);
+}
+
+bool user_keys(struct registry *r, struct user *u, struct scram_keys *out)
+{
+	bool known;
+
+	pthread_mutex_lock(&r->ledger.lock);
+	known = u->keys.known;
+	if (known)
+		*out = u->keys;
+	pthread_mutex_unlock(&r->ledger.lock);
+	return known;
 }

@@ -428,10 +428,6 @@ static size_t typed(struct client *c, const struct frame *f, uint8_t *p, size_t 
 {
 	struct login *l = c->login;
 
-	if (f->type == 'X') {
-		client_close(c, NULL, NULL, "client close request");
-		return n;
-	}
 	if (f->type != 'p') {
 		client_close(c, NULL, NULL, "bad packet");
 		return n;

@@ -353,8 +353,8 @@ static void on_set_error(struct server *sv, struct span body)
 	char prefix[400];
 
 	error_fields_parse(body, &e);
-	log_error("%svarcache_apply failed: %s", server_prefix(sv, prefix, sizeof(prefix)),
-		  e.message ? e.message : "");
+	log_error("%svarcache_apply failed: %s: %s", server_prefix(sv, prefix, sizeof(prefix)),
+		  e.severity ? e.severity : "ERROR", e.message ? e.message : "");
 	sv->set_failed = true;
 }
 

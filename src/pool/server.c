@@ -143,15 +143,21 @@ static void choose_host(struct server *sv)
 
 static void begin_connect(struct server *sv, socklen_t len)
 {
-	char where[80];
+	char where[sizeof(sv->addr.un.sun_path) + 8];
 	const struct settings *s = sv->share->room->settings;
 	const struct tcp_options tcp = {s->tcp_keepalive,    s->tcp_keepcnt,	  s->tcp_keepidle,
 					s->tcp_keepintvl, s->tcp_user_timeout, s->tcp_socket_buffer};
 	int err = 0;
 
 	if (conn_connect(&sv->conn, sv->share->room->worker, &sv->addr.sa, len, &tcp, &ops, &err) < 0) {
-		log_warning("sbuf_connect failed to connect to %s: %s", where_is(sv, where, sizeof(where)),
-			    strerror(err));
+		const char *path = sv->addr.un.sun_path;
+
+		/* Of a Unix socket it is the file that tells what is wrong; an abstract one has no file. */
+		if (sv->addr.sa.sa_family == AF_UNIX)
+			snprintf(where, sizeof(where), "unix:%s%s", path[0] ? "" : "@", path[0] ? path : path + 1);
+		else
+			where_is(sv, where, sizeof(where));
+		log_warning("sbuf_connect failed to connect to %s: %s", where, strerror(err));
 		server_close(sv, "connect failed", false);
 		return;
 	}
@@ -183,7 +189,7 @@ static void find_address(struct server *sv)
 		if (sv->host[0])
 			dir = sv->host;
 		if (!dir || !dir[0]) {
-			log_warning("unix socket dir not configured: %s", share_database_name(sh));
+			log_error("unix socket dir not configured: %s", share_database_name(sh));
 			server_close(sv, "cannot connect", false);
 			return;
 		}

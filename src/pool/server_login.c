@@ -123,7 +123,7 @@ void server_login_connected(struct conn *c, int err)
 		server_close(sv,
 			     share_is_peer(sv->share) ? "peer server was not necessary anymore, because client cancel "
 							"connection was already closed"
-						      : "cancel request is gone, connection is not needed",
+						      : "not sending cancel request for client that is now idle",
 			     false);
 		return;
 	}
@@ -284,7 +284,9 @@ static void answer_auth(struct server *sv, struct span body)
 			server_close(sv, "out of memory", false);
 			return;
 		}
-		l->keys = sv->share->keys;
+		/* Its last proof may have been for another database of the account. */
+		if (!user_keys(&room_at(sv)->pooler->registry, sv->share->pool->account, &l->keys))
+			l->keys = sv->share->keys;
 		l->auth.user = l->user;
 		l->auth.secret = l->secret;
 		l->auth.keys = l->keys.known ? &l->keys : NULL;
@@ -362,7 +364,7 @@ static void on_error(struct server *sv, struct span body)
 	struct share *sh = sv->share;
 	struct ledger *ledger = &sh->room->pooler->registry.ledger;
 	struct error_fields e;
-	char prefix[400], text[128];
+	char prefix[400], text[LEDGER_ERROR_MAX];
 
 	error_fields_parse(body, &e);
 	server_prefix(sv, prefix, sizeof(prefix));
