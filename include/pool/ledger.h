@@ -42,8 +42,8 @@ struct ledger {
 	atomic_int nudged_count;
 };
 
-/* As much of a failure's text as is kept, its NUL included: a server's sentence with long names in it. */
-#define LEDGER_ERROR_MAX 512
+/* As much of a failure's text as is kept, its NUL included: configuration specification, section 22. */
+#define LEDGER_ERROR_MAX 100
 
 enum server_kind { KIND_LOGIN, KIND_CONNECTED, KIND_CANCEL, KINDS };
 
