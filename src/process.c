@@ -247,16 +247,15 @@ static int pidfile_in_the_way(const char *path)
 long pidfile_read(const char *path)
 {
 	struct file_text file;
-	char *end;
 	long pid;
 
 	if (!given(path))
 		return 0;
 	if (file_read(path, PIDFILE_MAX, NULL, &file) < 0)
 		return errno == ENOENT ? 0 : PIDFILE_UNREADABLE;
-	pid = strtol(file.text, &end, 10);
+	pid = strtol(file.text, NULL, 10);
 	/* kill() takes what fits in no pid_t for a group, or everybody. */
-	if (end == file.text || (*end && *end != '\n') || pid <= 0 || pid > INT_MAX)
+	if (pid <= 0 || pid > INT_MAX)
 		pid = PIDFILE_NO_NUMBER;
 	file_text_free(&file);
 	return pid;

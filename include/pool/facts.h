@@ -9,7 +9,7 @@
  * process may be the older one. A tag is never given a second meaning.
  *
  * Numbers are in network order. Whoever reads them is bounded by the bytes
- * that are there.  Pure.  Tests: test/unit/test_pool.c, test/fuzz/fuzz_facts.c
+ * that are there.  Pure.  Tests: test/unit/test_facts.c, test/fuzz/fuzz_facts.c
  */
 #ifndef POOL_FACTS_H
 #define POOL_FACTS_H

@@ -44,6 +44,8 @@ struct ledger {
 
 /* As much of a failure's text as is kept, its NUL included: configuration specification, section 22. */
 #define LEDGER_ERROR_MAX 100
+/* A server's sentence with long names in it, as a reason and for those who wait. */
+#define SERVER_ERROR_MAX 512
 
 enum server_kind { KIND_LOGIN, KIND_CONNECTED, KIND_CANCEL, KINDS };
 

@@ -40,12 +40,14 @@ static void skip_line(struct reading *r)
 	r->at = nl ? nl : r->end;
 }
 
-/* As PgBouncer does: whatever stands between the two fields is passed over, line ends too. */
+/*
+ * As PgBouncer does: whatever stands between the two fields is passed over. But
+ * not a line end, or the next line's user would become this one's password.
+ */
 static void skip_to_quote(struct reading *r)
 {
-	for (; r->at < r->end && *r->at && *r->at != '"'; r->at++)
-		if (*r->at == '\n')
-			r->line++;
+	while (r->at < r->end && *r->at && *r->at != '"' && *r->at != '\n')
+		r->at++;
 }
 
 /* Undoes the quoting in place; NULL: no field stands here, or it does not end. */

@@ -43,6 +43,11 @@ test_unit_test_prepared_SOURCES = test/unit/test_prepared.c
 test_unit_test_prepared_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 test_unit_test_prepared_LDADD = $(POOL_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
 
+check_PROGRAMS += test/unit/test_facts
+test_unit_test_facts_SOURCES = test/unit/test_facts.c
+test_unit_test_facts_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_facts_LDADD = $(POOL_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+
 check_PROGRAMS += test/unit/test_ledger
 test_unit_test_ledger_SOURCES = test/unit/test_ledger.c
 test_unit_test_ledger_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)

@@ -364,7 +364,7 @@ static void on_error(struct server *sv, struct span body)
 	struct share *sh = sv->share;
 	struct ledger *ledger = &sh->room->pooler->registry.ledger;
 	struct error_fields e;
-	char prefix[400], text[LEDGER_ERROR_MAX];
+	char prefix[400], text[SERVER_ERROR_MAX];
 
 	error_fields_parse(body, &e);
 	server_prefix(sv, prefix, sizeof(prefix));

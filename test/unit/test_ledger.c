@@ -1397,6 +1397,25 @@ static void random_events_break_no_rule_and_starve_nobody(void **state)
 	}
 }
 
+/* Taken over from another process: over every limit if need be, and counted like those that were opened here. */
+static void a_server_of_another_process_counts_as_one(void **state)
+{
+	struct stage *s = *state;
+
+	s->lim.pool_size = 1;
+	s->lim.max_db_connections = 1;
+	for (int i = 0; i < 2; i++)
+		ledger_server_inherited(&s->ledger, &s->a);
+	assert_int_equal(ledger_connected(&s->ledger, &s->a), 2);
+	assert_int_equal(s->db.servers, 2);
+	assert_int_equal(s->user.servers, 2);
+	assert_int_equal(s->ledger.servers, 2);
+	assert_int_equal(ledger_surplus(&s->ledger, &s->a, &s->lim), 1);
+	for (int i = 0; i < 2; i++)
+		ledger_server_gone(&s->ledger, &s->a, KIND_CONNECTED, false, NULL);
+	assert_int_equal(ledger_connected(&s->ledger, &s->a) + s->db.servers + s->user.servers + s->ledger.servers, 0);
+}
+
 #define staged(test) cmocka_unit_test_setup_teardown(test, set_stage, clear_stage)
 
 int main(void)
@@ -1426,6 +1445,7 @@ int main(void)
 		staged(an_error_of_any_length_is_kept_as_far_as_it_fits),
 		staged(lifetime_closes_are_spread_over_the_lifetime),
 		staged(surplus_is_what_lies_above_size_and_reserve),
+		staged(a_server_of_another_process_counts_as_one),
 		staged(rules_in_their_order),
 		staged(threads_that_race_leave_nothing_behind),
 		cmocka_unit_test(random_events_break_no_rule_and_starve_nobody),
