@@ -388,6 +388,7 @@ struct listeners *listeners_adopt(const struct listen_options *o, const int *fds
 	struct listeners *all = make_all(o);
 
 	all->is_adopted = true;
+	all->shares_port = false; /* whatever the setting says: these are not ours to share */
 	all->unix_port = o->port;
 	for (int i = 0; i < n; i++) {
 		if (!add_made(all, o, fds[i], "passed from service manager")) {
