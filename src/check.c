@@ -145,7 +145,7 @@ static void check_ldap(struct config *c, const struct settings *s)
 	if (s->auth_type == AUTH_TYPE_LDAP && !s->auth_ldap_options) {
 		at(c, "auth_type");
 		log_error("auth_ldap_options is null");
-	} else if (given(s->auth_ldap_options)) {
+	} else if (s->auth_type == AUTH_TYPE_LDAP) {
 		at(c, "auth_ldap_options");
 		check_ldap_options(s->auth_ldap_options);
 	}

@@ -2,6 +2,7 @@
 import os
 import shutil
 import ssl
+import threading
 
 import pytest
 from harness import env, wire
@@ -227,6 +228,52 @@ def test_another_forced_user(pool, pg, mode):
         p.databases = {"db": pg.entry(user="svc", password="svc_pw", pool_mode=mode)}
         p.reload()
         assert c.value(who) == "svc"
+
+
+@ours
+def test_another_forced_user_under_load(pool, pg):
+    """To and fro, with clients at work and clients that come: none sees an error."""
+    def entries(user):
+        return {n: pg.entry(user=user, password=user + "_pw", pool_mode="transaction") for n in ("db", "more")}
+    p = pool(databases=entries("svc"), default_pool_size=2, max_user_connections=3)
+    stop, wrong, done = threading.Event(), [], []
+
+    def work(database):
+        try:
+            c = p.login(database=database)
+            while not stop.is_set():
+                for text in ("BEGIN", "SELECT current_user", "COMMIT"):
+                    r = c.query(text)
+                    if r.errors:
+                        wrong.append(r.errors[0])
+                done.append(database)
+                if len(done) % 7 == 0:
+                    c.close()
+                    c = p.login(database=database)
+            c.close()
+        except Exception as e:
+            wrong.append(e)
+    threads = [threading.Thread(target=work, args=(("db", "more")[i % 2],)) for i in range(6)]
+    for t in threads:
+        t.start()
+    for i in range(8):
+        p.databases = entries(("svc2", "svc")[i % 2])
+        p.reload()
+        mark = len(done)
+        env.wait_for(lambda: len(done) > mark + 12 or wrong, "some work")
+    stop.set()
+    for t in threads:
+        t.join()
+    assert not wrong
+    for database in ("db", "more"):
+        with p.login(database=database) as c:
+            assert c.value("SELECT current_user") == "svc"
+    env.wait_for(lambda: p.pool("db")["cl_active"] == p.pool("more")["cl_active"] == 0, "the clients to be gone")
+    users, servers = p.show("USERS"), p.show("SERVERS")
+    assert sum(int(r["current_connections"]) for r in users) == len(servers)
+    for r in users:
+        assert int(r["current_connections"]) == sum(s["user"] == r["name"] for s in servers)
+    assert [r["current_client_connections"] for r in users if r["name"] == "u_trust"] == ["0"]
 
 
 @ours
