@@ -825,7 +825,7 @@ def test_clients_that_have_said_nothing_yet(pool, cut):
             assert c.value("SELECT 1") == "1"
 
 
-def test_row_15_a_login_that_is_not_proven_is_none_afterwards(pool, pg):
+def test_row_13_a_login_that_is_not_proven_is_none_afterwards(pool, pg):
     """The name that somebody claims is no log-in; who is in the middle of proving it begins anew."""
     p = pool(auth_type="scram-sha-256", users={"u_plain": "u_plain_pw", "u_scram": pg.secret("u_scram")})
     with p.wire() as c:
