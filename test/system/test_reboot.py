@@ -643,19 +643,19 @@ def test_disabled_databases_stay_disabled(pool):
 
 
 def test_smaller_limits_throw_nobody_out(pool):
-    p = pool(default_pool_size=3)
-    held = [p.login() for _ in range(3)]
+    p = pool(default_pool_size=5)
+    held = [p.login() for _ in range(5)]
     for c in held:
         c.query("BEGIN")
-    p.restart(default_pool_size=1, max_client_conn=1, max_user_client_connections=1, max_db_connections=1)
+    p.restart(default_pool_size=1, max_client_conn=3, max_user_client_connections=1, max_db_connections=1)
     for c in held:
         assert c.query("COMMIT").status == "I"
-    p.wait_pool(sv_idle=1, cl_active=3)
+    p.wait_pool(sv_idle=1, cl_active=5)
     with pytest.raises(wire.PgError, match="max_client_conn"):
         p.login()
     for c in held:
         c.close()
-    env.wait_for(lambda: not clients(p), "them to go")
+    env.wait_for(lambda: not clients(p), lambda: "them to go")
     p.login().close()
 
 
@@ -825,7 +825,7 @@ def test_clients_that_have_said_nothing_yet(pool, cut):
             assert c.value("SELECT 1") == "1"
 
 
-def test_a_login_that_is_not_proven_is_none_afterwards(pool, pg):
+def test_row_13_a_login_that_is_not_proven_is_none_afterwards(pool, pg):
     """The name that somebody claims is no log-in; who is in the middle of proving it begins anew."""
     p = pool(auth_type="scram-sha-256", users={"u_plain": "u_plain_pw", "u_scram": pg.secret("u_scram")})
     with p.wire() as c:
@@ -931,6 +931,40 @@ def test_five_restarts_under_load(pool):
     env.wait_for(lambda: crowd.served_since(marks), lambda: "everybody to be served: %s" % crowd.states())
     crowd.stop()
     assert not p.logged("suspend_timeout")
+
+
+def test_log_ins_under_load(pool, pg):
+    """New connections all the time, by methods that take several messages, or a question to the database."""
+    p = pool(auth_type="scram-sha-256", auth_user="postgres", users={"u_plain": "u_plain_pw", "postgres": ""},
+             auth_query="SELECT rolname::text, rolpassword FROM pg_authid WHERE rolname = $1", default_pool_size=3)
+    wrong, done, stop = [], [0] * 6, threading.Event()
+
+    def work(number):
+        user = ("u_plain", "u_scram")[number % 2]
+        while not stop.is_set():
+            try:
+                with p.connect(user, password=user + "_pw") as c:
+                    assert c.execute("SELECT current_user").fetchone() == (user,)
+                done[number] += 1
+            except Exception as e:
+                wrong.append(e)
+                return
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(len(done))]
+    for t in threads:
+        t.start()
+    try:
+        for _ in range(5):
+            marks = list(done)
+            env.wait_for(lambda: wrong or all(d > m for d, m in zip(done, marks)), lambda: "everybody to get in")
+            p.restart()
+        marks = list(done)
+        env.wait_for(lambda: wrong or all(d > m for d, m in zip(done, marks)), lambda: "everybody to get in")
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    assert not wrong, (len(wrong), wrong[0])
 
 
 def test_two_thousand_idle_clients(pool):

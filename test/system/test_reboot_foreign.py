@@ -166,7 +166,7 @@ def test_the_dialogue_with_a_stranger(pooler, pg):
 
 
 @pytest.mark.parametrize("key", [0, 0x8bae39c700000000], ids=["scram", "md5"])
-def test_who_only_looks_logged_in(pooler, pg, key):
+def test_row_13_who_only_looks_logged_in(pooler, pg, key):
     """In the middle of a log-in the row has the name that is claimed, and where the key would be nothing or a salt."""
     p = pooler(databases={"db": pg.entry()}, users={"u_trust": ""}, pool_mode="transaction", start=False)
     stranger, accepted = pair()
