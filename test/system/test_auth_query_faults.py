@@ -3,6 +3,7 @@
 Attack rows 9 and 11; the number stands at the test.
 """
 import struct
+import signal
 import threading
 
 import pytest
@@ -521,8 +522,8 @@ def test_shutdown_meanwhile(asks, how):
     if how == "WAIT_FOR_CLIENTS":
         # Who was there before has a right to be served: both wait for the greeting of a server that is not there.
         p.wait_log("db/joe0@127.0.0.1:1 closing because: connect failed", 2)
-        running.close()
-        waits.close()
+        p.wait_log("db/joe1@127.0.0.1:1 closing because: connect failed", 2)
+        p.signal(signal.SIGTERM)
     p.wait_exit()
 
 
