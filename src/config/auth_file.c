@@ -41,11 +41,13 @@ static void skip_line(struct reading *r)
 }
 
 /*
- * As PgBouncer does: whatever stands between the two fields is passed over. But
- * not a line end, or the next line's user would become this one's password.
+ * As PgBouncer does: white space, line ends too, and whatever else stands
+ * between the two fields is passed over. But words end with their line, or the
+ * next line's user would become this one's password.
  */
 static void skip_to_quote(struct reading *r)
 {
+	skip_space(r);
 	while (r->at < r->end && *r->at && *r->at != '"' && *r->at != '\n')
 		r->at++;
 }
