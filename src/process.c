@@ -21,6 +21,8 @@
 
 #define PIDFILE_MAX 128
 
+#define ROOM_BEHIND 64
+
 /* What the configuration does not show: listeners, log, DNS, standard streams; and each Worker's own. */
 #define FDS_OF_THE_PROCESS 32
 #define FDS_OF_A_WORKER 4
@@ -160,26 +162,44 @@ static int64_t expected_descriptors(const struct config *c)
 	return n;
 }
 
+/* The limit in force then, in *limit. false: not known. */
+static bool raise_limit(int64_t wanted, struct rlimit *limit)
+{
+	struct rlimit raised;
+
+	if (getrlimit(RLIMIT_NOFILE, limit) < 0) {
+		log_warning("could not read the file descriptor limit: %s", strerror(errno));
+		return false;
+	}
+	if (wanted <= 0 || limit->rlim_cur == RLIM_INFINITY || limit->rlim_cur >= (rlim_t)wanted)
+		return true;
+	raised = *limit;
+	raised.rlim_cur = limit->rlim_max == RLIM_INFINITY || limit->rlim_max > (rlim_t)wanted ? (rlim_t)wanted :
+												 limit->rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+		*limit = raised;
+	return true;
+}
+
+void process_make_room_behind(int fd)
+{
+	struct rlimit limit;
+
+	/* By half as much again, so that thousands of them ask seldom. */
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+	    limit.rlim_cur < (rlim_t)fd + ROOM_BEHIND)
+		raise_limit((int64_t)fd + fd / 2 + ROOM_BEHIND, &limit);
+}
+
 void process_descriptor_limit(const struct config *c, int workers)
 {
 	int64_t expected = expected_descriptors(c);
-	int64_t wanted = expected + FDS_OF_THE_PROCESS + (int64_t)FDS_OF_A_WORKER * workers;
-	struct rlimit limit, raised;
+	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {
-		log_warning("could not read the file descriptor limit: %s", strerror(errno));
-		return;
-	}
-	if (wanted > 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < (rlim_t)wanted) {
-		raised = limit;
-		raised.rlim_cur = limit.rlim_max == RLIM_INFINITY || limit.rlim_max > (rlim_t)wanted ? (rlim_t)wanted :
-												       limit.rlim_max;
-		if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
-			limit = raised;
-	}
-	log_info("kernel file descriptor limit: %lld (hard: %lld); max_client_conn: %d, max expected fd use: %lld",
-		 (long long)limit.rlim_cur, (long long)limit.rlim_max, config_settings(c)->max_client_conn,
-		 (long long)expected);
+	if (raise_limit(expected + FDS_OF_THE_PROCESS + (int64_t)FDS_OF_A_WORKER * workers, &limit))
+		log_info("kernel file descriptor limit: %lld (hard: %lld); max_client_conn: %d, max expected fd use: %lld",
+			 (long long)limit.rlim_cur, (long long)limit.rlim_max, config_settings(c)->max_client_conn,
+			 (long long)expected);
 }
 
 /* The first process to come back here is the one that goes on; the others leave without clean-up of their copies. */
@@ -224,26 +244,35 @@ static int pidfile_in_the_way(const char *path)
 	return -1;
 }
 
-int pidfile_check(const char *path)
+long pidfile_read(const char *path)
 {
 	struct file_text file;
 	long pid;
 
 	if (!given(path))
 		return 0;
-	if (file_read(path, PIDFILE_MAX, NULL, &file) < 0) {
-		if (errno == ENOENT)
-			return 0;
+	if (file_read(path, PIDFILE_MAX, NULL, &file) < 0)
+		return errno == ENOENT ? 0 : PIDFILE_UNREADABLE;
+	pid = strtol(file.text, NULL, 10);
+	/* kill() takes what fits in no pid_t for a group, or everybody. */
+	if (pid <= 0 || pid > INT_MAX)
+		pid = PIDFILE_NO_NUMBER;
+	file_text_free(&file);
+	return pid;
+}
+
+int pidfile_check(const char *path)
+{
+	long pid = pidfile_read(path);
+
+	if (pid == 0)
+		return 0;
+	if (pid == PIDFILE_UNREADABLE) {
 		log_fatal("could not open pidfile '%s': %s", path, strerror(errno));
 		return -1;
 	}
-	pid = strtol(file.text, NULL, 10);
-	file_text_free(&file);
-	/* kill() takes what fits in no pid_t for a group, or everybody. */
-	if (pid <= 0 || pid > INT_MAX)
-		return pidfile_in_the_way(path);
 	/* Our own number: left by the last run of a container, where we are always process 1. */
-	if (pid != getpid() && (kill((pid_t)pid, 0) == 0 || errno != ESRCH))
+	if (pid < 0 || (pid != getpid() && (kill((pid_t)pid, 0) == 0 || errno != ESRCH)))
 		return pidfile_in_the_way(path);
 	log_info("stale pidfile, removing");
 	if (unlink(path) < 0 && errno != ENOENT) {

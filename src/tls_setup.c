@@ -192,6 +192,14 @@ void tls_setup_free(struct tls_setup *t)
 	*t = (struct tls_setup){0};
 }
 
+bool tls_setup_certificate(const struct tls_setup *t, uint8_t sha256[32])
+{
+	X509 *x = t->n > 0 && t->client[0] ? SSL_CTX_get0_certificate(t->client[0]) : NULL;
+	unsigned n = 0;
+
+	return x && X509_digest(x, EVP_sha256(), sha256, &n) && n == 32;
+}
+
 static const char *text_of(const char *value)
 {
 	return value ? value : "";

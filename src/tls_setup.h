@@ -30,6 +30,8 @@ int tls_setup_make(struct tls_setup *, const struct settings *, int workers) MUS
 bool tls_setup_check(const struct settings *, void (*at)(void *ctx, const char *setting), void *ctx);
 /* Frees the arrays, and the contexts that nobody has taken out of them. */
 void tls_setup_free(struct tls_setup *);
+/* SHA-256 of the DER form of the certificate that clients see. false: none. */
+bool tls_setup_certificate(const struct tls_setup *, uint8_t sha256[32]);
 /* All that server connections depend on, as one text to compare; owned by the caller. */
 char *tls_setup_server_text(const struct settings *);
 

@@ -288,8 +288,8 @@ static void run_suspend(struct ask *a)
 	else if (a->is_orphan)
 		fail(a, "console client is gone");
 	else {
-		log_issued(a, "SUSPEND");
-		waiting_begin_suspend(a);
+		log_info("SUSPEND command issued");
+		waiting_begin_suspend(a, a->command.has_argument);
 		ops()->set_pause(SUSPENDED, suspend_set, a);
 	}
 }
@@ -405,6 +405,14 @@ static struct client *client_in(const struct room *room, uint64_t id)
 		for (size_t i = 0; i < ARRAY_LEN(lists) && !c; i++)
 			c = client_on(lists[i], id);
 	}
+	LIST_FOR(node, &room->peers) {
+		const struct share *s = LIST_ITEM(node, struct share, link);
+
+		if (!c)
+			c = client_on(&s->cancels_active.head, id);
+		if (!c)
+			c = client_on(&s->cancels_waiting.head, id);
+	}
 	return c;
 }
 
@@ -460,7 +468,7 @@ static const struct verb {
 } verbs[] = {
 	{"show", false, true, show_run},	   {"select", false, true, show_run},
 	{"reload", true, false, run_reload},	   {"pause", true, true, run_pause},
-	{"resume", true, true, run_resume},	   {"suspend", true, false, run_suspend},
+	{"resume", true, true, run_resume},	   {"suspend", true, true, run_suspend},
 	{"disable", true, true, run_disable},	   {"enable", true, true, run_enable},
 	{"reconnect", true, true, run_reconnect},  {"wait_close", true, true, run_wait_close},
 	{"kill", true, true, run_kill},		   {"kill_client", true, true, run_kill_client},
@@ -468,14 +476,24 @@ static const struct verb {
 	{"shutdown", true, true, run_shutdown},
 };
 
-static const struct verb *find_verb(const struct command *c)
+/* SUSPEND HANDOVER is the successor's own. */
+static bool is_handover(const struct ask *a)
 {
+	return a->is_own_uid && strcasecmp(a->command.argument, "handover") == 0;
+}
+
+static const struct verb *find_verb(const struct ask *a)
+{
+	const struct command *c = &a->command;
+
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
 		const struct verb *v = &verbs[i];
 
 		if (strcasecmp(v->word, c->verb) != 0)
 			continue;
 		if (c->has_argument && !v->takes_argument)
+			return NULL;
+		if (c->has_argument && v->run == run_suspend && !is_handover(a))
 			return NULL;
 		return v->run == run_shutdown && shutdown_word(c) == SHUTDOWN_NONE ? NULL : v;
 	}
@@ -500,7 +518,7 @@ void verb_run(struct ask *a)
 		run_set(a);
 		return;
 	}
-	v = find_verb(&a->command);
+	v = find_verb(a);
 	if (!v)
 		ask_invalid(a);
 	else if (v->needs_admin && !a->is_admin)

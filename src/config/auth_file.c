@@ -40,12 +40,16 @@ static void skip_line(struct reading *r)
 	r->at = nl ? nl : r->end;
 }
 
-/* As PgBouncer does: whatever stands between the two fields is passed over, line ends too. */
+/*
+ * As PgBouncer does: white space, line ends too, and whatever else stands
+ * between the two fields is passed over. But words end with their line, or the
+ * next line's user would become this one's password.
+ */
 static void skip_to_quote(struct reading *r)
 {
-	for (; r->at < r->end && *r->at && *r->at != '"'; r->at++)
-		if (*r->at == '\n')
-			r->line++;
+	skip_space(r);
+	while (r->at < r->end && *r->at && *r->at != '"' && *r->at != '\n')
+		r->at++;
 }
 
 /* Undoes the quoting in place; NULL: no field stands here, or it does not end. */

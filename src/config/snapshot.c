@@ -249,6 +249,11 @@ const struct stored_secret *config_secret_at(const struct config *c, size_t i)
 	return &c->auth_file->rows[i];
 }
 
+const struct peer_def *config_find_peer(const struct config *c, int id)
+{
+	return hash_get(&c->entries->peers.by_key, &id, sizeof(id));
+}
+
 size_t config_peer_count(const struct config *c)
 {
 	return c->entries->peers.count;

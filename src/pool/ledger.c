@@ -204,6 +204,9 @@ static enum ledger_answer decide(struct ledger *l, struct ledger_pool *p, const 
 		reply->until = p->attempt_at + lim->login_retry;
 		return LEDGER_WAIT;
 	}
+	/* 3. The pool of a peer has nothing but these. */
+	if (purpose == FOR_PEER)
+		return lim->pool_size > 0 && total(p) >= lim->pool_size ? LEDGER_WAIT : grant(l, p, how, now);
 	/* 4. A cancel request passes by the other limits. */
 	if (purpose == FOR_CANCEL) {
 		if (lim->pool_size > 0 && total(p) >= 2 * lim->pool_size)
@@ -336,6 +339,16 @@ void ledger_login_done(struct ledger *l, struct ledger_pool *p)
 	pthread_mutex_unlock(&l->lock);
 }
 
+void ledger_server_inherited(struct ledger *l, struct ledger_pool *p)
+{
+	pthread_mutex_lock(&l->lock);
+	p->count[KIND_CONNECTED]++;
+	p->database->servers++;
+	p->user->servers++;
+	l->servers++;
+	pthread_mutex_unlock(&l->lock);
+}
+
 void ledger_login_to_cancel(struct ledger *l, struct ledger_pool *p)
 {
 	pthread_mutex_lock(&l->lock);
@@ -364,6 +377,14 @@ void ledger_server_gone(struct ledger *l, struct ledger_pool *p, enum server_kin
 	}
 	for (int i = 0; i < GROUPS; i++)
 		nudge_first(l, p->group[i], (enum group_kind)i);
+	pthread_mutex_unlock(&l->lock);
+}
+
+void ledger_forget_failure(struct ledger *l, struct ledger_pool *p)
+{
+	pthread_mutex_lock(&l->lock);
+	p->last_login_failed = p->last_connect_failed = false;
+	p->error[0] = 0;
 	pthread_mutex_unlock(&l->lock);
 }
 

@@ -207,6 +207,14 @@ static void route(struct client *c)
 	list_add_tail(&r->travellers, &c->link);
 }
 
+/* Where clients are waited for, who was connected before has a right to be served: nobody else has his connection. */
+static bool is_turned_away(const struct client *c)
+{
+	enum shutdown_mode mode = room_at(c)->shutdown;
+
+	return mode != SHUTDOWN_NONE && (mode != SHUTDOWN_WAIT_CLIENTS || c->is_late);
+}
+
 void route_proven(struct client *c)
 {
 	struct login *l = c->login;
@@ -241,7 +249,7 @@ void route_proven(struct client *c)
 		client_fail(c, text);
 		return;
 	}
-	if (room_at(c)->shutdown != SHUTDOWN_NONE) {
+	if (is_turned_away(c)) {
 		client_fail(c, "pooler is shutting down");
 		return;
 	}
@@ -275,7 +283,7 @@ static void deliver_client(struct worker *w, struct message *m)
 		client_close(c, NULL, NULL, "out of memory");
 		return;
 	}
-	if (r->shutdown != SHUTDOWN_NONE) {
+	if (is_turned_away(c)) {
 		client_fail(c, "pooler is shutting down");
 		return;
 	}

@@ -111,13 +111,20 @@ void server_login_connected(struct conn *c, int err)
 		return;
 	}
 	sv->share->last_connect_failed = false;
+	/* There is no log-in that could still fail. */
+	if (share_is_peer(sv->share))
+		ledger_forget_failure(&room_at(sv)->pooler->registry.ledger, &sv->share->pool->ledger);
 	log_connected(sv);
 	/* Whoever waits for a cancel goes first; its request is sent before TLS and log-in. */
 	if (cancel_use_connection(sv))
 		return;
 	if (sv->login->is_for_cancel) {
 		sv->login->was_unneeded = true;
-		server_close(sv, "cancel request is gone, connection is not needed", false);
+		server_close(sv,
+			     share_is_peer(sv->share) ? "peer server was not necessary anymore, because client cancel "
+							"connection was already closed"
+						      : "not sending cancel request for client that is now idle",
+			     false);
 		return;
 	}
 	if (!sv->conn.is_unix && s->server_tls_sslmode > TLS_DISABLE && room_at(sv)->server_tls) {
@@ -277,7 +284,9 @@ static void answer_auth(struct server *sv, struct span body)
 			server_close(sv, "out of memory", false);
 			return;
 		}
-		l->keys = sv->share->keys;
+		/* Its last proof may have been for another database of the account. */
+		if (!user_keys(&room_at(sv)->pooler->registry, sv->share->pool->account, &l->keys))
+			l->keys = sv->share->keys;
 		l->auth.user = l->user;
 		l->auth.secret = l->secret;
 		l->auth.keys = l->keys.known ? &l->keys : NULL;
@@ -336,6 +345,7 @@ static void login_done(struct server *sv)
 		buf_init(&l->greeting);
 		params_copy(&sh->greeting_params, &l->greeting_params);
 		ledger_set_greeting(&r->pooler->registry.ledger, &sh->pool->ledger, true);
+		share_fill_params(sh);
 	}
 	ledger_login_done(&r->pooler->registry.ledger, &sh->pool->ledger);
 	server_login_free(sv);
@@ -354,7 +364,7 @@ static void on_error(struct server *sv, struct span body)
 	struct share *sh = sv->share;
 	struct ledger *ledger = &sh->room->pooler->registry.ledger;
 	struct error_fields e;
-	char prefix[400], text[128];
+	char prefix[400], text[SERVER_ERROR_MAX];
 
 	error_fields_parse(body, &e);
 	server_prefix(sv, prefix, sizeof(prefix));

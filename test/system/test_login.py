@@ -670,13 +670,15 @@ def test_auth_file_forms(pooler, pg):
     p = pooler(databases={"db": pg.entry(user="u_trust")}, auth_type="md5", start=False)
     with open(p.userlist, "w") as f:
         f.write('; comment\n\n   "spaces around" "one" anything\n"quo""te" "t""wo"\n"u_trust" ""\n'
-                '"comma","three"\n"words" between the\n"fields" "x"\n"" "of nobody"\n'
-                'no quotes\n"after" "x"\n')
+                '"comma","three"\n"words" between the "fields" "x"\n"" "of nobody"\n'
+                '"bad" nonsense\n"after" "x"\n')
     p.start()
     for user, secret in (("spaces around", "one"), ('quo"te', 't"wo'), ("comma", "three"), ("words", "fields")):
         p.login(user, secret=secret).close()
     assert "authentication failed" in refused(p, "after", "x").text
-    p.wait_log("ERROR broken auth file")
+    # PgBouncer would look for the missing field in the next line, and make a password of its user's name.
+    if not env.ORACLE:
+        p.wait_log("ERROR broken auth file")
 
 
 def test_auth_file_that_goes_away(pooler, pg):
