@@ -83,6 +83,7 @@ struct room {
 	struct list orphans;	 /* cancel requests that ask around for their client */
 	struct event *tick_timer; /* owned: maintenance, three times a second while there are shares */
 	struct login_counts login_counts;
+	uint64_t last_batch;	  /* number of the last batch of requests that was begun: struct server */
 	bool wants_minimum;	  /* pools that are there without clients are to be opened; Worker 0 only */
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;

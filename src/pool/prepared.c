@@ -126,13 +126,14 @@ static bool put_client_statement(struct client_statements **m, struct client_sta
 	return false;
 }
 
-bool client_statements_add(struct client_statements **m, struct span name, struct statement *st)
+bool client_statements_add(struct client_statements **m, struct span name, struct statement *st, uint64_t batch)
 {
 	struct client_statement *cs = malloc(sizeof(*cs) + name.len), *old = client_statements_find(*m, name);
 
 	if (cs) {
 		cs->statement = st;
 		cs->is_doubtful = false;
+		cs->named_in = batch;
 		cs->name_len = name.len;
 		memcpy(cs->name, name.ptr, name.len);
 		if (put_client_statement(m, cs)) {
