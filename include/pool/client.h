@@ -33,7 +33,7 @@ enum client_state {
 };
 
 enum pause_reason { PAUSE_WAITING = 1, PAUSE_SETTING = 2, PAUSE_PEER_FULL = 4, PAUSE_TRAVEL = 8, PAUSE_CONSOLE = 16, PAUSE_WORK = 32, PAUSE_UNREAD = 64,
-		    PAUSE_EXPIRED = 128 };
+		    PAUSE_EXPIRED = 128, PAUSE_ANSWER = 256 };
 
 struct client {
 	struct conn conn; /* first */
@@ -57,7 +57,7 @@ struct client {
 	struct peer_addr addr;
 	uint8_t key[8]; /* of a cancel request: the one that it brings */
 	struct wallet_address wallet;
-	uint8_t pauses; /* enum pause_reason bits */
+	uint16_t pauses; /* enum pause_reason bits */
 	enum client_state state : 8;
 	bool is_wallet : 1;
 	bool has_mapped_role : 1; /* a map or a list says whom it is at the server, not the database */

@@ -87,6 +87,7 @@ struct room {
 	struct login_counts login_counts;
 	bool had_other_peer_id;	  /* clients may have keys of a former peer_id */
 	struct login_times login_times;
+	uint64_t last_batch;	  /* number of the last batch of requests that was begun: struct server */
 	bool wants_minimum;	  /* pools that are there without clients are to be opened; Worker 0 only */
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;

@@ -55,6 +55,7 @@ struct server {
 	struct server_statements *statements; /* owned; NULL: nothing was prepared through it */
 	struct params params;
 	uint64_t id;
+	uint64_t batch;	    /* what is sent now stands or falls together, up to a Sync; numbered by the Worker */
 	uint64_t pass_left; /* bytes of the current message still to come */
 	usec_t connected_at, used_at; /* used_at: last message, or entering idle */
 	usec_t tested_at;	      /* SV_TESTED: when its query was sent */

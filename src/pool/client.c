@@ -124,7 +124,7 @@ void client_set_state(struct client *c, enum client_state next)
 
 void client_pause(struct client *c, enum pause_reason why)
 {
-	c->pauses |= (uint8_t)why;
+	c->pauses |= (uint16_t)why;
 	conn_pause(&c->conn);
 }
 
@@ -132,7 +132,7 @@ void client_unpause(struct client *c, enum pause_reason why)
 {
 	if (!(c->pauses & why))
 		return;
-	c->pauses &= (uint8_t)~why;
+	c->pauses &= (uint16_t)~why;
 	if (c->pauses == 0)
 		conn_resume(&c->conn);
 }

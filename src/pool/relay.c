@@ -77,6 +77,9 @@ static enum step request(struct client *c, uint8_t type, bool has_answer)
 		client_fail(c, "out of memory");
 		return STEP_GONE;
 	}
+	/* Behind it an error of what came before has no effect any more; a Query would still be passed over. */
+	if (type == 'S')
+		sv->batch = ++sv->share->room->last_batch;
 	sv->is_ready = false;
 	sv->is_idle_tx = false;
 	return STEP_FORWARD;

@@ -223,6 +223,7 @@ void server_launch(struct share *sh, const struct server *target)
 	sv->share = sh;
 	sv->conn.fd = -1;
 	sv->id = room_next_id(r);
+	sv->batch = ++r->last_batch;
 	sv->connected_at = sv->used_at = worker_now(r->worker);
 	sv->connect_wall = time(NULL);
 	sv->state = SV_LOGIN;

@@ -519,7 +519,7 @@ static void fast_fail_tells_the_last_error_while_nothing_else_is_there(void **st
 static void an_error_of_any_length_is_kept_as_far_as_it_fits(void **state)
 {
 	struct stage *s = *state;
-	char longest[300], error[400];
+	char longest[LEDGER_ERROR_MAX + 200], error[LEDGER_ERROR_MAX + 100];
 
 	memset(longest, 'x', sizeof(longest));
 	longest[sizeof(longest) - 1] = 0;
