@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "admin/console.h"
+#include "http/http.h"
 #include "lib/list.h"
 #include "lib/mem.h"
 #include "net/crew.h"
@@ -16,6 +17,7 @@
 #include "pool/login_limit.h"
 #include "pool/autodb.h"
 #include "pool/params.h"
+#include "pool/peer.h"
 #include "pool/room.h"
 #include "process.h"
 #include "resolver.h"
@@ -51,6 +53,8 @@ static struct {
 	struct dns *dns;	     /* the resolver's */
 	struct event *stats_timer, *drain_timer, *autodb_timer; /* owned */
 	char *server_tls; /* owned; what the server contexts in force were made from */
+	uint8_t certificate[32]; /* SHA-256 of the one that clients see */
+	bool has_certificate;
 	struct list tasks; /* the first one is at work when is_busy */
 	bool is_busy, is_ending;
 	bool log_to_stderr;
@@ -207,6 +211,11 @@ static void adopt_here(struct config *next)
 	watch_autodbs();
 }
 
+static void note_certificate(const struct tls_setup *tls)
+{
+	control.has_certificate = tls_setup_certificate(tls, control.certificate);
+}
+
 static void prepare_tls(struct task *t)
 {
 	const struct settings *s = config_settings(t->adoption.config);
@@ -217,6 +226,7 @@ static void prepare_tls(struct task *t)
 		log_error("TLS configuration could not be reloaded, keeping old configuration");
 		return;
 	}
+	note_certificate(&t->tls);
 	t->adoption.client_tls = t->tls.client;
 	t->adoption.server_tls = t->tls.server;
 	server_tls = tls_setup_server_text(s);
@@ -235,6 +245,7 @@ static void begin_reload(struct task *t)
 		return;
 	}
 	autodb_reloaded(&control.pooler.registry, control.config, t->adoption.config);
+	peers_reloaded(control.config, t->adoption.config);
 	adopt_here(t->adoption.config);
 	prepare_tls(t);
 	crew_gather(control.crew, visit_adopt, on_gathered, t);
@@ -302,11 +313,21 @@ static int servers_left(void)
 	return n;
 }
 
+/* And sockets that are on their way to become some. Relaxed: the last one to leave is seen a poll later at worst. */
+static bool has_clients(void)
+{
+	/* In this order: who arrives is counted among the clients before it ceases to be under way. */
+	for (int i = 0; i < control.crew->n; i++)
+		if (atomic_load_explicit(&control.crew->workers[i]->client_count, memory_order_acquire) > 0)
+			return true;
+	return atomic_load_explicit(&control.pooler.registry.clients, memory_order_relaxed) > 0;
+}
+
 static void on_drain_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg UNUSED)
 {
-	/* Relaxed: the last one to leave is seen a poll later at worst. */
-	if (control.shutdown == SHUTDOWN_WAIT_CLIENTS &&
-	    atomic_load_explicit(&control.pooler.registry.clients, memory_order_relaxed) == 0) {
+	if (listeners_are_closing(control.listeners))
+		return;
+	if (control.shutdown == SHUTDOWN_WAIT_CLIENTS && !has_clients()) {
 		log_info("client connections dropped, exiting");
 		end_loop();
 	} else if (control.shutdown == SHUTDOWN_WAIT_SERVERS && servers_left() == 0) {
@@ -406,6 +427,12 @@ static void note_handover(void)
 	control.handed_over = true;
 }
 
+static bool current_certificate(uint8_t sha256[32])
+{
+	memcpy(sha256, control.certificate, sizeof(control.certificate));
+	return control.has_certificate;
+}
+
 static const struct control_ops control_ops = {
 	.reload = ask_reload,
 	.set = ask_set,
@@ -418,6 +445,7 @@ static const struct control_ops control_ops = {
 	.each_listener = each_listener,
 	.handed_over = note_handover,
 	.status = service_status,
+	.certificate = current_certificate,
 };
 
 /* ---- sockets that come in ---- */
@@ -434,7 +462,7 @@ static void deliver_accepted(struct worker *w, struct message *m)
 	struct accepted *a = CONTAINER_OF(m, struct accepted, message);
 
 	room_accept(room_of(w), a->fd, &a->from, a->is_unix);
-	atomic_fetch_sub_explicit(&w->client_count, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&w->client_count, 1, memory_order_release);
 	free(a);
 }
 
@@ -522,6 +550,8 @@ static int start_pooler(struct tls_setup *tls)
 	registry_init(&p->registry, control.crew->n);
 	statement_store_init(&p->statements);
 	control.has_registry = true;
+	/* Before whatever may fail: control_stop() ends what has a registry. */
+	console_init(p, &control_ops);
 	rules = login_limit_rules(settings());
 	p->limiter = limiter_new(&rules, clock_monotonic());
 	if (!p->limiter) {
@@ -533,7 +563,6 @@ static int start_pooler(struct tls_setup *tls)
 		log_fatal("dns setup failed");
 		return -1;
 	}
-	console_init(p, &control_ops);
 	return make_rooms(tls);
 }
 
@@ -586,6 +615,9 @@ static int follow(struct takeover *t)
 	if (t && takeover_finish(t, &control.pooler, settings()->pidfile) < 0)
 		return -1;
 	control.is_successor = false;
+	/* Its HTTP addresses are free by now. Clients are worth more than these. */
+	if (t && http_start(control.crew->control->base) < 0)
+		log_error("going on without http_listen");
 	return 0;
 }
 
@@ -597,12 +629,13 @@ int control_start(struct config *config, struct tls_setup *tls, struct takeover 
 	control.log_to_stderr = log_to_stderr;
 	control.server_tls = tls_setup_server_text(config_settings(config));
 	control.is_successor = t != NULL;
+	note_certificate(tls);
 	list_init(&control.tasks);
 	control.crew = crew_new(tls->n);
 	if (!control.crew)
 		log_fatal("cannot set the event loops up");
 	else if (start_pooler(tls) == 0 && signals_start(control.crew->control->base, &control_ops) == 0 &&
-		 start_timers() == 0 && start_listening(t) == 0) {
+		 start_timers() == 0 && (t || http_start(control.crew->control->base) == 0) && start_listening(t) == 0) {
 		if (t)
 			takeover_adopt(t, &control.pooler);
 		ret = follow(t);
@@ -679,6 +712,7 @@ void control_stop(void)
 	pidfile_remove();
 	if (control.crew) {
 		stop_workers();
+		http_stop();
 		if (control.has_registry)
 			console_stop();
 		signals_stop();

@@ -51,13 +51,6 @@ static int show_version(void)
 	return 0;
 }
 
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
 static int usage_error(const char *program)
 {
 	fprintf(stderr, "Try \"%s --help\" for more information.\n", program);
@@ -75,7 +68,8 @@ static int read_options(int argc, char **argv, struct options *o)
 		{"help", no_argument, NULL, 'h'},    {"describe-settings", no_argument, NULL, DESCRIBE_SETTINGS},
 		{"check", no_argument, NULL, CHECK}, {NULL, 0, NULL, 0},
 	};
-	const char *program = base_name(argv[0]);
+	/* As called: so getopt() begins its own lines, too. */
+	const char *program = argv[0];
 	int c;
 
 	while ((c = getopt_long(argc, argv, "dqRu:vVh", longs, NULL)) != -1)

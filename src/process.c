@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "lib/file.h"
+#include "lib/hash.h"
 #include "lib/mem.h"
 
 #define PIDFILE_MAX 128
@@ -118,21 +120,37 @@ bool process_is_root(void)
 	return getuid() == 0 || geteuid() == 0;
 }
 
-/* Users a pool may be made for: those of auth_file, and of [users] what is not there as well. */
+/* A set: only the keys matter. Without memory it stays smaller, and so does an estimate. */
+static void add_name(struct hash *names, const char *name)
+{
+	if (given(name))
+		hash_put_str(names, name, names);
+}
+
+/* Users a pool may be made for: of auth_file, of [users], the auth_user of a database, and the console's. */
 static int64_t known_users(const struct config *c)
 {
-	int64_t n = (int64_t)config_secret_count(c);
+	struct hash names;
+	int64_t n;
 
+	hash_init(&names);
+	add_name(&names, CONSOLE_DATABASE);
+	for (size_t i = 0; i < config_secret_count(c); i++)
+		add_name(&names, config_secret_at(c, i)->user);
 	for (size_t i = 0; i < config_user_count(c); i++)
-		if (!config_find_secret(c, config_user_at(c, i)->name))
-			n++;
+		add_name(&names, config_user_at(c, i)->name);
+	for (size_t i = 0; i < config_database_count(c); i++)
+		add_name(&names, config_database_at(c, i)->auth_user);
+	n = (int64_t)names.count;
+	hash_free(&names);
 	return n;
 }
 
 static int64_t expected_descriptors(const struct config *c)
 {
 	const struct settings *s = config_settings(c);
-	int64_t users = known_users(c), n = (int64_t)s->max_client_conn + 10;
+	/* The console is a database, too, with a pool of two. */
+	int64_t users = known_users(c), n = (int64_t)s->max_client_conn + 10 + 2;
 
 	for (size_t i = 0; i < config_database_count(c); i++) {
 		const struct database_def *db = config_database_at(c, i);
@@ -230,15 +248,15 @@ long pidfile_read(const char *path)
 {
 	struct file_text file;
 	long pid;
-	char *end;
 
 	if (!given(path))
 		return 0;
 	if (file_read(path, PIDFILE_MAX, NULL, &file) < 0)
-		return errno == ENOENT ? 0 : -1;
-	pid = strtol(file.text, &end, 10);
-	if (end == file.text || (*end && *end != '\n') || pid <= 0)
-		pid = -1;
+		return errno == ENOENT ? 0 : PIDFILE_UNREADABLE;
+	pid = strtol(file.text, NULL, 10);
+	/* kill() takes what fits in no pid_t for a group, or everybody. */
+	if (pid <= 0 || pid > INT_MAX)
+		pid = PIDFILE_NO_NUMBER;
 	file_text_free(&file);
 	return pid;
 }
@@ -249,6 +267,10 @@ int pidfile_check(const char *path)
 
 	if (pid == 0)
 		return 0;
+	if (pid == PIDFILE_UNREADABLE) {
+		log_fatal("could not open pidfile '%s': %s", path, strerror(errno));
+		return -1;
+	}
 	/* Our own number: left by the last run of a container, where we are always process 1. */
 	if (pid < 0 || (pid != getpid() && (kill((pid_t)pid, 0) == 0 || errno != ESRCH)))
 		return pidfile_in_the_way(path);

@@ -47,7 +47,9 @@ int process_daemonize(void) MUST_CHECK;
 /* "" or NULL: none is wanted, which is fine. */
 int pidfile_check(const char *path) MUST_CHECK;
 int pidfile_write(const char *path) MUST_CHECK;
-/* What is in it: > 0. 0: there is no file, or none is wanted. -1: it is there, and not understood. */
+#define PIDFILE_UNREADABLE -1L /* errno says why */
+#define PIDFILE_NO_NUMBER -2L
+/* What is in it: > 0. 0: there is no file, or none is wanted; or one of the above. */
 long pidfile_read(const char *path);
 /* Harmless when this process has not written one. */
 void pidfile_remove(void);

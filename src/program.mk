@@ -18,5 +18,5 @@ if DEVELOPER
 pg_ecdsa_proxy_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
 endif
-pg_ecdsa_proxy_LDADD = $(ADMIN_ROOM) $(POOL_ROOM) $(AUTH_ROOM) $(NET_ROOM) $(CONFIG_ROOM) \
+pg_ecdsa_proxy_LDADD = $(HTTP_ROOM) $(ADMIN_ROOM) $(POOL_ROOM) $(AUTH_ROOM) $(NET_ROOM) $(CONFIG_ROOM) \
 	$(WALLET_ROOM) $(PROTO_ROOM) $(LIB_ROOM) $(EXTERNAL_LIBS) $(SYSTEMD_LIBS)

@@ -110,6 +110,7 @@ const struct stored_secret *config_find_secret(const struct config *, const char
 const struct stored_secret *config_stand_in(const struct config *, const char *user);
 size_t config_secret_count(const struct config *);
 const struct stored_secret *config_secret_at(const struct config *, size_t i); /* sorted by user */
+const struct peer_def *config_find_peer(const struct config *, int id);
 size_t config_peer_count(const struct config *);
 const struct peer_def *config_peer_at(const struct config *, size_t i);
 /* By ecdsa_allowed_addresses and auth_file; now in Unix seconds. */
@@ -140,6 +141,8 @@ struct config *config_load(const char *path, const struct config *prev, int comm
  * one is logged. What is returned lacks what was wrong; never NULL.
  */
 struct config *config_check(const char *path);
+/* Of a checked one: where the files say this setting; NULL: nowhere. */
+const char *config_place(const struct config *, const char *setting, int *line);
 /*
  * SET: a copy of prev with one setting changed. NULL: unknown setting or bad
  * value, logged. A restart-only setting gives back prev with one more reference.

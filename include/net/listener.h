@@ -47,7 +47,15 @@ void listeners_set_options(struct listeners *, bool defer_accept, const struct t
 /* Stops accepting, and goes on: what connects meanwhile waits in the kernel. */
 void listeners_suspend(struct listeners *);
 void listeners_resume(struct listeners *);
+/*
+ * For good. Who is in the accept queue is still handed over. With SO_REUSEPORT the others on this port get what comes
+ * from now on, and the sockets stay open for a moment: a handshake that has begun here must end here, or the client
+ * is reset. Sockets of a service manager are just let go.
+ *
+ * What cannot be avoided: a client whose SYN comes here in that moment is connected elsewhere, a second later.
+ */
 void listeners_close_tcp(struct listeners *);
+bool listeners_are_closing(const struct listeners *); /* some may still be handed over */
 /* What SHOW FDS tells of one; addr is that it is bound to. */
 typedef void listeners_row(void *arg, int fd, const union sock_addr *addr, int unix_port);
 void listeners_each(const struct listeners *, listeners_row *, void *arg);

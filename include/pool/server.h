@@ -96,5 +96,7 @@ const char *server_state_word(const struct server *);
 /* "S-0x...: db/user@host:port " for log lines. */
 const char *server_prefix(const struct server *, char *out, size_t cap);
 void server_deadline(struct server *); /* files the earliest it may have */
+/* In SV_LOGIN and SV_ACTIVE_CANCEL: why it must be closed by now; NULL: it has time left. */
+const char *server_is_late(const struct server *, usec_t now);
 
 #endif

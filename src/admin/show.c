@@ -166,6 +166,14 @@ struct buf *chunk_begin(struct chunks *chunks, const struct room *room, const ch
 	return &c->rows;
 }
 
+struct buf *chunk_begin_peer(struct chunks *chunks, const struct room *room, int peer_id)
+{
+	struct buf *b = chunk_begin(chunks, room, "", "");
+
+	chunks->at[chunks->n - 1].peer_id = peer_id;
+	return b;
+}
+
 static void visit_room(struct worker *w, void *ctx)
 {
 	struct gathering *g = ctx;
@@ -176,8 +184,10 @@ static void visit_room(struct worker *w, void *ctx)
 static int by_pool(const void *pa, const void *pb)
 {
 	const struct chunk *a = *(const struct chunk *const *)pa, *b = *(const struct chunk *const *)pb;
-	int order = strcmp(a->database, b->database);
+	int order = a->peer_id - b->peer_id;
 
+	if (order == 0)
+		order = strcmp(a->database, b->database);
 	if (order == 0)
 		order = strcmp(a->user, b->user);
 	if (order == 0)

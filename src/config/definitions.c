@@ -175,16 +175,19 @@ static bool read_keys(const struct key_list *list, const char *text, const char 
 	enum connstr_step step;
 	bool ok = true;
 
-	while (ok && (step = connstr_next(&at, &word, &value)) != CONNSTR_END) {
-		const struct key *k = step == CONNSTR_PAIR ? find_key(list, word) : NULL;
+	/* To the end, so that every mistake of the line is told. */
+	while ((step = connstr_next(&at, &word, &value)) == CONNSTR_PAIR) {
+		const struct key *k = find_key(list, word);
 
-		if (step == CONNSTR_BAD)
-			log_error("%s", list->syntax_error);
-		else if (!k)
+		if (!k)
 			log_error(list->unknown_key, word);
-		ok = k && take_value(k, (char *)def + k->offset, value);
-		if (ok && k->kind == KEY_UNUSED_TEXT)
+		ok &= k && take_value(k, (char *)def + k->offset, value);
+		if (k && k->kind == KEY_UNUSED_TEXT)
 			log_warning("database %s: setting %s has no effect in this version", name, word);
+	}
+	if (step == CONNSTR_BAD) {
+		log_error("%s", list->syntax_error);
+		ok = false;
 	}
 	mem_wipe(copy, copy_len);
 	free(copy);

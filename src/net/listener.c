@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +16,23 @@
 #include "lib/list.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "net/crew.h"
+#include "net/handshakes.h"
 
 #define ACCEPTS_A_TURN 64
 #define STORM_USEC 200 /* closer together than this, sockets are taken several at once */
 #define ACCEPT_PAUSE_SEC 5
+
+/*
+ * How long handshakes that have begun are waited for when we go and others stay. Who is asked in vain meanwhile sends
+ * his next SYN a second later, and should find us gone; so the less the better. A client that is silent may take
+ * CLOSING_MAX (net/handshakes.h).
+ */
+#define CLOSING_FIRST_LOOK 25000
+#define CLOSING_NEXT_LOOK 250000 /* at the latest */
+#define CLOSING_MAX 1500000
+#define CLOSING_BLIND 900000 /* where the kernel's list cannot be read */
+#define CLOSING_GIVE_UP 6000000 /* no descriptor is free for a client who is in already */
 
 struct listener {
 	struct list link;
@@ -32,12 +46,27 @@ struct listener {
 	bool is_named; /* by the configuration; while those of an older process are looked through */
 };
 
+/* Reads the kernel's list of handshakes in a helper thread: it may be long. */
+struct look {
+	struct job job; /* first */
+	struct listeners *all; /* linked; NULL: they are gone */
+	int port;
+	usec_t since;
+	enum handshakes found;
+};
+
 struct listeners {
 	struct list list;
 	struct tcp_options tcp;
-	int unix_port;
+	int port, unix_port;
 	char unix_path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "" when there is no file */
 	bool defer_accept, is_suspended;
+	bool shares_port; /* SO_REUSEPORT: other processes go on when we stop */
+	bool is_adopted;  /* the sockets are the service manager's, and stay when we close them */
+	bool is_closing;  /* TCP: nobody new is let in, and who is on his way is waited for */
+	usec_t closing_since;
+	struct event *closing; /* owned: the next look whether that is over */
+	struct look *look;     /* linked; one is under way */
 	int failures; /* addresses that could not be opened */
 	struct worker *control; /* borrowed */
 	listeners_accepted *accepted;
@@ -296,6 +325,8 @@ static struct listeners *make_all(const struct listen_options *o)
 	list_init(&all->list);
 	all->tcp = o->tcp;
 	all->defer_accept = o->defer_accept;
+	all->port = o->port;
+	all->shares_port = o->reuseport;
 	return all;
 }
 
@@ -356,6 +387,8 @@ struct listeners *listeners_adopt(const struct listen_options *o, const int *fds
 {
 	struct listeners *all = make_all(o);
 
+	all->is_adopted = true;
+	all->shares_port = false; /* whatever the setting says: these are not ours to share */
 	all->unix_port = o->port;
 	for (int i = 0; i < n; i++) {
 		if (!add_made(all, o, fds[i], "passed from service manager")) {
@@ -425,7 +458,42 @@ static void on_pause_over(evutil_socket_t fd UNUSED, short what UNUSED, void *ar
 		event_add(l->event, NULL);
 }
 
-static void on_incoming(evutil_socket_t lfd, short what UNUSED, void *arg)
+/*
+ * The listening socket discards every SYN, while handshakes under way, which have sockets of their own, go on. What it
+ * does to that end is to accept no packet from farther away than a link; only what has a full hop count is from there.
+ */
+static void shut_door(int fd, int family, bool shut)
+{
+	int hops = shut ? 255 : 0, level = family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP;
+
+	if (setsockopt(fd, level, family == AF_INET6 ? IPV6_MINHOPCOUNT : IP_MINTTL, &hops, sizeof(hops)) < 0)
+		log_debug("setsockopt(%s): %s", family == AF_INET6 ? "IPV6_MINHOPCOUNT" : "IP_MINTTL", strerror(errno));
+}
+
+/* 0, or errno: EAGAIN when nobody waits. */
+static int take_one(struct listener *l)
+{
+	union sock_addr from;
+	socklen_t len = sizeof(from);
+	int fd = accept4(l->fd, &from.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return errno;
+	if (l->is_unix) {
+		memset(&from, 0, sizeof(from));
+		from.sa.sa_family = AF_UNIX;
+	} else if (l->all->is_closing)
+		shut_door(fd, from.sa.sa_family, false); /* which it has inherited */
+	l->all->accepted(l->all->arg, fd, &from, l->is_unix);
+	return 0;
+}
+
+static bool is_nothing(int err)
+{
+	return err == ECONNABORTED || err == EINTR;
+}
+
+static void on_incoming(evutil_socket_t lfd UNUSED, short what UNUSED, void *arg)
 {
 	struct listener *l = arg;
 	usec_t now = worker_now(l->all->control);
@@ -435,30 +503,20 @@ static void on_incoming(evutil_socket_t lfd, short what UNUSED, void *arg)
 		l->burst = ACCEPTS_A_TURN;
 	l->woken_at = now;
 	for (int i = 0; i < l->burst; i++) {
-		union sock_addr from;
-		socklen_t len = sizeof(from);
-		int fd = accept4(lfd, &from.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		const struct timeval wait = {ACCEPT_PAUSE_SEC, 0};
+		int err = take_one(l);
 
-		if (fd < 0) {
-			const struct timeval wait = {ACCEPT_PAUSE_SEC, 0};
-
-			if (errno == EAGAIN || errno == EWOULDBLOCK) {
-				l->burst = 1;
-				return;
-			}
-			if (errno == ECONNABORTED || errno == EINTR)
-				continue;
-			/* Out of descriptors, most likely: trying at once would only spin. */
-			log_error("accept() failed: %s", strerror(errno));
-			event_del(l->event);
-			evtimer_add(l->pause, &wait);
+		if (err == 0 || is_nothing(err))
+			continue;
+		if (err == EAGAIN) {
+			l->burst = 1;
 			return;
 		}
-		if (l->is_unix) {
-			memset(&from, 0, sizeof(from));
-			from.sa.sa_family = AF_UNIX;
-		}
-		l->all->accepted(l->all->arg, fd, &from, l->is_unix);
+		/* Out of descriptors, most likely: trying at once would only spin. */
+		log_error("accept() failed: %s", strerror(err));
+		event_del(l->event);
+		evtimer_add(l->pause, &wait);
+		return;
 	}
 }
 
@@ -483,7 +541,7 @@ void listeners_set_options(struct listeners *all, bool defer_accept, const struc
 	LIST_FOR(node, &all->list) {
 		struct listener *l = LIST_ITEM(node, struct listener, link);
 
-		if (l->is_unix)
+		if (l->is_unix || all->is_closing)
 			continue;
 		socket_tune(l->fd, AF_INET, tcp);
 		if (all->defer_accept != defer_accept)
@@ -537,14 +595,134 @@ static void close_listener(struct listener *l)
 	free(l);
 }
 
-void listeners_close_tcp(struct listeners *all)
+/* Who is in the kernel's queue takes himself for connected. errno of what keeps him from being taken, else 0. */
+static int take_all(struct listener *l)
 {
+	int err;
+
+	do
+		err = take_one(l);
+	while (err == 0 || is_nothing(err));
+	return err == EAGAIN ? 0 : err;
+}
+
+/* false: some are still in the queue, and there is hope. */
+static bool close_tcp(struct listeners *all, bool is_last_chance)
+{
+	bool all_gone = true;
+
 	LIST_FOR_SAFE(node, &all->list) {
 		struct listener *l = LIST_ITEM(node, struct listener, link);
+		int err = 0;
 
-		if (!l->is_unix)
-			close_listener(l);
+		if (l->is_unix)
+			continue;
+		/* What waits at a socket of the service manager is for whoever it is given to next. */
+		if (!all->is_adopted)
+			err = take_all(l);
+		if (err && !is_last_chance) {
+			all_gone = false;
+			continue;
+		}
+		if (err)
+			log_warning("accept() failed: %s, clients that wait to be accepted are lost", strerror(err));
+		close_listener(l);
 	}
+	return all_gone;
+}
+
+static void look_later(struct listeners *all)
+{
+	usec_t gone = clock_monotonic() - all->closing_since, wait = gone;
+	struct timeval tv = {0, 0};
+
+	/* What is as old as our first look is to be told from what has begun since, elsewhere: wait twice as long. */
+	if (wait < CLOSING_FIRST_LOOK)
+		wait = CLOSING_FIRST_LOOK;
+	if (wait > CLOSING_NEXT_LOOK)
+		wait = CLOSING_NEXT_LOOK;
+	tv.tv_usec = (suseconds_t)wait;
+	if (evtimer_add(all->closing, &tv) == 0)
+		return;
+	close_tcp(all, true);
+	all->is_closing = false;
+}
+
+static void look(struct job *j)
+{
+	struct look *k = CONTAINER_OF(j, struct look, job);
+
+	k->found = handshakes_older_than(k->port, clock_monotonic() - k->since);
+}
+
+static void looked(struct worker *w UNUSED, struct job *j)
+{
+	struct look *k = CONTAINER_OF(j, struct look, job);
+	struct listeners *all = k->all;
+	usec_t gone = clock_monotonic() - k->since;
+	usec_t enough = k->found == HANDSHAKES_NONE ? 0 : k->found == HANDSHAKES_SOME ? CLOSING_MAX : CLOSING_BLIND;
+
+	free(k);
+	if (!all)
+		return;
+	all->look = NULL;
+	if (!all->is_suspended && gone >= enough && close_tcp(all, gone >= CLOSING_GIVE_UP)) {
+		log_debug("no more connections by TCP, after %lld ms", (long long)(gone / 1000));
+		all->is_closing = false;
+	} else
+		look_later(all);
+}
+
+static void on_closing(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+	struct listeners *all = arg;
+	struct look *k = xcalloc(1, sizeof(*k));
+
+	k->job.run = look;
+	k->job.done = looked;
+	k->all = all;
+	k->port = all->port;
+	k->since = all->closing_since;
+	all->look = k;
+	crew_submit(all->control, LANE_COMPUTE, &k->job);
+}
+
+static bool has_tcp(const struct listeners *all)
+{
+	LIST_FOR(node, &all->list)
+		if (!LIST_ITEM(node, struct listener, link)->is_unix)
+			return true;
+	return false;
+}
+
+void listeners_close_tcp(struct listeners *all)
+{
+	if (all->is_closing || !has_tcp(all))
+		return;
+	/* Without others on this port whoever comes should be told at once that nobody listens. */
+	if (all->shares_port && !all->closing)
+		all->closing = evtimer_new(all->control->base, on_closing, all);
+	if (!all->closing) {
+		close_tcp(all, true);
+		return;
+	}
+	all->is_closing = true;
+	all->closing_since = clock_monotonic();
+	LIST_FOR(node, &all->list) {
+		struct listener *l = LIST_ITEM(node, struct listener, link);
+		union sock_addr own;
+		socklen_t len = sizeof(own);
+
+		if (l->is_unix || getsockname(l->fd, &own.sa, &len) < 0)
+			continue;
+		shut_door(l->fd, own.sa.sa_family, true);
+	}
+	look_later(all);
+}
+
+bool listeners_are_closing(const struct listeners *all)
+{
+	return all->is_closing;
 }
 
 void listeners_free(struct listeners *all, bool leaves_file)
@@ -555,5 +733,9 @@ void listeners_free(struct listeners *all, bool leaves_file)
 		unlink(all->unix_path);
 	LIST_FOR_SAFE(node, &all->list)
 		close_listener(LIST_ITEM(node, struct listener, link));
+	if (all->closing)
+		event_free(all->closing);
+	if (all->look)
+		all->look->all = NULL;
 	free(all);
 }

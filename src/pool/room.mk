@@ -4,6 +4,7 @@ POOL_ROOM = librooms_pool.a
 librooms_pool_a_SOURCES = \
 	src/pool/autodb.c include/pool/autodb.h \
 	src/pool/cancel.c include/pool/cancel.h \
+	src/pool/cancel_key.c include/pool/cancel_key.h \
 	src/pool/client.c include/pool/client.h \
 	include/pool/deadline.h \
 	src/pool/entity.c include/pool/entity.h \
@@ -12,13 +13,16 @@ librooms_pool_a_SOURCES = \
 	src/pool/gather.c include/pool/gather.h \
 	src/pool/handover.c include/pool/handover.h \
 	src/pool/inherit.c include/pool/inherit.h \
+	src/pool/histogram.c include/pool/histogram.h \
 	src/pool/ledger.c include/pool/ledger.h \
 	src/pool/login.c include/pool/login.h include/pool/login_state.h \
 	src/pool/lookup.c include/pool/lookup.h \
 	src/pool/login_limit.c include/pool/login_limit.h \
+	src/pool/login_times.c include/pool/login_times.h \
 	src/pool/method.c include/pool/method.h \
 	src/pool/outstanding.c include/pool/outstanding.h \
 	src/pool/params.c include/pool/params.h \
+	src/pool/peer.c include/pool/peer.h \
 	src/pool/prepared.c include/pool/prepared.h \
 	src/pool/relay.c include/pool/relay.h \
 	src/pool/room.c include/pool/room.h \

@@ -181,16 +181,11 @@ static bool needs_servers(const struct share *sh, const struct suspension *how, 
 	return false;
 }
 
-int suspend_step(struct room *r, const struct suspension *how)
+static int step_shares(struct list *shares, const struct suspension *how)
 {
-	int left;
+	int left = 0;
 
-	/* The change of mode is still on its way, behind a RELOAD maybe. */
-	if (r->pause != SUSPENDED)
-		return 1;
-	left = step_clients(&r->logins.head, how) + step_cancels(&r->orphans, how);
-
-	LIST_FOR(node, &r->shares) {
+	LIST_FOR(node, shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
 		int here = step_share(sh, how);
 
@@ -200,6 +195,15 @@ int suspend_step(struct room *r, const struct suspension *how)
 			share_hunger(sh);
 	}
 	return left;
+}
+
+int suspend_step(struct room *r, const struct suspension *how)
+{
+	/* The change of mode is still on its way, behind a RELOAD maybe. */
+	if (r->pause != SUSPENDED)
+		return 1;
+	return step_clients(&r->logins.head, how) + step_cancels(&r->orphans, how) + step_shares(&r->shares, how) +
+	       step_shares(&r->peers, how);
 }
 
 static size_t bytes_left(uint64_t pass_left, const uint8_t *rest, size_t n)
@@ -231,10 +235,9 @@ static void go_on_clients(struct list *clients)
 		go_on(&LIST_ITEM(node, struct client, link)->conn);
 }
 
-void suspend_end(struct room *r)
+static void go_on_shares(struct list *shares)
 {
-	go_on_clients(&r->logins.head);
-	LIST_FOR(node, &r->shares) {
+	LIST_FOR(node, shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
 
 		sh->is_flushing = sh->stops_servers = false;
@@ -244,4 +247,11 @@ void suspend_end(struct room *r)
 			LIST_FOR(snode, &sh->servers[state].head)
 				go_on(&LIST_ITEM(snode, struct server, link)->conn);
 	}
+}
+
+void suspend_end(struct room *r)
+{
+	go_on_clients(&r->logins.head);
+	go_on_shares(&r->shares);
+	go_on_shares(&r->peers);
 }

@@ -19,6 +19,7 @@
 
 #include "net/conn.h"
 #include "net/crew.h"
+#include "net/handshakes.h"
 #include "net/fd_pouch.h"
 
 enum { GUARD_SEC = 30, BIG = 1024 * 1024 };
@@ -1141,6 +1142,43 @@ static void messages_under_way_are_delivered_after_the_threads_have_ended(void *
 	crew_free(crew);
 }
 
+/* Lines as the kernel writes them, to port 0xab61; times are in hundredths of a second. */
+static void handshakes_are_told_by_port_state_and_age(void **state UNUSED)
+{
+#define LINE(port, st, timer) \
+	"3678: 0100007F:" port " 0100007F:CB68 " st " 00000000:00000000 " timer "     0        0 0 0 000000000b1d3332\n"
+	static const struct {
+		const char *says, *line;
+		int age_ms;
+		bool is_one;
+	} rows[] = {
+		{"just begun, and anything is old", LINE("AB61", "03", "01:00000064 00000000"), 0, true},
+		{"just begun", LINE("AB61", "03", "01:00000063 00000000"), 100, false},
+		{"half a second old, we look for less", LINE("AB61", "03", "01:00000032 00000000"), 400, true},
+		{"half a second old, within what the clock allows", LINE("AB61", "03", "01:00000032 00000000"), 515, true},
+		{"half a second old, we look for more", LINE("AB61", "03", "01:00000032 00000000"), 600, false},
+		{"about to be answered again", LINE("AB61", "03", "01:00000000 00000000"), 1000, true},
+		{"answered again just now", LINE("AB61", "03", "01:000000C8 00000001"), 1400, true},
+		{"answered again, and nobody replies", LINE("AB61", "03", "01:00000080 00000001"), 100, false},
+		{"answered more often", LINE("AB61", "03", "01:00000190 00000002"), 100, false},
+		{"another port", LINE("AB62", "03", "01:00000032 00000000"), 100, false},
+		{"a connection", LINE("AB61", "01", "02:00000032 00000000"), 100, false},
+		{"a listening socket", LINE("AB61", "0A", "00:00000000 00000000"), 0, false},
+		{"one without a clock", LINE("AB61", "03", "00:00000000 00000000"), 0, false},
+		{"a clock beyond sense", LINE("AB61", "03", "01:FFFFFFFFFFFFFFFF 00000000"), 0, false},
+		{"IPv6", "   0: 00000000000000000000000001000000:AB61 00000000000000000000000001000000:CB68 03 "
+			 "00000000:00000000 01:00000032 00000000     0        0 0 0 000000000b1d3332\n", 400, true},
+		{"the heading", "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n", 0, false},
+		{"a line that ends early", "3678: 0100007F:AB61 0100007F:CB68 03 00000000:00000000 01:0000", 0, false},
+		{"nothing", "", 0, false},
+	};
+#undef LINE
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (handshake_is_older(rows[i].line, 0xab61, (usec_t)rows[i].age_ms * 1000, 100) != rows[i].is_one)
+			fail_msg("%s", rows[i].says);
+}
+
 static int stop_helpers(void **state UNUSED)
 {
 	assert_true(crew_helpers_stop());
@@ -1358,6 +1396,7 @@ int main(void)
 		cmocka_unit_test(a_pouch_gives_back_what_was_put_in_in_that_order),
 		cmocka_unit_test(a_pouch_that_is_not_emptied_closes_what_is_in_it),
 		cmocka_unit_test(messages_under_way_are_delivered_after_the_threads_have_ended),
+		cmocka_unit_test(handshakes_are_told_by_port_state_and_age),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, stop_helpers);

@@ -26,16 +26,18 @@ class Pooler:
     databases   {name: connection string}
     users       {name: password or secret}, the auth_file
     user_lines  {name: "key=value ..."}, the [users] section
+    peers       {id: connection string}, the [peers] section
+    port        of a group of processes that share it
     oracle      run PgBouncer in place of ours
     """
 
-    def __init__(self, binary_dir, workers=1, databases=None, users=None, user_lines=None, args=(), start=True,
-                 ini=None, verbosity=0, oracle=env.ORACLE, **settings):
+    def __init__(self, binary_dir, workers=1, databases=None, users=None, user_lines=None, peers=None, port=None,
+                 args=(), start=True, ini=None, verbosity=0, oracle=env.ORACLE, **settings):
         self.oracle = oracle
         self.dir = env.make_dir(prefix="pool-")
         self.workers = workers
         self.host = "127.0.0.1"
-        self.port = env.free_port()
+        self.port = port or env.free_port()
         self.binary = self.pick_binary(binary_dir, oracle)
         self.ini = os.path.join(self.dir, "pgbouncer.ini")
         self.userlist = os.path.join(self.dir, "userlist.txt")
@@ -43,6 +45,7 @@ class Pooler:
         self.databases = databases or {}
         self.users = users or {}
         self.user_lines = user_lines or {}
+        self.peers = peers or {}
         self.settings = dict(listen_addr="127.0.0.1", listen_port=self.port, unix_socket_dir=self.dir,
                              auth_type="trust", auth_file=self.userlist, admin_users="admin", stats_users="stats",
                              server_login_retry=1, pidfile="", tcp_defer_accept=0, log_stats=0)
@@ -84,6 +87,8 @@ class Pooler:
         lines += ["%s = %s" % item for item in self.databases.items()]
         if self.user_lines:
             lines += ["[users]"] + ["%s = %s" % item for item in self.user_lines.items()]
+        if self.peers:
+            lines += ["[peers]"] + ["%s = %s" % item for item in self.peers.items()]
         lines.append("[pgbouncer]")
         for key, value in self.settings.items():
             if value is None or (self.oracle and (key in NEWER or key.startswith("ecdsa_"))):
