@@ -121,7 +121,7 @@ void room_set_pause(struct room *, enum pause_mode);
 /* Marks servers close_needed and forgets greetings; db NULL: all but the console. */
 void room_reconnect(struct room *, const struct database *db);
 void room_set_shutdown(struct room *, enum shutdown_mode);
-/* Online restart: the sockets belong to another process, nothing may be said through them any more. */
+/* Online restart: the sockets that can be handed over belong to another process, nothing may be said through them. */
 void room_abandon(struct room *);
 /* Closes every client and server at once. */
 void room_close_all(struct room *, const char *reason);

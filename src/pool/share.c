@@ -284,6 +284,9 @@ void share_serve_waiter(struct share *sh)
 		struct client *c = LIST_ITEM(node, struct client, link);
 		struct server *sv;
 
+		/* It is a successor's to serve. */
+		if (c->conn.is_frozen)
+			continue;
 		if (c->needs_greeting) {
 			/* It needs no server any more, only what the server said. */
 			if (sh->has_greeting)
@@ -403,6 +406,8 @@ static void decide(struct share *sh)
 		struct client *c = LIST_ITEM(node, struct client, link);
 		struct server *sv;
 
+		if (c->conn.is_frozen)
+			continue;
 		if (c->needs_greeting && sh->has_greeting) {
 			client_welcome(c);
 			continue;

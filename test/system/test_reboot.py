@@ -794,6 +794,60 @@ def test_tls_connections_are_dropped(pool, certs):
             assert again.value("SELECT 1") == "1"
 
 
+def test_transactions_at_servers_with_tls_come_to_their_end(pool):
+    """Their clients can go when they are done with them; the others wait for that."""
+    p = pool(server_tls_sslmode="require", default_pool_size=2)
+    with p.login() as short, p.login() as waiting, p.login() as idle:
+        idle.value("SELECT 1")
+        short.query("BEGIN")
+        p.mark()
+        new = p.successor()
+        p.wait_log("SUSPEND command issued")
+        waiting.send(query("SELECT 'waited'"))
+        assert short.value("SELECT 'served'") == "served"
+        assert short.query("COMMIT").status == "I"
+        old, p.process = p.process, new
+        assert old.wait(env.PATIENCE) == 0
+        p.wait_log("took over 3 clients and 0 servers, 0 connections are dropped")
+        assert waiting.until_ready().value() == "waited"
+        for c in (short, idle):
+            assert c.value("SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == "true"
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_what_does_not_end_at_a_server_with_tls_is_dropped(pool, pg, mode):
+    """For a session nobody waits."""
+    p = pool(server_tls_sslmode="require", pool_mode=mode)
+    with p.login() as busy, p.login() as idle:
+        busy.query("BEGIN")
+        p.restart()
+        busy.expect_closed()
+        assert idle.value("SELECT 1") == "1"
+        assert len(pg.backends("db", user="u_trust")) == 1
+    assert not p.logged("suspend_timeout")
+
+
+def test_restarts_under_load_with_tls_to_the_servers(pool):
+    p = pool(server_tls_sslmode="require", default_pool_size=3)
+
+    def unit(number, turn):
+        yield query("BEGIN")
+        r = yield query("SELECT %d" % turn)
+        assert r.rows == [b"%d" % turn]
+        r = yield query("COMMIT")
+        assert r.status == b"I"
+
+    crowd = Crowd(p, 12, unit)
+    crowd.start()
+    for _ in range(4):
+        marks = crowd.marks()
+        env.wait_for(lambda: crowd.served_since(marks), lambda: "everybody to be served: %s" % crowd.states())
+        p.restart()
+    marks = crowd.marks()
+    env.wait_for(lambda: crowd.served_since(marks), lambda: "everybody to be served: %s" % crowd.states())
+    crowd.stop()
+
+
 def test_plain_servers_when_tls_is_required_now(pool):
     p = pool()
     with p.login() as c:
