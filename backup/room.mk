@@ -2,8 +2,8 @@
 if BUILD_BACKUP
 noinst_LIBRARIES += librooms_backup.a
 BACKUP_ROOM = librooms_backup.a
-BACKUP_LIBS = $(CURL_LIBS) $(LIBPQ_LIBS) $(EXPAT_LIBS) $(OPENSSL_LIBS)
-librooms_backup_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(LIBPQ_CFLAGS) $(EXPAT_CFLAGS)
+BACKUP_LIBS = $(CURL_LIBS) $(LIBPQ_LIBS) $(EXPAT_LIBS) $(JANSSON_LIBS) $(OPENSSL_LIBS)
+librooms_backup_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(LIBPQ_CFLAGS) $(EXPAT_CFLAGS) $(JANSSON_CFLAGS)
 librooms_backup_a_SOURCES = \
 	backup/loop.c include/backup/loop.h \
 	include/backup/storage.h
