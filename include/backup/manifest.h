@@ -7,7 +7,7 @@
  * again. No secrets are in it.
  *
  * Rules: backup specification, section 12.3.
- * Tests: test/unit/test_backup_manifest.c, test/fuzz/fuzz_manifest.c
+ * Tests: test/unit/test_backup_names.c, test/fuzz/fuzz_manifest.c
  */
 #ifndef BACKUP_MANIFEST_H
 #define BACKUP_MANIFEST_H

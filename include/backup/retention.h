@@ -5,7 +5,7 @@
  * out with a verdict and the rule that gave it. Nothing is deleted here.
  *
  * Rules: backup specification, section 13.
- * Tests: test/unit/test_backup_retention.c (with the published vectors)
+ * Tests: test/unit/test_backup_names.c (with the published vectors)
  */
 #ifndef BACKUP_RETENTION_H
 #define BACKUP_RETENTION_H

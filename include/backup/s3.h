@@ -17,15 +17,16 @@
 
 #include "backup/storage.h"
 
-enum s3_checksum { S3_CHECKSUM_MD5, S3_CHECKSUM_NONE, S3_CHECKSUM_SHA256, S3_CHECKSUM_CRC32C };
+/* Both in the order of the words that the configuration knows. What the body carries beside its signed SHA-256. */
+enum s3_body_check { S3_CHECK_NONE, S3_CHECK_MD5, S3_CHECK_SHA256, S3_CHECK_CRC32C };
 
-enum s3_source {
-	S3_CREDENTIALS_STATIC, /* access_key, secret_key, session_token */
-	S3_CREDENTIALS_FILE,   /* AWS_SHARED_CREDENTIALS_FILE or ~/.aws/credentials, AWS_PROFILE */
-	S3_CREDENTIALS_CONTAINER,
-	S3_CREDENTIALS_IMDS,
-	S3_CREDENTIALS_WEB_IDENTITY,
-	S3_CREDENTIALS_AUTO
+enum s3_key_source {
+	S3_KEYS_STATIC, /* access_key, secret_key, session_token */
+	S3_KEYS_FILE,	/* AWS_SHARED_CREDENTIALS_FILE or ~/.aws/credentials, AWS_PROFILE */
+	S3_KEYS_CONTAINER,
+	S3_KEYS_IMDS,
+	S3_KEYS_WEB_IDENTITY,
+	S3_KEYS_AUTO /* the first of them that has any; see backup/s3_credentials.c */
 };
 
 /* NULL and 0 mean unset throughout. Zeroed, with endpoint, bucket and keys, is a usable set. */
@@ -33,14 +34,16 @@ struct s3_settings {
 	const char *endpoint; /* scheme://host[:port][/base/path] */
 	const char *bucket;
 	const char *region; /* "auto" */
-	enum s3_source credentials;
+	enum s3_key_source credentials;
 	const char *access_key, *secret_key, *session_token;
+	/* AWS_ACCESS_KEY_ID and so on, for S3_KEYS_AUTO: whoever reads the environment takes secrets out of it. */
+	const char *env_access_key, *env_secret_key, *env_session_token;
 	bool is_virtual_host; /* addressing = virtual */
 	const char *ca_file;
 	bool is_insecure;      /* no verification of certificates: the caller has asked twice */
 	bool may_use_http;     /* plain http to a host that is not loopback */
 	bool is_unsigned_body; /* UNSIGNED-PAYLOAD, over TLS only */
-	enum s3_checksum checksum;
+	enum s3_body_check checksum;
 	const char *storage_class, *sse, *sse_kms_key, *tags, *acl;
 	uint64_t upload_rate, download_rate;		 /* bytes a second */
 	usec_t connect_timeout, stall_timeout, request_timeout; /* 10 s, 60 s, 15 min */
