@@ -5,14 +5,23 @@ BACKUP_ROOM = librooms_backup.a
 BACKUP_LIBS = $(CURL_LIBS) $(LIBPQ_LIBS) $(EXPAT_LIBS) $(JANSSON_LIBS) $(OPENSSL_LIBS)
 librooms_backup_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(LIBPQ_CFLAGS) $(EXPAT_CFLAGS) $(JANSSON_CFLAGS)
 librooms_backup_a_SOURCES = \
+	backup/digest.c include/backup/digest.h \
+	backup/http.c include/backup/http.h \
 	backup/loop.c include/backup/loop.h \
 	backup/manifest.c include/backup/manifest.h \
 	backup/object_name.c include/backup/object_name.h \
 	backup/part_size.c include/backup/part_size.h \
 	backup/retention.c include/backup/retention.h \
+	backup/s3_answer.c include/backup/s3_answer.h \
+	backup/s3_call.c include/backup/s3_call.h \
+	backup/s3_credentials.c include/backup/s3_credentials.h \
+	backup/s3_object.c include/backup/s3_work.h \
+	backup/s3_store.c include/backup/s3.h \
+	backup/s3_upload.c \
+	backup/s3_xml.c include/backup/s3_xml.h \
 	backup/sigv4.c include/backup/sigv4.h \
-	include/backup/outcome.h \
-	include/backup/storage.h
+	backup/storage.c include/backup/storage.h \
+	include/backup/outcome.h
 
 if HAVE_CMOCKA
 check_PROGRAMS += test/unit/test_backup_loop
