@@ -22,7 +22,7 @@ struct sealer {
 	EVP_CIPHER_CTX *gcm;	   /* owned; NULL for plain */
 	uint8_t header[SEAL2_HEADER_BYTES]; /* of format 1: the nonce */
 	bool has_begun;
-	uint64_t segment, plaintext;
+	uint64_t segment, plaintext, plaintext_max;
 	size_t segment_bytes, cap, len; /* of format 2: bytes of a segment; of buf, and in it */
 	uint8_t *buf;			/* owned */
 };
@@ -97,6 +97,7 @@ struct sealer *sealer_new(const struct seal_spec *spec, seal_sink *sink, void *c
 	s->sink = sink;
 	s->ctx = ctx;
 	s->cap = CHUNK;
+	s->plaintext_max = spec->plaintext_max ? spec->plaintext_max : SEAL1_PLAINTEXT_MAX;
 	switch (spec->format) {
 	case FORMAT_PLAIN:
 		break;
@@ -186,7 +187,7 @@ static enum seal_result take_format_1(struct sealer *s)
 	size_t len = s->len;
 	int n = 0;
 
-	if (s->plaintext > SEAL1_PLAINTEXT_MAX)
+	if (s->plaintext > s->plaintext_max)
 		return SEAL_TOO_LARGE;
 	s->len = 0;
 	if (EVP_EncryptUpdate(s->gcm, s->buf, &n, s->buf, (int)len) != 1 || (size_t)n != len)

@@ -72,6 +72,8 @@ packages() {
 	lib libsecp256k1 || needed+=" libsecp256k1-dev"
 	lib nettle || needed+=" nettle-dev"
 	lib libcares || needed+=" libc-ares-dev"
+	lib jansson || needed+=" libjansson-dev"
+	[ -x /usr/bin/swift-proxy-server ] || needed+=" swift-proxy swift-account swift-container swift-object"
 	[ -e /usr/include/security/pam_appl.h ] || needed+=" libpam0g-dev"
 	[ -e /usr/include/ldap.h ] || needed+=" libldap-dev"
 	ls /usr/lib/*/libpam_wrapper.so >/dev/null 2>&1 || needed+=" libpam-wrapper"

@@ -2,7 +2,8 @@
  * backup/command.h - the subcommands, and what every one of them is given.
  *
  * A command is a row of the table in backup/main.c. It gets its own arguments
- * (argv[0] is its name), and returns an exit code. It writes its answer to
+ * (argv[0] is its name), and returns the exit status: an outcome, or
+ * EXIT_BY_SIGNAL plus a signal's number. It writes its answer to
  * standard output; events go to standard error.
  *
  * Rules: backup specification, section 3.
@@ -13,25 +14,13 @@
 #include <stdbool.h>
 
 #include "backup/config.h"
+#include "backup/outcome.h"
+
+#define EXIT_BY_SIGNAL 128
 
 struct keyring;
 struct loop;
 struct storage;
-
-enum exit_code {
-	EXIT_DONE = 0,
-	EXIT_OTHER = 1,
-	EXIT_USAGE = 2,	    /* or configuration */
-	EXIT_NOTHING = 3,   /* no backup */
-	EXIT_INTEGRITY = 4, /* wrong key, tampered, truncated, not an archive */
-	EXIT_STORAGE = 5,
-	EXIT_DATABASE = 6,  /* or a child program */
-	EXIT_LOCKED = 7,    /* by another instance; nothing done */
-	EXIT_FOLLOW_UP = 8, /* the main work is done, what follows it failed */
-	EXIT_REFUSED = 9,   /* for safety */
-	EXIT_TIMED_OUT = 10,
-	EXIT_SIGNAL = 128   /* plus its number */
-};
 
 struct program {
 	struct loop *loop;	 /* owned */
@@ -58,6 +47,6 @@ struct command {
 };
 
 /* One for each of the other files; main.c lists them. */
-int command_usage(const char *command, const char *fmt, ...) PRINTF_LIKE(2, 3); /* says it; EXIT_USAGE */
+int command_usage(const char *command, const char *fmt, ...) PRINTF_LIKE(2, 3); /* says it; OUTCOME_USAGE */
 
 #endif

@@ -48,7 +48,8 @@ struct seal_spec {
 	enum file_content content;  /* of format 2, as all below */
 	uint32_t segment_bytes;
 	int64_t created_at;
-	const uint8_t *random; /* for tests: nonce or salt; NULL: chosen at random */
+	const uint8_t *random;	/* for tests: nonce or salt; NULL: chosen at random */
+	uint64_t plaintext_max; /* for tests: of format 1; 0: SEAL1_PLAINTEXT_MAX */
 };
 
 struct sealer;
