@@ -5,6 +5,7 @@ BACKUP_ROOM = librooms_backup.a
 BACKUP_LIBS = $(CURL_LIBS) $(LIBPQ_LIBS) $(EXPAT_LIBS) $(JANSSON_LIBS) $(OPENSSL_LIBS)
 librooms_backup_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(LIBPQ_CFLAGS) $(EXPAT_CFLAGS) $(JANSSON_CFLAGS)
 librooms_backup_a_SOURCES = \
+	backup/child.c include/backup/child.h \
 	backup/config.c backup/config_checks.c backup/config_values.c backup/config_parts.h \
 	include/backup/config.h include/backup/settings.def include/backup/command.h \
 	backup/dump_args.c include/backup/dump_args.h \
@@ -20,10 +21,18 @@ librooms_backup_a_SOURCES = \
 	backup/retention.c include/backup/retention.h \
 	backup/sigv4.c include/backup/sigv4.h \
 	include/backup/outcome.h \
+	backup/pg.c backup/pg_env.c include/backup/pg.h \
+	backup/resolve.c include/backup/resolve.h \
+	backup/tools.c include/backup/tools.h \
 	backup/unseal.c include/backup/unseal.h \
 	include/backup/storage.h
 
 if HAVE_CMOCKA
+check_PROGRAMS += test/unit/test_backup_child
+test_unit_test_backup_child_SOURCES = test/unit/test_backup_child.c
+test_unit_test_backup_child_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_backup_child_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(BACKUP_LIBS)
+
 check_PROGRAMS += test/unit/test_backup_config
 test_unit_test_backup_config_SOURCES = test/unit/test_backup_config.c
 test_unit_test_backup_config_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
