@@ -188,14 +188,21 @@ static void turn(struct loop *l, usec_t deadline)
 	l->is_turning = false;
 }
 
-bool loop_wait(struct loop *l, const bool *done)
+enum loop_end loop_wait_until(struct loop *l, const bool *done, usec_t deadline)
 {
 	while (!*done) {
 		if (l->is_interrupted)
-			return false;
-		turn(l, 0);
+			return LOOP_INTERRUPTED;
+		if (deadline && loop_now() >= deadline)
+			return LOOP_TIMED_OUT;
+		turn(l, deadline);
 	}
-	return true;
+	return LOOP_DONE;
+}
+
+bool loop_wait(struct loop *l, const bool *done)
+{
+	return loop_wait_until(l, done, 0) == LOOP_DONE;
 }
 
 bool loop_wait_through(struct loop *l, const bool *done, usec_t deadline)

@@ -5,9 +5,18 @@ BACKUP_ROOM = librooms_backup.a
 BACKUP_LIBS = $(CURL_LIBS) $(LIBPQ_LIBS) $(EXPAT_LIBS) $(JANSSON_LIBS) $(OPENSSL_LIBS)
 librooms_backup_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(LIBPQ_CFLAGS) $(EXPAT_CFLAGS) $(JANSSON_CFLAGS)
 librooms_backup_a_SOURCES = \
+	backup/child.c include/backup/child.h \
+	backup/config.c backup/config_checks.c backup/config_values.c backup/config_parts.h \
+	include/backup/config.h include/backup/settings.def include/backup/command.h \
+	backup/dump_args.c include/backup/dump_args.h \
+	backup/event.c include/backup/event.h \
+	backup/keys.c include/backup/keys.h \
 	backup/digest.c include/backup/digest.h \
 	backup/http.c include/backup/http.h \
 	backup/loop.c include/backup/loop.h \
+	backup/metrics.c include/backup/metrics.h include/backup/metrics.def \
+	backup/seal.c include/backup/seal.h backup/seal_parts.h \
+	backup/secret.c include/backup/secret.h \
 	backup/manifest.c include/backup/manifest.h \
 	backup/object_name.c include/backup/object_name.h \
 	backup/part_size.c include/backup/part_size.h \
@@ -20,16 +29,42 @@ librooms_backup_a_SOURCES = \
 	backup/s3_upload.c \
 	backup/s3_xml.c include/backup/s3_xml.h \
 	backup/sigv4.c include/backup/sigv4.h \
-	backup/storage.c include/backup/storage.h \
-	include/backup/outcome.h
+	include/backup/outcome.h \
+	backup/pg.c backup/pg_env.c include/backup/pg.h \
+	backup/resolve.c include/backup/resolve.h \
+	backup/tools.c include/backup/tools.h \
+	backup/unseal.c include/backup/unseal.h \
+	backup/storage.c include/backup/storage.h
 
 if HAVE_CMOCKA
+check_PROGRAMS += test/unit/test_backup_child
+test_unit_test_backup_child_SOURCES = test/unit/test_backup_child.c
+test_unit_test_backup_child_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_backup_child_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(BACKUP_LIBS)
+
+check_PROGRAMS += test/unit/test_backup_config
+test_unit_test_backup_config_SOURCES = test/unit/test_backup_config.c
+test_unit_test_backup_config_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_backup_config_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(BACKUP_LIBS)
+
+check_PROGRAMS += test/unit/test_backup_event
+test_unit_test_backup_event_SOURCES = test/unit/test_backup_event.c
+test_unit_test_backup_event_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_backup_event_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(BACKUP_LIBS)
+
 check_PROGRAMS += test/unit/test_backup_loop
 test_unit_test_backup_loop_SOURCES = test/unit/test_backup_loop.c
 test_unit_test_backup_loop_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 test_unit_test_backup_loop_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(BACKUP_LIBS)
 
 if HAVE_PYTHON3
+check_PROGRAMS += test/unit/test_backup_vectors
+test_unit_test_backup_vectors_SOURCES = test/unit/test_backup_vectors.c
+nodist_test_unit_test_backup_vectors_SOURCES = test/vectors/backup_seal_vectors.h
+test_unit_test_backup_vectors_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_backup_vectors_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(BACKUP_LIBS)
+$(test_unit_test_backup_vectors_OBJECTS): test/vectors/backup_seal_vectors.h
+
 check_PROGRAMS += test/unit/test_backup_names
 test_unit_test_backup_names_SOURCES = test/unit/test_backup_names.c
 nodist_test_unit_test_backup_names_SOURCES = test/vectors/backup_store_vectors.h
@@ -41,9 +76,13 @@ endif
 endif
 
 # The vectors are JSON, so that other programs can use them; tests read them as C.
-EXTRA_DIST += test/vectors/backup-vectors.json test/vectors/backup_store_to_c.py
-CLEANFILES += test/vectors/backup_store_vectors.h
+EXTRA_DIST += test/vectors/backup-vectors.json test/vectors/backup_store_to_c.py test/vectors/backup_seal_to_c.py
+CLEANFILES += test/vectors/backup_seal_vectors.h test/vectors/backup_store_vectors.h
 test/vectors/backup_store_vectors.h: $(top_srcdir)/test/vectors/backup-vectors.json \
 		$(top_srcdir)/test/vectors/backup_store_to_c.py
 	$(AM_V_GEN)$(MKDIR_P) $(@D) && $(PYTHON3) $(top_srcdir)/test/vectors/backup_store_to_c.py \
+		$(top_srcdir)/test/vectors/backup-vectors.json >$@.tmp && mv $@.tmp $@
+test/vectors/backup_seal_vectors.h: $(top_srcdir)/test/vectors/backup-vectors.json \
+		$(top_srcdir)/test/vectors/backup_seal_to_c.py
+	$(AM_V_GEN)$(MKDIR_P) $(@D) && $(PYTHON3) $(top_srcdir)/test/vectors/backup_seal_to_c.py \
 		$(top_srcdir)/test/vectors/backup-vectors.json >$@.tmp && mv $@.tmp $@

@@ -1,4 +1,5 @@
 /* Whole objects: put, head, get, remove, list. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,7 @@
 /* The store itself: its settings judged, its parts made, its functions listed. */
 #include <assert.h>
 #include <curl/curl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

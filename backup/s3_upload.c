@@ -1,5 +1,6 @@
 /* Uploads in parts: begin, part, complete, abort, and those that somebody has left behind. */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

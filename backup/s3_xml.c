@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <expat.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

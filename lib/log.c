@@ -27,6 +27,7 @@ atomic_int log_verbosity;
 static atomic_bool to_stderr = true, to_syslog, is_bare, is_journal;
 static atomic_uint counts[LEVEL_NOISE + 1];
 static atomic_int file_fd = -1;
+static void (*_Atomic diverted)(enum log_level, const char *);
 static char *file_name; /* owned; control role only */
 static char *ident;	/* owned; syslog keeps a pointer to it */
 
@@ -115,6 +116,11 @@ int log_configure(const struct log_setup *s)
 	return 0;
 }
 
+void log_divert(void (*sink)(enum log_level, const char *text))
+{
+	atomic_store(&diverted, sink);
+}
+
 void log_reopen(void)
 {
 	if (file_name && open_file(file_name) < 0)
@@ -184,6 +190,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 		char stamp[40], zone[16];
 	} last;
 	char text[LINE_MAX_BYTES - 100], line[LINE_MAX_BYTES];
+	void (*sink)(enum log_level, const char *) = atomic_load_explicit(&diverted, memory_order_relaxed);
 	int saved_errno = errno, head;
 	struct timeval tv;
 	size_t n;
@@ -195,6 +202,11 @@ void log_line(enum log_level level, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	atomic_fetch_add_explicit(&counts[level], 1, memory_order_relaxed);
+	if (sink) {
+		sink(level, text);
+		errno = saved_errno;
+		return;
+	}
 	if (atomic_load_explicit(&is_bare, memory_order_relaxed)) {
 		static const char *const words[] = {"fatal", "error", "warning", "note", "debug", "noise"};
 
