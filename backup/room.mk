@@ -11,6 +11,7 @@ librooms_backup_a_SOURCES = \
 	backup/dump_args.c include/backup/dump_args.h \
 	backup/event.c include/backup/event.h \
 	backup/keys.c include/backup/keys.h \
+	backup/dir_store.c backup/dir_upload.c backup/dir_parts.h include/backup/dir_store.h \
 	backup/digest.c include/backup/digest.h \
 	backup/http.c include/backup/http.h \
 	backup/loop.c include/backup/loop.h \
@@ -35,6 +36,12 @@ librooms_backup_a_SOURCES = \
 	backup/tools.c include/backup/tools.h \
 	backup/unseal.c include/backup/unseal.h \
 	backup/storage.c include/backup/storage.h
+
+# A store by hand, for the system tests; not installed.
+noinst_PROGRAMS += test/tools/store_driver
+test_tools_store_driver_SOURCES = test/tools/store_driver.c
+test_tools_store_driver_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS)
+test_tools_store_driver_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(BACKUP_LIBS)
 
 if HAVE_CMOCKA
 check_PROGRAMS += test/unit/test_backup_child
