@@ -10,6 +10,7 @@ librooms_backup_a_SOURCES = \
 	include/backup/config.h include/backup/settings.def include/backup/command.h \
 	backup/dump_args.c include/backup/dump_args.h \
 	backup/event.c include/backup/event.h \
+	backup/fetch.c include/backup/fetch.h \
 	backup/keys.c include/backup/keys.h \
 	backup/loop.c include/backup/loop.h \
 	backup/metrics.c include/backup/metrics.h include/backup/metrics.def \
@@ -22,9 +23,12 @@ librooms_backup_a_SOURCES = \
 	backup/sigv4.c include/backup/sigv4.h \
 	include/backup/outcome.h \
 	backup/pg.c backup/pg_env.c include/backup/pg.h \
+	backup/reader.c include/backup/reader.h \
 	backup/resolve.c include/backup/resolve.h \
 	backup/tools.c include/backup/tools.h \
 	backup/unseal.c include/backup/unseal.h \
+	backup/upload.c include/backup/upload.h \
+	backup/work.c include/backup/work.h \
 	include/backup/storage.h
 
 if HAVE_CMOCKA
