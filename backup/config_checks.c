@@ -6,10 +6,10 @@
 #include <strings.h>
 
 #include "backup/dump_args.h"
+#include "backup/object_name.h"
 #include "config_parts.h"
 #include "lib/mem.h"
 
-#define PREFIX_MAX 512
 #define URL_MAX 2048
 
 static bool complain(enum setting_id id, const char *why)
@@ -33,25 +33,19 @@ static bool has_control(const char *text)
 
 static bool check_prefix(struct config *c)
 {
-	char *p = c->s3_prefix;
-	size_t len = strlen(p);
+	char clean[PREFIX_MAX + 1];
+	const char *why, *p = c->s3_prefix;
 	const enum setting_id id = SETTING_s3_prefix;
+	bool had_slashes;
 
-	if (p[0] == '/')
-		return complain(id, "may not begin with a slash");
-	if (len > 0 && p[len - 1] == '/') {
-		/* Folders named by nothing would lie between prefix and backups. */
+	if (!prefix_clean(p, clean, &had_slashes, &why))
+		return complain(id, why);
+	/* Folders named by nothing would lie between prefix and backups. */
+	if (had_slashes)
 		warn(id, "slashes at the end are dropped");
-		while (len > 0 && p[len - 1] == '/')
-			p[--len] = 0;
-	}
-	if (len == 0)
-		return complain(id, "may not be empty: it would mean the whole bucket");
-	if (len > PREFIX_MAX)
-		return complain(id, "is longer than 512 bytes");
-	if (has_control(p))
-		return complain(id, "has control characters in it");
-	if (strcmp(p, "_manifest") == 0 || strncmp(p, "_manifest/", 10) == 0)
+	free(c->s3_prefix);
+	c->s3_prefix = xstrdup(clean);
+	if (strcmp(clean, "_manifest") == 0 || strncmp(clean, "_manifest/", 10) == 0)
 		return complain(id, "_manifest is where manifests are kept");
 	return true;
 }

@@ -215,6 +215,12 @@ bool loop_wait_through(struct loop *l, const bool *done, usec_t deadline)
 	return true;
 }
 
+bool loop_breathe(struct loop *l)
+{
+	turn(l, 1);
+	return !l->is_interrupted;
+}
+
 void loop_interrupt(struct loop *l)
 {
 	l->is_interrupted = true;

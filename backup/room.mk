@@ -8,19 +8,23 @@ librooms_backup_a_SOURCES = \
 	backup/child.c include/backup/child.h \
 	backup/config.c backup/config_checks.c backup/config_values.c backup/config_parts.h \
 	include/backup/config.h include/backup/settings.def include/backup/command.h \
+	backup/catalog.c include/backup/catalog.h \
+	backup/digest.c include/backup/digest.h \
+	backup/dir_store.c backup/dir_upload.c backup/dir_parts.h include/backup/dir_store.h \
 	backup/dump_args.c include/backup/dump_args.h \
 	backup/event.c include/backup/event.h \
-	backup/keys.c include/backup/keys.h \
-	backup/dir_store.c backup/dir_upload.c backup/dir_parts.h include/backup/dir_store.h \
-	backup/digest.c include/backup/digest.h \
+	backup/fetch.c include/backup/fetch.h \
 	backup/http.c include/backup/http.h \
+	backup/keys.c include/backup/keys.h \
 	backup/loop.c include/backup/loop.h \
-	backup/metrics.c include/backup/metrics.h include/backup/metrics.def \
-	backup/seal.c include/backup/seal.h backup/seal_parts.h \
-	backup/secret.c include/backup/secret.h \
 	backup/manifest.c include/backup/manifest.h \
+	backup/metrics.c include/backup/metrics.h include/backup/metrics.def \
 	backup/object_name.c include/backup/object_name.h \
+	include/backup/outcome.h \
 	backup/part_size.c include/backup/part_size.h \
+	backup/pg.c backup/pg_env.c include/backup/pg.h \
+	backup/reader.c include/backup/reader.h \
+	backup/resolve.c include/backup/resolve.h \
 	backup/retention.c include/backup/retention.h \
 	backup/s3_answer.c include/backup/s3_answer.h \
 	backup/s3_call.c include/backup/s3_call.h \
@@ -29,13 +33,14 @@ librooms_backup_a_SOURCES = \
 	backup/s3_store.c include/backup/s3.h \
 	backup/s3_upload.c \
 	backup/s3_xml.c include/backup/s3_xml.h \
+	backup/seal.c include/backup/seal.h backup/seal_parts.h \
+	backup/secret.c include/backup/secret.h \
 	backup/sigv4.c include/backup/sigv4.h \
-	include/backup/outcome.h \
-	backup/pg.c backup/pg_env.c include/backup/pg.h \
-	backup/resolve.c include/backup/resolve.h \
+	backup/storage.c include/backup/storage.h \
 	backup/tools.c include/backup/tools.h \
 	backup/unseal.c include/backup/unseal.h \
-	backup/storage.c include/backup/storage.h
+	backup/upload.c include/backup/upload.h \
+	backup/work.c include/backup/work.h
 
 # A store by hand, for the system tests; not installed.
 noinst_PROGRAMS += test/tools/store_driver

@@ -38,7 +38,7 @@ static bool ask_version(struct family *f, struct tool *t, const char *program, c
 		return false;
 	t->major = tool_version_parse(said, t->version);
 	if (t->major == 0)
-		snprintf(why, cap, "%s --version says '%.100s'", t->path, said);
+		snprintf(why, cap, "%.300s --version says '%.100s'", t->path, said);
 	return t->major != 0;
 }
 
@@ -65,7 +65,7 @@ static bool try(struct search *s, const char *dir, size_t len)
 	else if (t->major >= s->at_least)
 		return true;
 	else
-		snprintf(s->why, s->cap, "%s has version %s, too old for version %d of the server", t->path, t->version, s->at_least);
+		snprintf(s->why, s->cap, "%.300s has version %s, too old for version %d of the server", t->path, t->version, s->at_least);
 	s->has_tried = true;
 	return false;
 }

@@ -18,12 +18,14 @@
 
 #define EXIT_BY_SIGNAL 128
 
+struct family;
 struct keyring;
 struct loop;
 struct storage;
 
 struct program {
 	struct loop *loop;	 /* owned */
+	struct family *family;	 /* owned */
 	struct config *config;	 /* owned */
 	struct environment *environment; /* owned; for loading the configuration again */
 	const struct config_override *overrides;

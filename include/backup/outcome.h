@@ -17,7 +17,8 @@ enum outcome {
 	OUTCOME_LOCKED = 7,    /* another instance holds the lock; nothing was done */
 	OUTCOME_FOLLOW_UP = 8, /* the main work is done, but prune, manifest or verification failed */
 	OUTCOME_REFUSED = 9,   /* for safety: target not empty, shrink guard, name taken */
-	OUTCOME_TIMED_OUT = 10
+	OUTCOME_TIMED_OUT = 10,
+	OUTCOME_INTERRUPTED = 127 /* inside the program alone: it exits with 128 and the signal's number */
 };
 
 #endif
