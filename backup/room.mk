@@ -9,6 +9,7 @@ librooms_backup_a_SOURCES = \
 	backup/config.c backup/config_checks.c backup/config_values.c backup/config_parts.h \
 	include/backup/config.h include/backup/settings.def include/backup/command.h \
 	backup/catalog.c include/backup/catalog.h \
+	backup/check_store.c backup/commands.c include/backup/commands.h \
 	backup/digest.c include/backup/digest.h \
 	backup/dir_store.c backup/dir_upload.c backup/dir_parts.h include/backup/dir_store.h \
 	backup/dump_args.c include/backup/dump_args.h \
