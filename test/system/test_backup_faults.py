@@ -132,8 +132,9 @@ TRANSIENT = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("fault", sorted(TRANSIENT))
+# An answer to HEAD has no body that could name a code.
+@pytest.mark.parametrize("kind, fault", [(k, f) for f in sorted(TRANSIENT) for k in KINDS
+                                         if k != "head" or f not in ("400-request-timeout", "409-operation-aborted")])
 def test_what_passes_is_tried_again_row_42(bucket, proxy, store, files, kind, fault):
     """Twice a fault, then none: it works, however the request was lost."""
     proxy.rule(kind, TRANSIENT[fault], times=2)
@@ -164,20 +165,22 @@ LASTING = {
 @pytest.mark.parametrize("fault", sorted(LASTING))
 def test_what_lasts_is_a_failure_with_a_reason_row_42(bucket, proxy, store, files, kind, fault):
     f, allowed = LASTING[fault]
+    if (kind, fault) == ("head", "403-quota"):
+        allowed = {"denied"}
     proxy.rule(kind, TRANSIENT.get(f, f) if isinstance(f, str) else f)
     s = store(attempts=4)
     answer = operate(kind, bucket, s, files)
     if answer["result"] == "ok":
         # What was done although nobody said so is found out, or does no harm.
-        assert fault == "answer-dropped" and kind in ("put", "complete", "delete", "abort") or \
-            fault == "404" and kind in () or (kind, fault) == ("abort", "404")
+        assert fault == "answer-dropped" and kind in ("put", "complete", "delete", "abort")
         return
     assert answer["result"] in allowed, answer
     assert answer["code"]
     if answer["result"] in ("denied", "not found", "full", "failed"):
         assert proxy.count(kind) == 1 or kind == "part"
     elif kind not in ("abort", "part"):
-        assert proxy.count(kind) == 4
+        # libcurl itself goes on by a new connection when an old one has died.
+        assert proxy.count(kind) in (4, 5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
