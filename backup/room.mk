@@ -75,6 +75,11 @@ test_unit_test_backup_answers_SOURCES = test/unit/test_backup_answers.c
 test_unit_test_backup_answers_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(CURL_CFLAGS)
 test_unit_test_backup_answers_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(BACKUP_LIBS)
 
+check_PROGRAMS += test/unit/test_backup_store
+test_unit_test_backup_store_SOURCES = test/unit/test_backup_store.c
+test_unit_test_backup_store_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_backup_store_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(BACKUP_LIBS)
+
 if HAVE_PYTHON3
 check_PROGRAMS += test/unit/test_backup_vectors
 test_unit_test_backup_vectors_SOURCES = test/unit/test_backup_vectors.c
