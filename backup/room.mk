@@ -6,6 +6,8 @@ BACKUP_LIBS = $(CURL_LIBS) $(LIBPQ_LIBS) $(EXPAT_LIBS) $(JANSSON_LIBS) $(OPENSSL
 librooms_backup_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(LIBPQ_CFLAGS) $(EXPAT_CFLAGS) $(JANSSON_CFLAGS)
 librooms_backup_a_SOURCES = \
 	backup/child.c include/backup/child.h \
+	backup/choose.c backup/cmd_parts.h \
+	backup/cmd_file.c \
 	backup/config.c backup/config_checks.c backup/config_values.c backup/config_parts.h \
 	include/backup/config.h include/backup/settings.def include/backup/command.h \
 	backup/digest.c include/backup/digest.h \
@@ -21,6 +23,7 @@ librooms_backup_a_SOURCES = \
 	include/backup/outcome.h \
 	backup/part_size.c include/backup/part_size.h \
 	backup/pg.c backup/pg_env.c include/backup/pg.h \
+	backup/program.c \
 	backup/reader.c include/backup/reader.h \
 	backup/resolve.c include/backup/resolve.h \
 	backup/retention.c include/backup/retention.h \
@@ -39,6 +42,10 @@ librooms_backup_a_SOURCES = \
 	backup/unseal.c include/backup/unseal.h \
 	backup/upload.c include/backup/upload.h \
 	backup/work.c include/backup/work.h
+
+bin_PROGRAMS += pg-ecdsa-backup
+pg_ecdsa_backup_SOURCES = backup/main.c
+pg_ecdsa_backup_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(BACKUP_LIBS)
 
 if HAVE_CMOCKA
 check_PROGRAMS += test/unit/test_backup_child
