@@ -5,12 +5,14 @@ BACKUP_ROOM = librooms_backup.a
 BACKUP_LIBS = $(CURL_LIBS) $(LIBPQ_LIBS) $(EXPAT_LIBS) $(JANSSON_LIBS) $(OPENSSL_LIBS)
 librooms_backup_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(LIBPQ_CFLAGS) $(EXPAT_CFLAGS) $(JANSSON_CFLAGS)
 librooms_backup_a_SOURCES = \
+	backup/catalog.c include/backup/catalog.h \
 	backup/child.c include/backup/child.h \
 	backup/choose.c backup/cmd_parts.h \
 	backup/cmd_file.c \
 	backup/config.c backup/config_checks.c backup/config_values.c backup/config_parts.h \
 	include/backup/config.h include/backup/settings.def include/backup/command.h \
 	backup/digest.c include/backup/digest.h \
+	backup/dir_store.c backup/dir_upload.c backup/dir_parts.h include/backup/dir_store.h \
 	backup/dump_args.c include/backup/dump_args.h \
 	backup/event.c include/backup/event.h \
 	backup/fetch.c include/backup/fetch.h \
@@ -46,6 +48,11 @@ librooms_backup_a_SOURCES = \
 bin_PROGRAMS += pg-ecdsa-backup
 pg_ecdsa_backup_SOURCES = backup/main.c
 pg_ecdsa_backup_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(BACKUP_LIBS)
+# A store by hand, for the system tests; not installed.
+noinst_PROGRAMS += test/tools/store_driver
+test_tools_store_driver_SOURCES = test/tools/store_driver.c
+test_tools_store_driver_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS)
+test_tools_store_driver_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(BACKUP_LIBS)
 
 if HAVE_CMOCKA
 check_PROGRAMS += test/unit/test_backup_child

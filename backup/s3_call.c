@@ -341,7 +341,8 @@ static void note_error(struct s3_call *c)
 		snprintf(e->message, sizeof(e->message), "%s", c->http.detail);
 	} else {
 		snprintf(e->code, sizeof(e->code), "HTTP %d", c->answer.status);
-		snprintf(e->message, sizeof(e->message), "%s", c->doc.fault ? c->doc.fault : "");
+		/* Not what is wrong with a body that was not to have one. */
+		snprintf(e->message, sizeof(e->message), "%s", c->http.received && c->doc.fault ? c->doc.fault : "");
 	}
 }
 

@@ -26,8 +26,8 @@ struct manifest; /* owned by whoever made it */
 
 /* HKDF with info `backup-manifest`, of the mnemonic in use first, then of earlier ones. */
 struct manifest_keys {
-	const uint8_t (*key)[MANIFEST_MAC_KEY]; /* borrowed */
-	size_t count;				/* 0: nothing is encrypted, nothing carries a MAC */
+	const uint8_t *const *key; /* borrowed; MANIFEST_MAC_KEY bytes each */
+	size_t count;		   /* 0: nothing is encrypted, nothing carries a MAC */
 };
 
 /* Fields, written once; S text, N number (at most 2^63 - 1), B true or false. */

@@ -447,7 +447,8 @@ static void grandfathers(void **state)
 
 /* ---- manifests ---- */
 
-static const uint8_t keys_of_two[2][MANIFEST_MAC_KEY] = {{1}, {2}};
+static const uint8_t first_key[MANIFEST_MAC_KEY] = {1}, second_key[MANIFEST_MAC_KEY] = {2};
+static const uint8_t *const keys_of_two[2] = {first_key, second_key};
 static const struct manifest_keys new_key = {keys_of_two, 1}, both = {keys_of_two, 2}, old_key = {keys_of_two + 1, 1},
 				  none = {NULL, 0};
 
