@@ -16,7 +16,7 @@ extern char **environ;
 
 static const struct command commands[] = {
 	{"encrypt", "FILE -o OUT [--format 1|2]", "seal a file, for tests and migration", NEEDS_KEY, run_encrypt},
-	{"decrypt", "BACKUP|FILE [-o OUT] [--two-pass]", "open a backup; a FILE is named with a slash in it", 0, run_decrypt},
+	{"decrypt", "BACKUP|FILE [-o OUT] [--two-pass]", "open a backup, or a file if there is one of that name", 0, run_decrypt},
 	{"key-id", "", "print the identifier of the key, never the key", NEEDS_KEY, run_key_id},
 };
 

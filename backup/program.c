@@ -139,7 +139,7 @@ struct program *program_new(void)
 
 static void free_keys(struct program *p)
 {
-	secret_release((void *)(uintptr_t)p->manifest_keys.key, p->manifest_keys.count * MANIFEST_MAC_KEY);
+	free((void *)(uintptr_t)p->manifest_keys.key);
 	p->manifest_keys = (struct manifest_keys){0};
 	keyring_free(p->keys);
 	p->keys = NULL;
@@ -170,11 +170,11 @@ static void make_keys(struct program *p)
 	p->key_id = writer ? writer->id_text : NULL;
 	/* Where nothing is encrypted, manifests carry no MAC either. */
 	if (writer) {
-		uint8_t(*keys)[MANIFEST_MAC_KEY] = secret_alloc(p->keys->count * MANIFEST_MAC_KEY);
+		const uint8_t **keys = xcalloc(p->keys->count, sizeof(*keys));
 
 		for (size_t i = 0; i < p->keys->count; i++)
-			memcpy(keys[i], p->keys->keys[i].manifest, MANIFEST_MAC_KEY);
-		p->manifest_keys = (struct manifest_keys){.key = (const uint8_t(*)[MANIFEST_MAC_KEY])keys, .count = p->keys->count};
+			keys[i] = p->keys->keys[i].manifest;
+		p->manifest_keys = (struct manifest_keys){.key = keys, .count = p->keys->count};
 	}
 	metric_set(METRIC_encrypted, NULL, writer != NULL);
 }
