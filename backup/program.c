@@ -19,6 +19,7 @@
 #include "backup/keys.h"
 #include "backup/metrics.h"
 #include "backup/s3.h"
+#include "backup/work.h"
 #include "lib/mem.h"
 
 /* ---- signals ---- */
@@ -91,7 +92,10 @@ static void on_retry(void *ctx, const char *op, unsigned attempt, const char *re
 {
 	char labels[128], word[48];
 
-	(void)ctx;
+	struct program *p = ctx;
+
+	if (p->work)
+		p->work->retries++;
 	label_word(reason, word);
 	snprintf(labels, sizeof(labels), "op=\"%.32s\",reason=\"%s\"", op, word);
 	metric_add(METRIC_s3_retries_total, labels, 1);
@@ -233,7 +237,7 @@ bool program_open_store(struct program *p)
 		EVENT(LEVEL_ERROR, "config", F_TEXT("where", setting_variable(SETTING_s3_endpoint)), F_TEXT("error", why));
 		return false;
 	}
-	p->storage->watcher = (struct storage_watcher){.request = on_request, .retry = on_retry, .notice = on_notice};
+	p->storage->watcher = (struct storage_watcher){.request = on_request, .retry = on_retry, .notice = on_notice, .ctx = p};
 	return true;
 }
 
@@ -259,6 +263,7 @@ bool program_reconfigure(struct program *p)
 	p->manifest_keys = fresh.manifest_keys;
 	p->key_id = fresh.key_id;
 	p->storage = fresh.storage;
+	p->storage->watcher.ctx = p;
 	return true;
 }
 

@@ -5,6 +5,7 @@ BACKUP_ROOM = librooms_backup.a
 BACKUP_LIBS = $(CURL_LIBS) $(LIBPQ_LIBS) $(EXPAT_LIBS) $(JANSSON_LIBS) $(OPENSSL_LIBS)
 librooms_backup_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(LIBPQ_CFLAGS) $(EXPAT_CFLAGS) $(JANSSON_CFLAGS)
 librooms_backup_a_SOURCES = \
+	backup/backup_job.c include/backup/jobs.h \
 	backup/catalog.c include/backup/catalog.h \
 	backup/child.c include/backup/child.h \
 	backup/choose.c backup/cmd_parts.h \
@@ -15,9 +16,12 @@ librooms_backup_a_SOURCES = \
 	backup/dir_store.c backup/dir_upload.c backup/dir_parts.h include/backup/dir_store.h \
 	backup/dump_args.c include/backup/dump_args.h \
 	backup/event.c include/backup/event.h \
+	backup/facts.c include/backup/facts.h \
 	backup/fetch.c include/backup/fetch.h \
 	backup/http.c include/backup/http.h \
+	backup/job_parts.c backup/job_parts.h \
 	backup/keys.c include/backup/keys.h \
+	backup/lock.c include/backup/lock.h \
 	backup/loop.c include/backup/loop.h \
 	backup/manifest.c include/backup/manifest.h \
 	backup/metrics.c include/backup/metrics.h include/backup/metrics.def \

@@ -99,6 +99,8 @@ void work_begin(struct work *w, struct program *p, const char *name)
 {
 	*w = (struct work){.program = p, .name = name, .phase = "begin", .limit = p->config->schedule_max_duration,
 			   .stall = p->config->schedule_stall};
+	w->outer = p->work;
+	p->work = w;
 	w->begun = w->moved = loop_now();
 	w->watchdog.fire = on_watchdog;
 	w->report.fire = on_report;
@@ -141,6 +143,7 @@ void work_end(struct work *w)
 	metric_unset(METRIC_in_progress, text);
 	loop_timer_clear(w->program->loop, &w->watchdog);
 	loop_timer_clear(w->program->loop, &w->report);
+	w->program->work = w->outer;
 	if (w->is_late && !w->program->ended_by)
 		loop_resume(w->program->loop);
 }

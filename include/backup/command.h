@@ -23,6 +23,7 @@
 struct family;
 struct keyring;
 struct storage;
+struct work;
 
 struct program {
 	struct loop *loop;	 /* owned */
@@ -41,7 +42,8 @@ struct program {
 	bool is_urgent;		 /* it came twice */
 	/* The daemon's own answer to a signal; true: taken. Called on the loop. */
 	bool (*on_signal)(struct program *, int signal);
-	void *daemon; /* of the daemon */
+	void *daemon;	   /* of the daemon */
+	struct work *work; /* borrowed; the job under way; NULL: none */
 };
 
 #define NEEDS_STORE 1u	       /* not configured: exit 2 */

@@ -21,6 +21,7 @@ struct program;
 
 struct work {
 	struct program *program; /* borrowed */
+	struct work *outer;	 /* borrowed; of which this one is a part; NULL: of none */
 	const char *name;	 /* "backup", "restore": a literal */
 	const char *phase;	 /* a literal */
 	usec_t begun, moved;	 /* moved: the last progress */

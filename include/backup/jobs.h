@@ -1,0 +1,55 @@
+/*
+ * backup/jobs.h - the work itself: one backup, one restore, one verification.
+ *
+ * A job runs to its end on the loop, tells the log what it does, and reports.
+ * It leaves nothing behind when it fails: no object, no upload, no child.
+ *
+ * Rules: backup specification, 5.4, 6, 14, 15, 17.
+ */
+#ifndef BACKUP_JOBS_H
+#define BACKUP_JOBS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backup/config.h"
+#include "backup/object_name.h"
+#include "backup/outcome.h"
+
+struct lock;
+struct program;
+
+#define RUN_ID_TEXT 33
+
+/* ---- one backup: backup/backup_job.c ---- */
+
+struct backup_request {
+	const char *database; /* NULL: the configured one */
+	const char *prefix;   /* NULL: the configured one */
+	const char *label;    /* NULL: none */
+	struct lock *lock;    /* held; confirmed before the backup becomes visible; NULL: no leader is wanted */
+	uint64_t part_at_least; /* what the last try has learnt; 0: nothing */
+	const char *prune_blocked; /* a reason of the caller's not to prune afterwards; NULL: none */
+	uint64_t prune_blocked_below; /* the reason falls when the dump has at least so many bytes; 0: it does not */
+	bool no_prune;
+	void (*remember)(void *ctx, const char *key, const char *upload_id); /* see backup/upload.h */
+	void *ctx;
+};
+
+struct backup_report {
+	enum outcome outcome; /* FOLLOW_UP: the backup is good, what follows it failed */
+	const char *phase;    /* where it ended: a literal */
+	char why[1200];
+	char key[BACKUP_KEY_MAX], run_id[RUN_ID_TEXT];
+	int64_t when;
+	uint64_t size, plain;
+	unsigned parts;
+	double seconds;
+	bool is_suspect, is_empty, has_pruned;
+	uint64_t part_at_least; /* for the next try; 0: as before */
+};
+
+void backup_run(struct program *, const struct backup_request *, struct backup_report *);
+void make_run_id(char out[RUN_ID_TEXT]);
+
+#endif
