@@ -7,6 +7,7 @@ librooms_backup_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(LIBPQ_CFLAGS) $(EXPAT_C
 librooms_backup_a_SOURCES = \
 	backup/backup_job.c include/backup/jobs.h \
 	backup/catalog.c include/backup/catalog.h \
+	backup/check_store.c backup/commands.c include/backup/commands.h \
 	backup/child.c include/backup/child.h \
 	backup/choose.c backup/cmd_parts.h \
 	backup/cmd_file.c \

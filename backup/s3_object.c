@@ -113,6 +113,11 @@ bool s3_is_ours(const struct s3_call *head, const char *run_id, uint64_t size)
 	       (uint64_t)head->answer.length == size;
 }
 
+bool s3_is_conflict(const struct s3_call *c)
+{
+	return strcmp(c->error.code, "ConditionalRequestConflict") == 0;
+}
+
 /* ---- put ---- */
 
 struct put_work {
@@ -212,6 +217,8 @@ static void put_ended(struct s3_call *c)
 					(c->result == STORAGE_FAILED && c->answer.status == 400))) {
 		p->was_refused_condition = true;
 		put_check(p);
+	} else if (c->result == STORAGE_CHANGED && !c->was_ambiguous && !s3_is_conflict(c)) {
+		put_exists(p);
 	} else if (c->result == STORAGE_CHANGED || (was_lost && c->was_ambiguous)) {
 		put_settle(p);
 	} else {

@@ -385,6 +385,8 @@ static void complete_ended(struct s3_call *c)
 			w->w.s3->missing.conditional_write = true;
 		}
 		s3_work_end(&w->w, STORAGE_OK);
+	} else if (c->result == STORAGE_CHANGED && !c->was_ambiguous && !s3_is_conflict(c)) {
+		complete_exists(w);
 	} else if (may_have_worked || c->result == STORAGE_CHANGED) {
 		complete_settle(w);
 	} else if (w->has_condition && (c->result == STORAGE_UNSUPPORTED ||

@@ -53,7 +53,7 @@ enum outcome storage_outcome(enum storage_result r)
 	case STORAGE_TIMED_OUT:
 		return OUTCOME_TIMED_OUT;
 	case STORAGE_CANCELLED:
-		return OUTCOME_FAILED;
+		return OUTCOME_INTERRUPTED;
 	case STORAGE_NOT_FOUND:
 	case STORAGE_CHANGED:
 	case STORAGE_DENIED:

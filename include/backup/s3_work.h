@@ -38,6 +38,8 @@ void s3_work_cancel(struct storage_op *);
 void s3_object_headers(struct s3_call *, const char *content_type, const struct object_meta *);
 /* Whether a HEAD has found the object of this run, whole. */
 bool s3_is_ours(const struct s3_call *, const char *run_id, uint64_t size);
+/* Another write of the name was under way: it is not said which one won. */
+bool s3_is_conflict(const struct s3_call *);
 
 /* backup/s3_upload.c */
 void s3_upload_begin(struct storage *, struct storage_op *, const char *key, const char *content_type,
