@@ -15,8 +15,17 @@
 extern char **environ;
 
 static const struct command commands[] = {
+	{"backup", "[--database D] [--wait-lock SECS] [--label TEXT]", "one backup now", NEEDS_STORE | NEEDS_KEY, run_backup},
+	{"list", "[--json] [--all] [--long]", "our backups, newest first", NEEDS_STORE, run_list},
+	{"decrypt", "BACKUP|FILE [-o OUT] [--two-pass] [--force]", "open a backup, or a file if there is one of that name", 0,
+	 run_decrypt},
 	{"encrypt", "FILE -o OUT [--format 1|2]", "seal a file, for tests and migration", NEEDS_KEY, run_encrypt},
-	{"decrypt", "BACKUP|FILE [-o OUT] [--two-pass]", "open a backup, or a file if there is one of that name", 0, run_decrypt},
+	{"download", "BACKUP -o OUT", "a backup as it is stored", NEEDS_STORE, run_download},
+	{"prune", "[--dry-run] [--max-delete N]", "apply the rules of retention now", NEEDS_STORE, run_prune},
+	{"cleanup", "[--dry-run] [--min-age SPAN]", "abort unfinished uploads of the past", NEEDS_STORE, run_cleanup},
+	{"hold", "BACKUP", "protect a backup from prune", NEEDS_STORE, run_hold},
+	{"release", "BACKUP", "end that protection, or a suspicion", NEEDS_STORE, run_release},
+	{"check", "", "try everything a backup needs; what a new user runs first", NEEDS_STORE, run_check},
 	{"key-id", "", "print the identifier of the key, never the key", NEEDS_KEY, run_key_id},
 };
 

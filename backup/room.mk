@@ -10,7 +10,9 @@ librooms_backup_a_SOURCES = \
 	backup/check_store.c backup/commands.c include/backup/commands.h \
 	backup/child.c include/backup/child.h \
 	backup/choose.c backup/cmd_parts.h \
+	backup/cmd_backup.c \
 	backup/cmd_file.c \
+	backup/cmd_store.c \
 	backup/config.c backup/config_checks.c backup/config_values.c backup/config_parts.h \
 	include/backup/config.h include/backup/settings.def include/backup/command.h \
 	backup/digest.c include/backup/digest.h \
