@@ -15,13 +15,13 @@ static enum outcome storage_failed(const char *event, enum storage_result r, con
 	return storage_outcome(r);
 }
 
-enum outcome load_catalog(struct program *p, struct catalog *c)
+enum outcome load_catalog(struct program *p, const char *prefix, struct catalog *c)
 {
 	enum storage_result r;
 
 	*c = (struct catalog){0};
 	c->key_id = p->key_id;
-	r = catalog_load(c, p->storage, p->config->s3_prefix, &p->manifest_keys, time(NULL), NULL, NULL);
+	r = catalog_load(c, p->storage, prefix ? prefix : p->config->s3_prefix, &p->manifest_keys, time(NULL), NULL, NULL);
 	if (r != STORAGE_OK)
 		return storage_failed("list", r, &c->error);
 	metric_set(METRIC_objects, NULL, (double)c->count);
@@ -37,7 +37,7 @@ enum outcome look_at_backup(struct program *p, struct catalog *c, const struct b
 	const char *sha256;
 	int64_t size;
 
-	*b = (struct chosen_backup){.entry = *e};
+	*b = (struct chosen_backup){.entry = *e, .listed = e, .prefix = c->prefix};
 	catalog_key(c, e, b->key);
 	p->storage->ops->head(p->storage, &op, b->key, &b->info);
 	r = storage_wait(p->storage, &op);
@@ -64,7 +64,7 @@ enum outcome choose_backup(struct program *p, const char *what, struct catalog *
 {
 	struct catalog own = {0}, *c = given ? given : &own;
 	const struct backup_entry *e = NULL;
-	enum outcome outcome = given ? OUTCOME_DONE : load_catalog(p, c);
+	enum outcome outcome = given ? OUTCOME_DONE : load_catalog(p, NULL, c);
 	enum storage_result r;
 	char why[512] = "";
 

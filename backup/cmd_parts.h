@@ -11,6 +11,8 @@
 struct chosen_backup {
 	char key[BACKUP_KEY_MAX];
 	struct backup_entry entry;
+	const struct backup_entry *listed; /* borrowed of the catalog, where it is older than what it stands behind */
+	const char *prefix;	     /* borrowed */
 	struct object_info info;     /* by HEAD */
 	struct manifest *manifest;   /* owned; NULL: none, or none to be believed */
 	char sha256[65];	     /* from the manifest; "": unknown */
@@ -26,7 +28,7 @@ enum outcome look_at_backup(struct program *, struct catalog *, const struct bac
 void chosen_free(struct chosen_backup *);
 /* With what the program knows; streams, may_spool and work are the caller's. is_forced: dates need not agree. */
 struct reader_spec reader_spec_of(struct program *, const struct chosen_backup *, bool is_forced);
-/* The listing, ready for choosing: manifests of the newest ones are read. */
-enum outcome load_catalog(struct program *, struct catalog *);
+/* prefix NULL: the configured one. Anything but OUTCOME_DONE: the reason is logged. */
+enum outcome load_catalog(struct program *, const char *prefix, struct catalog *);
 
 #endif

@@ -16,6 +16,11 @@ extern char **environ;
 
 static const struct command commands[] = {
 	{"backup", "[--database D] [--wait-lock SECS] [--label TEXT]", "one backup now", NEEDS_STORE | NEEDS_KEY, run_backup},
+	{"restore", "[BACKUP] [--at TIME] [--if-empty [--report]] [--target-db D] [--create] [--clean] [--jobs N]\n"
+	 "          [--with-owner] [--with-privileges] [--force]",
+	 "restore; BACKUP is latest, a time, or an object's key", 0, run_restore},
+	{"verify", "[BACKUP] [--level head|auth|archive|drill] [--all] [--force]", "prove that a backup is good", NEEDS_STORE,
+	 run_verify},
 	{"list", "[--json] [--all] [--long]", "our backups, newest first", NEEDS_STORE, run_list},
 	{"decrypt", "BACKUP|FILE [-o OUT] [--two-pass] [--force]", "open a backup, or a file if there is one of that name", 0,
 	 run_decrypt},

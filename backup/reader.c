@@ -74,6 +74,11 @@ void reader_free(struct reader *r)
 	free(r);
 }
 
+bool reader_is_judged(const struct reader *r)
+{
+	return r->has_passed;
+}
+
 const char *reader_why(const struct reader *r)
 {
 	return r->why;

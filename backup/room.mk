@@ -12,6 +12,7 @@ librooms_backup_a_SOURCES = \
 	backup/choose.c backup/cmd_parts.h \
 	backup/cmd_backup.c \
 	backup/cmd_file.c \
+	backup/cmd_restore.c \
 	backup/cmd_store.c \
 	backup/config.c backup/config_checks.c backup/config_values.c backup/config_parts.h \
 	include/backup/config.h include/backup/settings.def include/backup/command.h \
@@ -35,6 +36,8 @@ librooms_backup_a_SOURCES = \
 	backup/program.c \
 	backup/reader.c include/backup/reader.h \
 	backup/resolve.c include/backup/resolve.h \
+	backup/restore_job.c \
+	backup/restore_parts.c backup/restore_parts.h \
 	backup/retention.c include/backup/retention.h \
 	backup/s3_answer.c include/backup/s3_answer.h \
 	backup/s3_call.c include/backup/s3_call.h \
@@ -43,6 +46,7 @@ librooms_backup_a_SOURCES = \
 	backup/s3_store.c include/backup/s3.h \
 	backup/s3_upload.c \
 	backup/s3_xml.c include/backup/s3_xml.h \
+	backup/schedule.c include/backup/schedule.h \
 	backup/seal.c include/backup/seal.h backup/seal_parts.h \
 	backup/secret.c include/backup/secret.h \
 	backup/sigv4.c include/backup/sigv4.h \
@@ -50,6 +54,7 @@ librooms_backup_a_SOURCES = \
 	backup/tools.c include/backup/tools.h \
 	backup/unseal.c include/backup/unseal.h \
 	backup/upload.c include/backup/upload.h \
+	backup/verify_job.c \
 	backup/work.c include/backup/work.h
 
 bin_PROGRAMS += pg-ecdsa-backup
@@ -62,6 +67,11 @@ test_tools_store_driver_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS)
 test_tools_store_driver_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(BACKUP_LIBS)
 
 if HAVE_CMOCKA
+check_PROGRAMS += test/unit/test_backup_schedule
+test_unit_test_backup_schedule_SOURCES = test/unit/test_backup_schedule.c
+test_unit_test_backup_schedule_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_backup_schedule_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(BACKUP_LIBS)
+
 check_PROGRAMS += test/unit/test_backup_child
 test_unit_test_backup_child_SOURCES = test/unit/test_backup_child.c
 test_unit_test_backup_child_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)

@@ -16,6 +16,7 @@
 #include "backup/object_name.h"
 #include "backup/outcome.h"
 
+struct chosen_backup;
 struct lock;
 struct program;
 
@@ -51,5 +52,45 @@ struct backup_report {
 
 void backup_run(struct program *, const struct backup_request *, struct backup_report *);
 void make_run_id(char out[RUN_ID_TEXT]);
+
+/* ---- one restore: backup/restore_job.c ---- */
+
+struct restore_request {
+	const char *what;      /* "latest", a time, a key; NULL: latest */
+	int64_t at;	       /* >= 0: the newest not after that, instead */
+	const char *prefix;    /* NULL: the configured one */
+	const char *target_db; /* NULL: the configured database */
+	bool if_empty;	       /* nothing to do when it has content; falls back to an older backup */
+	bool creates, cleans, with_owner, with_privileges, is_forced;
+	int jobs; /* 0 or 1: in one transaction */
+};
+
+enum restore_end { RESTORE_DONE, RESTORE_NOT_EMPTY, RESTORE_NO_BACKUP, RESTORE_STANDBY, RESTORE_FAILED };
+
+struct restore_report {
+	enum outcome outcome;
+	enum restore_end end;
+	const char *phase;
+	char why[1200];
+	char key[BACKUP_KEY_MAX];
+	uint64_t plain;	      /* bytes of the archive */
+	uint64_t last_plain;  /* of the newest backup, by its manifest or its size; 0: unknown */
+	double seconds;
+};
+
+void restore_run(struct program *, const struct restore_request *, struct restore_report *);
+
+/* ---- one proof: backup/verify_job.c ---- */
+
+struct verify_report {
+	enum outcome outcome;
+	char why[1200];
+	double seconds;
+};
+
+const char *verify_level_word(enum verify_level);
+/* Writes what came of it into the manifest, if there is one. */
+void verify_run(struct program *, const char *prefix, struct chosen_backup *, enum verify_level, bool is_forced,
+		struct verify_report *);
 
 #endif
