@@ -50,6 +50,7 @@ librooms_backup_a_SOURCES = \
 	backup/seal.c include/backup/seal.h backup/seal_parts.h \
 	backup/secret.c include/backup/secret.h \
 	backup/sigv4.c include/backup/sigv4.h \
+	backup/sql_split.c include/backup/sql_split.h \
 	backup/storage.c include/backup/storage.h \
 	backup/tools.c include/backup/tools.h \
 	backup/unseal.c include/backup/unseal.h \
@@ -67,6 +68,11 @@ test_tools_store_driver_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS)
 test_tools_store_driver_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(BACKUP_LIBS)
 
 if HAVE_CMOCKA
+check_PROGRAMS += test/unit/test_backup_sql
+test_unit_test_backup_sql_SOURCES = test/unit/test_backup_sql.c
+test_unit_test_backup_sql_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_backup_sql_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(BACKUP_LIBS)
+
 check_PROGRAMS += test/unit/test_backup_schedule
 test_unit_test_backup_schedule_SOURCES = test/unit/test_backup_schedule.c
 test_unit_test_backup_schedule_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
