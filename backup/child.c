@@ -461,6 +461,24 @@ bool child_wait(struct child *c)
 	return loop_wait(c->family->loop, &c->is_over);
 }
 
+bool child_wait_through(struct child *c, usec_t deadline)
+{
+	return loop_wait_through(c->family->loop, &c->is_over, deadline);
+}
+
+void child_give(struct child *c, struct span s)
+{
+	while (s.len > 0 && c->in >= 0) {
+		ssize_t n = write(c->in, s.ptr, s.len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		s = span_of(s.ptr + n, s.len - (size_t)n);
+	}
+}
+
 static void send_signal(const struct child *c, int signal)
 {
 	/* The group, for wrappers that start another program; gone groups are no error. */

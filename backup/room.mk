@@ -25,10 +25,12 @@ librooms_backup_a_SOURCES = \
 	backup/http.c include/backup/http.h \
 	backup/job_parts.c backup/job_parts.h \
 	backup/keys.c include/backup/keys.h \
+	backup/listen.c include/backup/listen.h \
 	backup/lock.c include/backup/lock.h \
 	backup/loop.c include/backup/loop.h \
 	backup/manifest.c include/backup/manifest.h \
 	backup/metrics.c include/backup/metrics.h include/backup/metrics.def \
+	backup/notify.c include/backup/notify.h \
 	backup/object_name.c include/backup/object_name.h \
 	include/backup/outcome.h \
 	backup/part_size.c include/backup/part_size.h \
@@ -51,6 +53,7 @@ librooms_backup_a_SOURCES = \
 	backup/secret.c include/backup/secret.h \
 	backup/sigv4.c include/backup/sigv4.h \
 	backup/sql_split.c include/backup/sql_split.h \
+	backup/state.c include/backup/state.h \
 	backup/storage.c include/backup/storage.h \
 	backup/tools.c include/backup/tools.h \
 	backup/unseal.c include/backup/unseal.h \
