@@ -659,10 +659,13 @@ void backup_run(struct program *p, const struct backup_request *request, struct 
 
 	*report = (struct backup_report){.phase = "begin"};
 	j.database = request->database ? request->database : p->config->postgres_database;
-	j.prefix = request->prefix ? request->prefix : p->config->s3_prefix;
+	j.prefix = request->prefix ? request->prefix : p->prefix;
 	j.format = p->key_id ? (enum backup_format)p->config->encryption_format : BACKUP_PLAIN;
 	j.started_at = time(NULL);
-	make_run_id(report->run_id);
+	if (request->run_id)
+		snprintf(report->run_id, sizeof(report->run_id), "%s", request->run_id);
+	else
+		make_run_id(report->run_id);
 	buf_init(&j.row_counts);
 	work_begin(&j.work, p, "backup");
 	EVENT(LEVEL_LOG, "backup_begin", F_TEXT("database", j.database), F_TEXT("run", report->run_id),

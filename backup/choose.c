@@ -21,7 +21,7 @@ enum outcome load_catalog(struct program *p, const char *prefix, struct catalog 
 
 	*c = (struct catalog){0};
 	c->key_id = p->key_id;
-	r = catalog_load(c, p->storage, prefix ? prefix : p->config->s3_prefix, &p->manifest_keys, time(NULL), NULL, NULL);
+	r = catalog_load(c, p->storage, prefix ? prefix : p->prefix, &p->manifest_keys, time(NULL), NULL, NULL);
 	if (r != STORAGE_OK)
 		return storage_failed("list", r, &c->error);
 	metric_set(METRIC_objects, NULL, (double)c->count);
@@ -71,7 +71,7 @@ enum outcome choose_backup(struct program *p, const char *what, struct catalog *
 	if (outcome == OUTCOME_DONE) {
 		r = catalog_choose(c, what, &e, why, sizeof(why));
 		if (r == STORAGE_NOT_FOUND) {
-			EVENT(LEVEL_ERROR, "no_backup", F_TEXT("wanted", what), F_TEXT("prefix", p->config->s3_prefix),
+			EVENT(LEVEL_ERROR, "no_backup", F_TEXT("wanted", what), F_TEXT("prefix", p->prefix),
 			      F_TEXT("error", why));
 			outcome = OUTCOME_NO_BACKUP;
 		} else if (r != STORAGE_OK)

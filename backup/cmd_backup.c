@@ -7,6 +7,7 @@
 #include "backup/event.h"
 #include "backup/jobs.h"
 #include "backup/lock.h"
+#include "backup/set.h"
 
 #define CONNECT_PATIENCE (30 * USEC_PER_SEC)
 #define LABEL_MAX 200
@@ -34,7 +35,7 @@ int run_backup(struct program *p, int argc, char **argv)
 	static const struct option longs[] = {{"database", required_argument, NULL, 'd'}, {"wait-lock", required_argument, NULL, 'w'},
 					      {"label", required_argument, NULL, 'l'}, {NULL, 0, NULL, 0}};
 	struct backup_request request = {.database = NULL};
-	struct backup_report report;
+	struct set_report report;
 	enum outcome o = OUTCOME_DONE;
 	struct lock *lock = NULL;
 	usec_t wait = 0;
@@ -56,10 +57,10 @@ int run_backup(struct program *p, int argc, char **argv)
 	}
 	if (o == OUTCOME_DONE) {
 		request.lock = lock;
-		backup_run(p, &request, &report);
+		set_run(p, &request, &report);
 		o = report.outcome;
-		if (o == OUTCOME_DONE || o == OUTCOME_FOLLOW_UP)
-			printf("%s\n", report.key);
+		if (report.last.outcome == OUTCOME_DONE || report.last.outcome == OUTCOME_FOLLOW_UP)
+			printf("%s\n", report.last.key);
 	}
 	lock_free(lock);
 	return o;

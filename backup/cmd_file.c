@@ -238,23 +238,27 @@ int run_decrypt(struct program *p, int argc, char **argv)
 {
 	enum { TWO_PASS = 256, FORCE };
 	static const struct option longs[] = {{"output", required_argument, NULL, 'o'}, {"two-pass", no_argument, NULL, TWO_PASS},
-					      {"force", no_argument, NULL, FORCE}, {NULL, 0, NULL, 0}};
+					      {"force", no_argument, NULL, FORCE}, {"database", required_argument, NULL, 'd'},
+					      {NULL, 0, NULL, 0}};
 	const char *out = "-";
 	bool is_two_pass = false, is_forced = false;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "o:", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "o:d:", longs, NULL)) != -1) {
 		if (c == 'o')
 			out = optarg;
-		else if (c == TWO_PASS)
+		else if (c == 'd') {
+			if (!program_choose_database(p, argv[0], optarg))
+				return OUTCOME_USAGE;
+		} else if (c == TWO_PASS)
 			is_two_pass = true;
 		else if (c == FORCE)
 			is_forced = true;
 		else
-			return command_usage(argv[0], "usage: decrypt BACKUP|FILE [-o OUT] [--two-pass] [--force]");
+			return command_usage(argv[0], "usage: decrypt BACKUP|FILE [-o OUT] [--two-pass] [--force] [--database D]");
 	}
 	if (optind + 1 != argc)
-		return command_usage(argv[0], "usage: decrypt BACKUP|FILE [-o OUT] [--two-pass] [--force]");
+		return command_usage(argv[0], "usage: decrypt BACKUP|FILE [-o OUT] [--two-pass] [--force] [--database D]");
 	if (strcmp(out, "-") == 0 && isatty(1))
 		return command_usage(argv[0], "a dump is not for a terminal; -o says where it goes");
 	if (access(argv[optind], F_OK) == 0)

@@ -7,13 +7,14 @@
 #include "backup/command.h"
 #include "backup/event.h"
 #include "backup/jobs.h"
+#include "backup/set.h"
 #include "cmd_parts.h"
 
 #define JOBS_MAX 64
 
 static const char restore_usage[] =
 	"usage: restore [BACKUP] [--at TIME] [--if-empty [--report]] [--target-db D] [--create] [--clean] [--jobs N] "
-	"[--with-owner] [--with-privileges] [--force]";
+	"[--with-owner] [--with-privileges] [--force] [--database D], or restore --globals [TIME]";
 
 static void report(const struct restore_report *r)
 {
@@ -40,23 +41,33 @@ static const char *contradiction(const struct restore_request *q, bool has_backu
 
 int run_restore(struct program *p, int argc, char **argv)
 {
-	enum { AT = 256, IF_EMPTY, TARGET, CREATE, CLEAN, OWNER, PRIVILEGES, FORCE, REPORT };
+	enum { AT = 256, IF_EMPTY, TARGET, CREATE, CLEAN, OWNER, PRIVILEGES, FORCE, REPORT, GLOBALS };
 	static const struct option longs[] = {
 		{"at", required_argument, NULL, AT},	     {"if-empty", no_argument, NULL, IF_EMPTY},
 		{"target-db", required_argument, NULL, TARGET}, {"create", no_argument, NULL, CREATE},
 		{"clean", no_argument, NULL, CLEAN},	     {"jobs", required_argument, NULL, 'j'},
 		{"with-owner", no_argument, NULL, OWNER},    {"with-privileges", no_argument, NULL, PRIVILEGES},
 		{"force", no_argument, NULL, FORCE},	     {"report", no_argument, NULL, REPORT},
+		{"database", required_argument, NULL, 'd'},  {"globals", no_argument, NULL, GLOBALS},
 		{NULL, 0, NULL, 0},
 	};
 	struct restore_request q = {.at = -1};
 	struct restore_report r;
-	bool wants_report = false;
+	bool wants_report = false, wants_globals = false;
+	const char *source = NULL; /* of several databases */
 	uint64_t n;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "j:", longs, NULL)) != -1)
+	while ((c = getopt_long(argc, argv, "j:d:", longs, NULL)) != -1)
 		switch (c) {
+		case 'd':
+			if (!program_choose_database(p, argv[0], optarg))
+				return OUTCOME_USAGE;
+			source = optarg;
+			break;
+		case GLOBALS:
+			wants_globals = true;
+			break;
 		case AT:
 			if (!backup_time_parse(optarg, &q.at))
 				return command_usage(argv[0], "'%s' is not a time, such as 2026-01-31 or 20260131_030000", optarg);
@@ -105,6 +116,12 @@ int run_restore(struct program *p, int argc, char **argv)
 	}
 	if (!program_open_store(p))
 		return OUTCOME_USAGE;
+	if (wants_globals)
+		return globals_restore(p, q.what, q.is_forced);
+	if (!q.target_db)
+		q.target_db = source;
+	if (databases_are_several(p->config) && !source)
+		return command_usage(argv[0], "of several databases --database says which");
 	restore_run(p, &q, &r);
 	if (wants_report)
 		report(&r);
@@ -143,7 +160,8 @@ int run_verify(struct program *p, int argc, char **argv)
 {
 	enum { LEVEL = 256, ALL, FORCE };
 	static const struct option longs[] = {{"level", required_argument, NULL, LEVEL}, {"all", no_argument, NULL, ALL},
-					      {"force", no_argument, NULL, FORCE}, {NULL, 0, NULL, 0}};
+					      {"force", no_argument, NULL, FORCE}, {"database", required_argument, NULL, 'd'},
+					      {NULL, 0, NULL, 0}};
 	enum verify_level level = VERIFY_AUTH;
 	bool all = false, is_forced = false;
 	const struct backup_entry *e;
@@ -152,13 +170,17 @@ int run_verify(struct program *p, int argc, char **argv)
 	char why[512];
 	int c;
 
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "d:", longs, NULL)) != -1) {
+		if (c == 'd' && !program_choose_database(p, argv[0], optarg))
+			return OUTCOME_USAGE;
+		if (c == 'd')
+			continue;
 		if (c == ALL)
 			all = true;
 		else if (c == FORCE)
 			is_forced = true;
 		else if (c != LEVEL || !parse_level(optarg, &level))
-			return command_usage(argv[0], "usage: verify [BACKUP] [--level head|auth|archive|drill] [--all] [--force]");
+			return command_usage(argv[0], "usage: verify [BACKUP] [--level head|auth|archive|drill] [--all] [--force] [--database D]");
 	}
 	if (optind + 1 < argc || (all && optind < argc))
 		return command_usage(argv[0], "takes one BACKUP, or --all");

@@ -25,15 +25,18 @@
 int run_list(struct program *p, int argc, char **argv)
 {
 	static const struct option longs[] = {{"json", no_argument, NULL, 'j'}, {"all", no_argument, NULL, 'a'},
-					      {"long", no_argument, NULL, 'l'}, {NULL, 0, NULL, 0}};
+					      {"long", no_argument, NULL, 'l'}, {"database", required_argument, NULL, 'd'},
+					      {NULL, 0, NULL, 0}};
 	struct retention_rules rules = retention_rules_of(p->config);
 	struct list_options o = {.json = false};
 	struct command_env env;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "jal", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "jald:", longs, NULL)) != -1) {
 		if (c == '?')
-			return command_usage(argv[0], "usage: list [--json] [--all] [--long]");
+			return command_usage(argv[0], "usage: list [--json] [--all] [--long] [--database D]");
+		if (c == 'd' && !program_choose_database(p, argv[0], optarg))
+			return OUTCOME_USAGE;
 		o.json |= c == 'j';
 		o.all |= c == 'a';
 		o.is_long |= c == 'l';
@@ -48,20 +51,23 @@ int run_list(struct program *p, int argc, char **argv)
 int run_prune(struct program *p, int argc, char **argv)
 {
 	static const struct option longs[] = {{"dry-run", no_argument, NULL, 'n'}, {"max-delete", required_argument, NULL, 'm'},
-					      {NULL, 0, NULL, 0}};
+					      {"database", required_argument, NULL, 'd'}, {NULL, 0, NULL, 0}};
 	struct retention_rules rules = retention_rules_of(p->config);
 	struct prune_options o = {.max_delete = -1};
 	struct command_env env;
 	uint64_t n;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "n", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "nd:", longs, NULL)) != -1) {
 		if (c == 'n')
 			o.is_dry_run = true;
-		else if (c == 'm' && parse_size(optarg, &n) && n > 0 && n <= INT32_MAX)
+		else if (c == 'd') {
+			if (!program_choose_database(p, argv[0], optarg))
+				return OUTCOME_USAGE;
+		} else if (c == 'm' && parse_size(optarg, &n) && n > 0 && n <= INT32_MAX)
 			o.max_delete = (int)n;
 		else
-			return command_usage(argv[0], "usage: prune [--dry-run] [--max-delete N]");
+			return command_usage(argv[0], "usage: prune [--dry-run] [--max-delete N] [--database D]");
 	}
 	if (optind != argc)
 		return command_usage(argv[0], "takes no argument");
@@ -100,12 +106,20 @@ int run_cleanup(struct program *p, int argc, char **argv)
 
 static int with_backup(struct program *p, int argc, char **argv, enum outcome (*run)(struct command_env *, const char *))
 {
+	static const struct option longs[] = {{"database", required_argument, NULL, 'd'}, {NULL, 0, NULL, 0}};
 	struct command_env env;
+	int c;
 
-	if (argc != 2 || argv[1][0] == '-')
-		return command_usage(argv[0], "usage: %s BACKUP", argv[0]);
+	while ((c = getopt_long(argc, argv, "d:", longs, NULL)) != -1) {
+		if (c != 'd')
+			return command_usage(argv[0], "usage: %s BACKUP [--database D]", argv[0]);
+		if (!program_choose_database(p, argv[0], optarg))
+			return OUTCOME_USAGE;
+	}
+	if (optind + 1 != argc)
+		return command_usage(argv[0], "usage: %s BACKUP [--database D]", argv[0]);
 	program_command_env(p, &env);
-	return run(&env, argv[1]);
+	return run(&env, argv[optind]);
 }
 
 int run_hold(struct program *p, int argc, char **argv)
@@ -120,18 +134,22 @@ int run_release(struct program *p, int argc, char **argv)
 
 int run_download(struct program *p, int argc, char **argv)
 {
-	static const struct option longs[] = {{"output", required_argument, NULL, 'o'}, {NULL, 0, NULL, 0}};
+	static const struct option longs[] = {{"output", required_argument, NULL, 'o'}, {"database", required_argument, NULL, 'd'},
+					      {NULL, 0, NULL, 0}};
 	const char *out = NULL;
 	struct command_env env;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "o:", longs, NULL)) != -1) {
-		if (c != 'o')
-			return command_usage(argv[0], "usage: download BACKUP -o OUT");
-		out = optarg;
+	while ((c = getopt_long(argc, argv, "o:d:", longs, NULL)) != -1) {
+		if (c == 'o')
+			out = optarg;
+		else if (c != 'd')
+			return command_usage(argv[0], "usage: download BACKUP -o OUT [--database D]");
+		else if (!program_choose_database(p, argv[0], optarg))
+			return OUTCOME_USAGE;
 	}
 	if (optind + 1 != argc || !out)
-		return command_usage(argv[0], "usage: download BACKUP -o OUT");
+		return command_usage(argv[0], "usage: download BACKUP -o OUT [--database D]");
 	program_command_env(p, &env);
 	return command_download(&env, argv[optind], out);
 }

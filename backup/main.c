@@ -15,6 +15,8 @@
 extern char **environ;
 
 static const struct command commands[] = {
+	{"daemon", "[--ready-file PATH]", "restore if the database is empty, then back up when it is time",
+	 NEEDS_STORE_OR_ENDS | NEEDS_KEY, run_daemon},
 	{"backup", "[--database D] [--wait-lock SECS] [--label TEXT]", "one backup now", NEEDS_STORE | NEEDS_KEY, run_backup},
 	{"restore", "[BACKUP] [--at TIME] [--if-empty [--report]] [--target-db D] [--create] [--clean] [--jobs N]\n"
 	 "          [--with-owner] [--with-privileges] [--force]",
@@ -31,6 +33,7 @@ static const struct command commands[] = {
 	{"hold", "BACKUP", "protect a backup from prune", NEEDS_STORE, run_hold},
 	{"release", "BACKUP", "end that protection, or a suspicion", NEEDS_STORE, run_release},
 	{"check", "", "try everything a backup needs; what a new user runs first", NEEDS_STORE, run_check},
+	{"status", "[--json]", "ask the daemon, or its state file, how things are", 0, run_status},
 	{"key-id", "", "print the identifier of the key, never the key", NEEDS_KEY, run_key_id},
 };
 

@@ -19,6 +19,7 @@
 #include "backup/keys.h"
 #include "backup/metrics.h"
 #include "backup/s3.h"
+#include "backup/set.h"
 #include "backup/work.h"
 #include "lib/mem.h"
 
@@ -143,6 +144,8 @@ struct program *program_new(void)
 
 static void free_keys(struct program *p)
 {
+	free(p->prefix);
+	p->prefix = NULL;
 	free((void *)(uintptr_t)p->manifest_keys.key);
 	p->manifest_keys = (struct manifest_keys){0};
 	keyring_free(p->keys);
@@ -189,6 +192,25 @@ bool program_configure(struct program *p)
 	if (!p->config)
 		return false;
 	make_keys(p);
+	p->prefix = xstrdup(p->config->s3_prefix);
+	return true;
+}
+
+bool program_choose_database(struct program *p, const char *command, const char *name)
+{
+	char *prefix;
+
+	if (!databases_are_several(p->config)) {
+		command_usage(command, "--database is for several databases (BACKUP_DATABASES)");
+		return false;
+	}
+	prefix = database_prefix(p->config, name);
+	if (!prefix) {
+		command_usage(command, "the name is too long below the prefix");
+		return false;
+	}
+	free(p->prefix);
+	p->prefix = prefix;
 	return true;
 }
 
@@ -199,7 +221,7 @@ const char *program_bucket(const struct program *p)
 
 void program_command_env(struct program *p, struct command_env *e)
 {
-	*e = (struct command_env){.store = p->storage, .prefix = p->config->s3_prefix, .bucket = program_bucket(p),
+	*e = (struct command_env){.store = p->storage, .prefix = p->prefix, .bucket = program_bucket(p),
 				  .keys = &p->manifest_keys, .key_id = p->key_id, .out = stdout};
 }
 
@@ -260,6 +282,7 @@ bool program_reconfigure(struct program *p)
 	config_free(p->config);
 	p->config = fresh.config;
 	p->keys = fresh.keys;
+	p->prefix = fresh.prefix;
 	p->manifest_keys = fresh.manifest_keys;
 	p->key_id = fresh.key_id;
 	p->storage = fresh.storage;

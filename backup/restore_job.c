@@ -575,7 +575,7 @@ static bool is_settled(struct job *j, enum outcome o)
 	case RESTORE_STANDBY:
 		return true; /* nothing to do */
 	case RESTORE_NO_BACKUP:
-		EVENT(LEVEL_LOG, "no_backup", F_TEXT("prefix", j->request->prefix ? j->request->prefix : j->c->s3_prefix));
+		EVENT(LEVEL_LOG, "no_backup", F_TEXT("prefix", j->request->prefix ? j->request->prefix : j->p->prefix));
 		return !j->c->restore_require_backup;
 	case RESTORE_DONE:
 	case RESTORE_FAILED:

@@ -16,12 +16,16 @@ librooms_backup_a_SOURCES = \
 	backup/cmd_store.c \
 	backup/config.c backup/config_checks.c backup/config_values.c backup/config_parts.h \
 	include/backup/config.h include/backup/settings.def include/backup/command.h \
+	backup/daemon.c backup/daemon_parts.h \
+	backup/daemon_show.c \
 	backup/digest.c include/backup/digest.h \
 	backup/dir_store.c backup/dir_upload.c backup/dir_parts.h include/backup/dir_store.h \
+	backup/drill_job.c \
 	backup/dump_args.c include/backup/dump_args.h \
 	backup/event.c include/backup/event.h \
 	backup/facts.c include/backup/facts.h \
 	backup/fetch.c include/backup/fetch.h \
+	backup/globals_job.c \
 	backup/http.c include/backup/http.h \
 	backup/job_parts.c backup/job_parts.h \
 	backup/keys.c include/backup/keys.h \
@@ -51,6 +55,7 @@ librooms_backup_a_SOURCES = \
 	backup/schedule.c include/backup/schedule.h \
 	backup/seal.c include/backup/seal.h backup/seal_parts.h \
 	backup/secret.c include/backup/secret.h \
+	backup/set_job.c include/backup/set.h \
 	backup/sigv4.c include/backup/sigv4.h \
 	backup/sql_split.c include/backup/sql_split.h \
 	backup/state.c include/backup/state.h \

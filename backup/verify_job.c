@@ -170,11 +170,12 @@ static void measure(const struct verify_report *r, const char *level)
 {
 	char labels[48];
 
-	if (!is_verdict(r->outcome) && r->outcome != OUTCOME_FOLLOW_UP)
+	/* A drill that could not be held is an alarm, too; an interruption is not. */
+	if (!is_verdict(r->outcome) && r->outcome != OUTCOME_FOLLOW_UP && r->outcome != OUTCOME_DATABASE)
 		return;
 	snprintf(labels, sizeof(labels), "level=\"%s\"", level);
 	metric_set(METRIC_verify_last_timestamp_seconds, labels, (double)time(NULL));
-	metric_set(METRIC_verify_last_result, labels, r->outcome != OUTCOME_INTEGRITY);
+	metric_set(METRIC_verify_last_result, labels, r->outcome == OUTCOME_DONE || r->outcome == OUTCOME_FOLLOW_UP);
 }
 
 const char *verify_level_word(enum verify_level level)
@@ -195,8 +196,12 @@ void verify_run(struct program *p, const char *prefix, struct chosen_backup *b, 
 	work_phase(&j.work, verify_level_word(level));
 	j.work.estimate = b->info.size;
 	/* Whoever has chosen the backup has looked at its head. */
-	if (level == VERIFY_AUTH || level == VERIFY_ARCHIVE)
-		report->outcome = read_all(&j, level);
+	if (level >= VERIFY_AUTH)
+		report->outcome = read_all(&j, level == VERIFY_AUTH ? level : VERIFY_ARCHIVE);
+	if (level == VERIFY_DRILL && report->outcome == OUTCOME_DONE) {
+		work_phase(&j.work, "drill");
+		drill_run(p, b, is_forced, &j.work, report);
+	}
 	report->seconds = (double)work_elapsed(&j.work) / (double)USEC_PER_SEC;
 	EVENT(report->outcome == OUTCOME_DONE ? LEVEL_LOG : LEVEL_ERROR, "verify", F_TEXT("object", b->key),
 	      F_TEXT("level", verify_level_word(level)), F_TEXT("result", report->outcome == OUTCOME_DONE ? "ok" : "failed"),

@@ -32,6 +32,7 @@ struct program {
 	struct environment *environment; /* owned; for loading the configuration again */
 	const char *config_path; /* borrowed; NULL: no file */
 	const struct config_override *overrides; /* borrowed */
+	char *prefix;		 /* owned; of the backups at hand: the configured one, or a database's below it */
 	struct storage *storage; /* owned; NULL when the command does not need it */
 	struct keyring *keys;	 /* owned; never NULL once the configuration is there */
 	struct manifest_keys manifest_keys; /* owned: its array */
@@ -73,6 +74,8 @@ int command_usage(const char *command, const char *fmt, ...) PRINTF_LIKE(2, 3); 
 struct command_env;
 /* What the commands of backup/commands.h want. Borrows from the program. */
 void program_command_env(struct program *, struct command_env *);
+/* Of several databases the one that is meant from now on (option --database). false: says why not. */
+bool program_choose_database(struct program *, const char *command, const char *name);
 /* Where backups are, for locks and messages: the bucket, or the directory. */
 const char *program_bucket(const struct program *);
 

@@ -28,6 +28,7 @@ struct backup_request {
 	const char *database; /* NULL: the configured one */
 	const char *prefix;   /* NULL: the configured one */
 	const char *label;    /* NULL: none */
+	const char *run_id;   /* NULL: a new one */
 	struct lock *lock;    /* held; confirmed before the backup becomes visible; NULL: no leader is wanted */
 	uint64_t part_at_least; /* what the last try has learnt; 0: nothing */
 	const char *prune_blocked; /* a reason of the caller's not to prune afterwards; NULL: none */
@@ -87,6 +88,12 @@ struct verify_report {
 	char why[1200];
 	double seconds;
 };
+
+/* Into a scratch database, and away with it: backup/drill_job.c. report->outcome and why. */
+struct work;
+void drill_run(struct program *, struct chosen_backup *, bool is_forced, struct work *, struct verify_report *);
+/* Scratch databases that a drill of more than a day ago has left behind. */
+void drill_clean_up(struct program *);
 
 const char *verify_level_word(enum verify_level);
 /* Writes what came of it into the manifest, if there is one. */
