@@ -137,6 +137,8 @@ static void read_header(struct s3_answer *a, struct span name, struct span value
 		copy(a->request_id, sizeof(a->request_id), value);
 	else if (named(name, "x-amz-bucket-region"))
 		copy(a->region, sizeof(a->region), value);
+	else if (named(name, "x-amz-checksum-crc32c") || named(name, "x-amz-checksum-sha256"))
+		copy(a->checksum, sizeof(a->checksum), value);
 	else if (take_text(&name, "x-amz-meta-"))
 		read_meta(a, name, value);
 }

@@ -16,6 +16,7 @@
 
 #define RETRY_AFTER_MOST (300 * USEC_PER_SEC)
 #define DAMAGED_MOST 2
+#define PATIENCE (5 * USEC_PER_SEC)
 /* So much is hashed before the loop gets its turn. */
 #define HASH_SLICE ((uint64_t)16 << 20)
 #define FILE_BLOCK ((size_t)256 << 10)
@@ -171,7 +172,9 @@ static void timer_fires(struct loop_timer *t)
 {
 	struct s3_call *c = CONTAINER_OF(t, struct s3_call, timer);
 
-	if (c->is_cancelled) {
+	if (c->is_cancelled && c->state == S3_SENT) {
+		http_cancel(&c->http);
+	} else if (c->is_cancelled) {
 		end(c, STORAGE_CANCELLED);
 	} else if (c->state == S3_HASHING) {
 		hash_body(c);
@@ -263,6 +266,10 @@ static void adjust_region(struct s3_call *c, enum storage_result result)
 
 static void follow(struct s3_call *c, struct s3_judgement j)
 {
+	if (c->is_cancelled && j.verdict != S3_DONE) {
+		end(c, STORAGE_CANCELLED);
+		return;
+	}
 	switch (j.verdict) {
 	case S3_DONE:
 		end(c, STORAGE_OK);
@@ -421,7 +428,7 @@ static void answered(struct http_request *r)
 	if (s3->base.watcher.request)
 		s3->base.watcher.request(s3->base.watcher.ctx, c->what, c->answer.status, loop_now() - c->sent_at,
 					 r->sent, r->received);
-	if (r->was_cancelled || c->is_cancelled) {
+	if (r->was_cancelled || (c->is_cancelled && !c->is_patient)) {
 		c->was_ambiguous = c->was_ambiguous || r->may_have_arrived;
 		end(c, STORAGE_CANCELLED);
 		return;
@@ -712,7 +719,10 @@ void s3_call_cancel(struct s3_call *c)
 	if (c->state == S3_ENDED || c->is_cancelled)
 		return;
 	c->is_cancelled = true;
-	if (c->state == S3_SENT)
+	/* A body that is cut makes no object. */
+	if (c->state == S3_SENT && c->is_patient && (!c->body || c->http.at == c->body->len))
+		loop_timer_set(c->s3->base.loop, &c->timer, loop_now() + PATIENCE);
+	else if (c->state == S3_SENT)
 		http_cancel(&c->http);
 	else
 		loop_timer_set(c->s3->base.loop, &c->timer, loop_now());

@@ -142,6 +142,7 @@ static void put_send(struct put_work *p, bool has_condition)
 	if (has_condition)
 		s3_call_header(c, "if-none-match", "*");
 	c->body = p->body;
+	c->is_patient = true;
 	s3_call_go(c);
 }
 

@@ -15,7 +15,7 @@
 #define PAGES_MAX 10000u
 
 struct part {
-	char *etag, *check; /* owned; as the store returned it, and the checksum that was sent */
+	char *etag, *check; /* owned; as the store returned them; check NULL: it does not know checksums */
 };
 
 struct storage_upload {
@@ -36,7 +36,7 @@ struct storage_upload {
 struct twins_work {
 	struct s3_work w;
 	char *keep; /* owned; NULL: none */
-	char **ids; /* owned */
+	char **ids; /* owned; to be aborted */
 	size_t count, at;
 	/* The outcome that waits until the twins are gone. */
 	enum storage_result result;
@@ -79,6 +79,15 @@ static void twin_aborted(struct s3_call *c)
 	twins_next(t);
 }
 
+static void twins_add(struct twins_work *t, const char *id)
+{
+	for (size_t i = 0; i < t->count; i++)
+		if (strcmp(t->ids[i], id) == 0)
+			return;
+	t->ids = xrealloc(t->ids, (t->count + 1) * sizeof(*t->ids));
+	t->ids[t->count++] = xstrdup(id);
+}
+
 static void twins_listed(struct s3_call *c)
 {
 	struct twins_work *t = c->owner;
@@ -86,28 +95,27 @@ static void twins_listed(struct s3_call *c)
 	size_t at = 0;
 
 	if (c->result == STORAGE_OK) {
-		while (s3_doc_next(&c->doc, &at, &i)) {
-			if (strcmp(i.key, t->w.key) != 0 || (t->keep && strcmp(i.upload_id, t->keep) == 0))
-				continue;
-			t->ids = xrealloc(t->ids, (t->count + 1) * sizeof(*t->ids));
-			t->ids[t->count++] = xstrdup(i.upload_id);
-		}
-	} else {
+		while (s3_doc_next(&c->doc, &at, &i))
+			if (strcmp(i.key, t->w.key) == 0 && !(t->keep && strcmp(i.upload_id, t->keep) == 0))
+				twins_add(t, i.upload_id);
+	} else if (t->count == 0) {
 		s3_notice(t->w.s3, "an upload of %s may be left open: its begin was not answered, and uploads cannot be listed",
 			  t->w.key);
 	}
 	twins_next(t);
 }
 
-/* Takes over the op of a begin that has ended with result. */
+/* Takes over the op of a begin that has ended with result. keep stays, unwanted goes; both may be NULL. */
 static void twins_hunt(struct s3_store *s3, struct storage_op *op, const char *key, const char *keep,
-		       enum storage_result result, const struct storage_error *error)
+		       const char *unwanted, enum storage_result result, const struct storage_error *error)
 {
 	struct twins_work *t = s3_work_new(sizeof(*t), s3, op, NULL);
 	struct s3_call *c;
 
 	t->w.clean = twins_clean;
 	t->keep = xstrdup(keep);
+	if (unwanted)
+		twins_add(t, unwanted);
 	t->result = result;
 	t->error = *error;
 	c = s3_work_call(&t->w, "list_uploads", "GET", twins_listed);
@@ -137,6 +145,7 @@ static void begin_ended(struct s3_call *c)
 	struct storage_op *op = b->w.op;
 	enum storage_result result = c->result;
 	struct storage_upload *u = NULL;
+	bool has_twins;
 
 	if (result == STORAGE_OK && (!c->doc.upload_id || !*c->doc.upload_id ||
 				     strlen(c->doc.upload_id) > STORAGE_UPLOAD_ID_MAX)) {
@@ -151,8 +160,13 @@ static void begin_ended(struct s3_call *c)
 		u->id = xstrdup(c->doc.upload_id);
 		u->meta = b->meta;
 	}
-	*b->out = u;
-	if (c->was_ambiguous && !s3->missing.list_uploads) {
+	/* It came too late: nobody waits for it any more. */
+	if (u && c->is_cancelled)
+		result = STORAGE_CANCELLED;
+	has_twins = c->was_ambiguous && !s3->missing.list_uploads;
+	if (u && result == STORAGE_OK)
+		*b->out = u;
+	if (has_twins || (u && result != STORAGE_OK) || (result == STORAGE_CANCELLED && c->tries)) {
 		struct storage_error error = c->error;
 		char *key = xstrdup(b->w.key);
 
@@ -160,7 +174,12 @@ static void begin_ended(struct s3_call *c)
 		s3_call_free(c);
 		free(b->w.key);
 		free(b);
-		twins_hunt(s3, op, key, u ? u->id : NULL, result, &error);
+		if (result == STORAGE_OK) {
+			twins_hunt(s3, op, key, u->id, NULL, result, &error);
+		} else {
+			twins_hunt(s3, op, key, NULL, u ? u->id : NULL, result, &error);
+			s3_upload_free(u);
+		}
 		free(key);
 		return;
 	}
@@ -183,6 +202,7 @@ void s3_upload_begin(struct storage *st, struct storage_op *op, const char *key,
 	s3_call_header(c, "x-amz-checksum-algorithm", s3_check_algorithm(b->w.s3));
 	c->body = &b->nothing;
 	c->is_signed_in_full = true;
+	c->is_patient = true;
 	c->expects = S3_ROOT_INITIATE;
 	s3_call_go(c);
 }
@@ -205,7 +225,7 @@ static void keep_part(struct storage_upload *u, unsigned number, const struct s3
 	free(u->parts[number - 1].etag);
 	free(u->parts[number - 1].check);
 	u->parts[number - 1].etag = xstrdup(c->answer.etag);
-	u->parts[number - 1].check = s3_check_algorithm(u->s3) ? xstrdup(c->check_value) : NULL;
+	u->parts[number - 1].check = s3_check_algorithm(u->s3) && *c->answer.checksum ? xstrdup(c->answer.checksum) : NULL;
 }
 
 static void part_ended(struct s3_call *c)
@@ -285,8 +305,11 @@ static bool complete_write(struct complete_work *w)
 		buf_printf(&w->xml, "<Part><PartNumber>%zu</PartNumber><ETag>", i + 1);
 		put_xml_text(&w->xml, u->parts[i].etag);
 		buf_put_text(&w->xml, "</ETag>");
-		if (check)
-			buf_printf(&w->xml, "<Checksum%s>%s</Checksum%s>", check, u->parts[i].check, check);
+		if (check && u->parts[i].check) {
+			buf_printf(&w->xml, "<Checksum%s>", check);
+			put_xml_text(&w->xml, u->parts[i].check);
+			buf_printf(&w->xml, "</Checksum%s>", check);
+		}
 		buf_put_text(&w->xml, "</Part>");
 	}
 	buf_put_text(&w->xml, "</CompleteMultipartUpload>");
@@ -305,6 +328,7 @@ static void complete_send(struct complete_work *w, bool has_condition)
 	c->body = &w->body;
 	c->is_signed_in_full = true;
 	c->may_be_slow = true;
+	c->is_patient = true;
 	if (c->budget < COMPLETE_BUDGET)
 		c->budget = COMPLETE_BUDGET;
 	c->expects = S3_ROOT_COMPLETE;

@@ -15,6 +15,7 @@
 struct s3_answer {
 	int status; /* 0: none came */
 	char etag[STORAGE_ETAG_MAX], request_id[128], region[64];
+	char checksum[64]; /* x-amz-checksum-*, which a store that knows it says back */
 	int64_t length;				   /* Content-Length; -1: not told */
 	bool has_range;				   /* Content-Range */
 	uint64_t range_first, range_last;

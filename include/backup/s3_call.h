@@ -70,6 +70,8 @@ struct s3_call {
 	bool is_part;		/* counts for how many parts may be under way */
 	bool is_signed_in_full; /* a body that is signed whatever is_unsigned_body says */
 	bool may_be_slow;
+	/* Its work may be done although it is cancelled, so then its answer is waited for a little. It may end well. */
+	bool is_patient;
 	unsigned attempts;	/* of the store unless changed */
 	usec_t budget;		/* of the store unless changed; all tries together */
 	size_t doc_max;		/* of a body that is XML */

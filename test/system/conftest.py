@@ -18,6 +18,8 @@ from harness.certs import Certs  # noqa: E402
 from harness.fakeserver import FakeServer  # noqa: E402
 from harness.pooler import Pooler  # noqa: E402
 from harness.postgres import Postgres  # noqa: E402
+from harness.s3client import Bucket  # noqa: E402
+from harness.swift import Swift, missing as swift_missing  # noqa: E402
 
 
 def pytest_configure(config):
@@ -107,3 +109,25 @@ def fake():
     for server in made:
         server.close()
     assert not [f for server in made for f in server.faults]
+
+
+@pytest.fixture(scope="session")
+def swift():
+    """An S3 server that checks signatures; its own for each run."""
+    why = swift_missing()
+    if why:
+        pytest.skip("OpenStack Swift is %s" % why)
+    server = Swift()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def bucket(swift):
+    """An empty bucket, seen through a client that is not ours. When the test
+    ends no upload may be open in it, unless the test has said so."""
+    b = Bucket(swift)
+    yield b
+    left = b.uploads()
+    b.empty()
+    assert len(left) == b.uploads_left, left

@@ -3,6 +3,7 @@ import datetime
 import hashlib
 import hmac
 import http.client
+import random
 import urllib.parse
 import xml.etree.ElementTree as tree
 
@@ -90,3 +91,17 @@ class S3:
             self.abort(key, upload)
         for key in self.keys():
             self.delete(key)
+
+
+class Bucket(S3):
+    """A new one, with what our store needs to open it."""
+    uploads_left = 0
+
+    def __init__(self, server):
+        name = "b%08x" % random.getrandbits(32)
+        super().__init__(server.endpoint, name, "test:tester", "testing")
+        self.make_bucket()
+
+    def settings(self, **more):
+        return {"endpoint": "http://" + self.host, "bucket": self.bucket, "access_key": self.access_key,
+                "secret_key": self.secret_key, **more}
