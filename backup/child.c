@@ -213,7 +213,7 @@ static void on_linger(struct loop_timer *t)
 
 /* ---- the start ---- */
 
-static void keep_only(int pass_fd, int report_fd)
+static void keep_only(const struct child_spec *spec, int report_fd)
 {
 	int most = (int)sysconf(_SC_OPEN_MAX);
 
@@ -225,8 +225,10 @@ static void keep_only(int pass_fd, int report_fd)
 	for (int fd = 3; fd < most && fd < 65536; fd++)
 		fcntl(fd, F_SETFD, FD_CLOEXEC);
 	fcntl(report_fd, F_SETFD, FD_CLOEXEC);
-	if (pass_fd)
-		fcntl(pass_fd, F_SETFD, 0);
+	if (spec->pass_fd)
+		fcntl(spec->pass_fd, F_SETFD, 0);
+	if (spec->also_pass_fd)
+		fcntl(spec->also_pass_fd, F_SETFD, 0);
 }
 
 /* In the child: async-signal-safe calls alone. */
@@ -248,7 +250,7 @@ static void become(const struct child_spec *spec, int in, int out, int err, int 
 	/* The three may stand in each other's way: they were opened above 2 on purpose. */
 	if (chdir("/") < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0)
 		_exit(127);
-	keep_only(spec->pass_fd, report);
+	keep_only(spec, report);
 	execve(spec->path, spec->argv, spec->envp);
 	error = errno;
 	if (write(report, &error, sizeof(error)) < 0)
@@ -398,6 +400,21 @@ enum child_io child_read(struct child *c, void *buf, size_t cap, size_t *got)
 	}
 }
 
+ssize_t child_read_now(struct child *c, void *buf, size_t cap)
+{
+	ssize_t n;
+
+	do
+		n = c->out < 0 ? 0 : read(c->out, buf, cap);
+	while (n < 0 && errno == EINTR);
+	return n < 0 && errno != EAGAIN ? 0 : n;
+}
+
+void child_watch_stdout(struct child *c, struct loop_watch *w)
+{
+	loop_watch_set(c->family->loop, w, c->out, POLLIN);
+}
+
 enum child_io child_write(struct child *c, struct span s)
 {
 	while (s.len > 0) {
@@ -442,6 +459,24 @@ void child_close_stdout(struct child *c)
 bool child_wait(struct child *c)
 {
 	return loop_wait(c->family->loop, &c->is_over);
+}
+
+bool child_wait_through(struct child *c, usec_t deadline)
+{
+	return loop_wait_through(c->family->loop, &c->is_over, deadline);
+}
+
+void child_give(struct child *c, struct span s)
+{
+	while (s.len > 0 && c->in >= 0) {
+		ssize_t n = write(c->in, s.ptr, s.len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		s = span_of(s.ptr + n, s.len - (size_t)n);
+	}
 }
 
 static void send_signal(const struct child *c, int signal)

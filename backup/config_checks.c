@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "backup/dump_args.h"
 #include "backup/object_name.h"
+#include "backup/schedule.h"
 #include "config_parts.h"
 #include "lib/mem.h"
 
@@ -170,7 +172,16 @@ static bool check_encryption(struct config *c)
 
 static bool check_schedule(struct config *c)
 {
+	struct cron cron;
+	char why[256];
 	bool ok = true;
+
+	if (c->schedule_at && !cron_parse(c->schedule_at, &cron, why, sizeof(why)))
+		ok = complain(SETTING_schedule_at, why);
+	else if (c->schedule_at && cron_next(&cron, "UTC", time(NULL)) == (time_t)-1)
+		ok = complain(SETTING_schedule_at, "never comes");
+	if (c->schedule_timezone && !timezone_exists(c->schedule_timezone))
+		ok = complain(SETTING_schedule_timezone, "is not a time zone of this machine, such as Europe/Berlin");
 
 	if (c->schedule_at && c->is_given[SETTING_schedule_interval])
 		ok = complain(SETTING_schedule_at, "and interval exclude each other");
@@ -226,7 +237,7 @@ static bool check_drill(struct config *c)
 
 static bool check_metrics(struct config *c)
 {
-	const char *url = c->metrics_ping_url;
+	const char *url = c->metrics_ping_url.bytes;
 	bool ok = true;
 
 	if (url && strncasecmp(url, "https://", 8) != 0 && strncasecmp(url, "http://", 7) != 0)

@@ -5,27 +5,45 @@ BACKUP_ROOM = librooms_backup.a
 BACKUP_LIBS = $(CURL_LIBS) $(LIBPQ_LIBS) $(EXPAT_LIBS) $(JANSSON_LIBS) $(OPENSSL_LIBS)
 librooms_backup_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(LIBPQ_CFLAGS) $(EXPAT_CFLAGS) $(JANSSON_CFLAGS)
 librooms_backup_a_SOURCES = \
-	backup/child.c include/backup/child.h \
-	backup/config.c backup/config_checks.c backup/config_values.c backup/config_parts.h \
-	include/backup/config.h include/backup/settings.def include/backup/command.h \
+	backup/backup_job.c include/backup/jobs.h \
 	backup/catalog.c include/backup/catalog.h \
 	backup/check_store.c backup/commands.c include/backup/commands.h \
+	backup/child.c include/backup/child.h \
+	backup/choose.c backup/cmd_parts.h \
+	backup/cmd_backup.c \
+	backup/cmd_file.c \
+	backup/cmd_restore.c \
+	backup/cmd_store.c \
+	backup/config.c backup/config_checks.c backup/config_values.c backup/config_parts.h \
+	include/backup/config.h include/backup/settings.def include/backup/command.h \
+	backup/daemon.c backup/daemon_parts.h \
+	backup/daemon_show.c \
 	backup/digest.c include/backup/digest.h \
 	backup/dir_store.c backup/dir_upload.c backup/dir_parts.h include/backup/dir_store.h \
+	backup/drill_job.c \
 	backup/dump_args.c include/backup/dump_args.h \
 	backup/event.c include/backup/event.h \
+	backup/facts.c include/backup/facts.h \
 	backup/fetch.c include/backup/fetch.h \
+	backup/globals_job.c \
 	backup/http.c include/backup/http.h \
+	backup/job_parts.c backup/job_parts.h \
 	backup/keys.c include/backup/keys.h \
+	backup/listen.c include/backup/listen.h \
+	backup/lock.c include/backup/lock.h \
 	backup/loop.c include/backup/loop.h \
 	backup/manifest.c include/backup/manifest.h \
 	backup/metrics.c include/backup/metrics.h include/backup/metrics.def \
+	backup/notify.c include/backup/notify.h \
 	backup/object_name.c include/backup/object_name.h \
 	include/backup/outcome.h \
 	backup/part_size.c include/backup/part_size.h \
 	backup/pg.c backup/pg_env.c include/backup/pg.h \
+	backup/program.c \
 	backup/reader.c include/backup/reader.h \
 	backup/resolve.c include/backup/resolve.h \
+	backup/restore_job.c \
+	backup/restore_parts.c backup/restore_parts.h \
 	backup/retention.c include/backup/retention.h \
 	backup/s3_answer.c include/backup/s3_answer.h \
 	backup/s3_call.c include/backup/s3_call.h \
@@ -34,15 +52,23 @@ librooms_backup_a_SOURCES = \
 	backup/s3_store.c include/backup/s3.h \
 	backup/s3_upload.c \
 	backup/s3_xml.c include/backup/s3_xml.h \
+	backup/schedule.c include/backup/schedule.h \
 	backup/seal.c include/backup/seal.h backup/seal_parts.h \
 	backup/secret.c include/backup/secret.h \
+	backup/set_job.c include/backup/set.h \
 	backup/sigv4.c include/backup/sigv4.h \
+	backup/sql_split.c include/backup/sql_split.h \
+	backup/state.c include/backup/state.h \
 	backup/storage.c include/backup/storage.h \
 	backup/tools.c include/backup/tools.h \
 	backup/unseal.c include/backup/unseal.h \
 	backup/upload.c include/backup/upload.h \
+	backup/verify_job.c \
 	backup/work.c include/backup/work.h
 
+bin_PROGRAMS += pg-ecdsa-backup
+pg_ecdsa_backup_SOURCES = backup/main.c
+pg_ecdsa_backup_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(BACKUP_LIBS)
 # A store by hand, for the system tests; not installed.
 noinst_PROGRAMS += test/tools/store_driver
 test_tools_store_driver_SOURCES = test/tools/store_driver.c
@@ -50,6 +76,16 @@ test_tools_store_driver_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS)
 test_tools_store_driver_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(BACKUP_LIBS)
 
 if HAVE_CMOCKA
+check_PROGRAMS += test/unit/test_backup_sql
+test_unit_test_backup_sql_SOURCES = test/unit/test_backup_sql.c
+test_unit_test_backup_sql_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_backup_sql_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(BACKUP_LIBS)
+
+check_PROGRAMS += test/unit/test_backup_schedule
+test_unit_test_backup_schedule_SOURCES = test/unit/test_backup_schedule.c
+test_unit_test_backup_schedule_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_backup_schedule_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(BACKUP_LIBS)
+
 check_PROGRAMS += test/unit/test_backup_child
 test_unit_test_backup_child_SOURCES = test/unit/test_backup_child.c
 test_unit_test_backup_child_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)

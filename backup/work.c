@@ -9,6 +9,7 @@
 #include "backup/metrics.h"
 
 #define REPORT_EVERY (30 * USEC_PER_SEC)
+#define REPORT_LEAST (5 * USEC_PER_SEC) /* quick jobs do not fill the log */
 #define MARK_EVERY (10 * USEC_PER_SEC)
 #define PERCENT_STEP 5
 
@@ -75,12 +76,13 @@ double work_rate(const struct work *w)
 
 static void report(struct work *w)
 {
-	char event[32];
-	bool has_estimate = w->estimate > 0;
+	char event[32], percent[16];
 
+	w->reported = loop_now();
 	snprintf(event, sizeof(event), "%s_progress", w->name);
+	snprintf(percent, sizeof(percent), "~%u%%", w->percent);
 	EVENT(LEVEL_LOG, event, F_TEXT("phase", w->phase), F_UINT("dumped", w->plain), F_UINT("stored", w->stored),
-	      F_TEXT("about", has_estimate ? "" : NULL), F_UINT("percent_estimated", w->percent),
+	      F_TEXT("estimate", w->estimate > 0 ? percent : NULL),
 	      F_UINT("parts", w->parts), F_UINT("in_flight", w->parts_in_flight), F_REAL("rate", work_rate(w)),
 	      F_UINT("retries", w->retries), F_REAL("elapsed", (double)work_elapsed(w) / (double)USEC_PER_SEC));
 }
@@ -99,7 +101,9 @@ void work_begin(struct work *w, struct program *p, const char *name)
 {
 	*w = (struct work){.program = p, .name = name, .phase = "begin", .limit = p->config->schedule_max_duration,
 			   .stall = p->config->schedule_stall};
-	w->begun = w->moved = loop_now();
+	w->outer = p->work;
+	p->work = w;
+	w->begun = w->moved = w->reported = loop_now();
 	w->watchdog.fire = on_watchdog;
 	w->report.fire = on_report;
 	arm(w);
@@ -126,10 +130,11 @@ void work_moved(struct work *w)
 		uint64_t bytes = w->stored > w->plain ? w->stored : w->plain;
 		unsigned percent = bytes >= w->estimate ? 100 : (unsigned)(100 * bytes / w->estimate);
 
-		if (percent >= w->percent + PERCENT_STEP && percent < 100) {
-			w->percent = percent - percent % PERCENT_STEP;
+		if (percent < w->percent + PERCENT_STEP || percent >= 100)
+			return;
+		w->percent = percent - percent % PERCENT_STEP;
+		if (w->moved - w->reported >= REPORT_LEAST)
 			report(w);
-		}
 	}
 }
 
@@ -141,6 +146,7 @@ void work_end(struct work *w)
 	metric_unset(METRIC_in_progress, text);
 	loop_timer_clear(w->program->loop, &w->watchdog);
 	loop_timer_clear(w->program->loop, &w->report);
+	w->program->work = w->outer;
 	if (w->is_late && !w->program->ended_by)
 		loop_resume(w->program->loop);
 }

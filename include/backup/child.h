@@ -22,6 +22,7 @@
 #include "lib/util.h"
 
 struct loop;
+struct loop_watch;
 struct family; /* the children of this process; one a loop */
 struct child;
 
@@ -37,7 +38,7 @@ struct child_spec {
 	char *const *argv, *const *envp;
 	bool wants_stdin, wants_stdout; /* a pipe; else /dev/null */
 	int stdin_fd;		   /* with wants_stdin false: 0, or a descriptor to read from (borrowed) */
-	int pass_fd;		   /* 0, or a descriptor that is inherited under its number (borrowed) */
+	int pass_fd, also_pass_fd; /* 0, or a descriptor that is inherited under its number (borrowed) */
 };
 
 /* NULL: why says why. */
@@ -52,10 +53,17 @@ enum child_io {
 /* At least one byte, unless it is the end. */
 enum child_io child_read(struct child *, void *buf, size_t cap, size_t *got) MUST_CHECK;
 enum child_io child_write(struct child *, struct span) MUST_CHECK;
+/* For a callback: what is there, without waiting. 0: the end; -1: nothing yet. */
+ssize_t child_read_now(struct child *, void *buf, size_t cap);
+void child_watch_stdout(struct child *, struct loop_watch *); /* its ready is called when there is something */
 void child_close_stdin(struct child *);
 void child_close_stdout(struct child *);
 /* Until it has exited and its last words are read. false: interrupted. */
 MUST_CHECK bool child_wait(struct child *);
+/* The same, deaf to interruptions. false: not over by the deadline. */
+MUST_CHECK bool child_wait_through(struct child *, usec_t deadline);
+/* As much as its input takes at once; the rest is dropped. */
+void child_give(struct child *, struct span);
 /* SIGTERM to its group, SIGKILL after grace (0: at once); returns when it is gone. Harmless when it is already. */
 void child_kill(struct child *, usec_t grace);
 

@@ -74,6 +74,8 @@ enum read_result reader_prepare(struct reader *) MUST_CHECK;
 /* Then all of it. Of what streams, READ_OK alone says that it was whole; the sink has had part of it before. */
 enum read_result reader_pour(struct reader *, seal_sink *, void *ctx) MUST_CHECK;
 
+/* After prepare: all of it has been read and judged already. */
+bool reader_is_judged(const struct reader *);
 /* For a person. */
 const char *reader_why(const struct reader *);
 enum file_format reader_format(const struct reader *); /* after prepare */

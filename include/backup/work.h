@@ -21,9 +21,10 @@ struct program;
 
 struct work {
 	struct program *program; /* borrowed */
+	struct work *outer;	 /* borrowed; of which this one is a part; NULL: of none */
 	const char *name;	 /* "backup", "restore": a literal */
 	const char *phase;	 /* a literal */
-	usec_t begun, moved;	 /* moved: the last progress */
+	usec_t begun, moved, reported; /* moved: the last progress */
 	usec_t limit, stall;	 /* 0: none */
 	bool is_late;		 /* one of the two is over */
 	const char *why;	 /* of that */

@@ -5,6 +5,7 @@
     ORACLE=1        run Debian's pgbouncer instead; tests marked `ours` are left out
     TIMEOUT_SCALE   more patience, for sanitizer builds
 """
+import hashlib
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from harness import env  # noqa: E402
+from harness.backup import BINARY as BACKUP_BINARY, Backup, Databases  # noqa: E402
 from harness.certs import Certs  # noqa: E402
 from harness.fakeserver import FakeServer  # noqa: E402
 from harness.pooler import Pooler  # noqa: E402
@@ -131,3 +133,31 @@ def bucket(swift):
     left = b.uploads()
     b.empty()
     assert len(left) == b.uploads_left, left
+
+
+@pytest.fixture
+def databases(request, pg):
+    """Databases that are the test's own."""
+    made = Databases(pg, hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8])
+    yield made
+    made.drop_all()
+
+
+@pytest.fixture
+def backup(request, pg, scratch):
+    """A factory of installations of pg-ecdsa-backup."""
+    if not os.path.exists(BACKUP_BINARY):
+        pytest.fail("pg-ecdsa-backup is not built")
+    made = []
+
+    def make(**settings):
+        made.append(Backup(pg, scratch, **settings))
+        return made[-1]
+
+    yield make
+    failed = getattr(getattr(request.node, "report_call", None), "failed", False)
+    for b in made:
+        b.close()
+        for d in b.daemons:
+            if failed:
+                request.node.add_report_section("teardown", "daemon log", d.log()[-6000:])
