@@ -777,8 +777,8 @@ static void the_check_leaves_nothing_behind(void **state)
 	assert_int_equal(command_check_store(&s.env), OUTCOME_DONE);
 	shell_close(&s);
 	assert_null(strstr(s.text, "FAILED"));
-	assert_non_null(strstr(s.text, "multipart            ok"));
-	assert_non_null(strstr(s.text, "no overwriting       ok"));
+	assert_non_null(strstr(s.text, "ok     multipart"));
+	assert_non_null(strstr(s.text, "ok     no overwriting"));
 	free(s.text);
 	assert_string_equal(list(w, "", false), "");
 	assert_int_equal(entries_of(w, OWN "/uploads"), 0);
