@@ -10,7 +10,7 @@
 #include "lib/mem.h"
 
 #define CLOCK_MOST 240 /* seconds; signatures are refused from 15 minutes on */
-#define SMALL "pg-ecdsa-backup check\n"
+static const char small[] = "pg-ecdsa-backup check\n";
 
 struct check {
 	struct command_env *e;
@@ -109,7 +109,7 @@ static void remove_object(struct check *c)
 
 static void check_object(struct check *c)
 {
-	const struct storage_body body = {.bytes = span_str(SMALL), .fd = -1, .len = strlen(SMALL)};
+	const struct storage_body body = {.bytes = span_str(small), .fd = -1, .len = sizeof(small) - 1};
 	struct storage_op op = {0}, again = {0};
 	enum storage_result r;
 
@@ -121,8 +121,8 @@ static void check_object(struct check *c)
 	r = storage_wait(c->st, &again);
 	line(c, "no overwriting", r == STORAGE_EXISTS, OUTCOME_STORAGE, r == STORAGE_EXISTS ? "a name that is taken stays" :
 	     "a second put under the name of the first was not refused");
-	read_equals(c, "get", 0, 0, span_str(SMALL));
-	read_equals(c, "get of a range", 3, 5, span_of(SMALL + 3, 5));
+	read_equals(c, "get", 0, 0, span_str(small));
+	read_equals(c, "get of a range", 3, 5, span_of(small + 3, 5));
 	remove_object(c);
 }
 
