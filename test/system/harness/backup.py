@@ -85,6 +85,14 @@ def name_at(seconds, suffix="enc2"):
     return when.strftime("%Y%m%d_%H%M%S") + ".backup" + ("." + suffix if suffix else "")
 
 
+def is_name(name):
+    """Ours: the pattern, and a date that exists."""
+    try:
+        return bool(NAME.match(name) and datetime.datetime.strptime(name[:15], "%Y%m%d_%H%M%S"))
+    except ValueError:
+        return False
+
+
 # ---- a database to fill ----
 
 class Databases:
@@ -191,7 +199,7 @@ class Backup:
 
     def objects(self, prefix="app"):
         """Our objects, oldest first, as paths."""
-        return sorted(p for p in glob.glob(os.path.join(self.prefix_dir(prefix), "*")) if NAME.match(os.path.basename(p)))
+        return sorted(p for p in glob.glob(os.path.join(self.prefix_dir(prefix), "*")) if is_name(os.path.basename(p)))
 
     def everything(self):
         """All visible files of the store, however named."""
