@@ -58,6 +58,7 @@ struct job {
 	int64_t last_plain;		 /* of that; -1: unknown */
 
 	struct object_meta meta;
+	struct object_info info; /* of what is stored, when it is */
 	uint64_t part_bytes;
 	struct upload *upload; /* owned */
 	struct sealer *sealer; /* owned */
@@ -484,23 +485,22 @@ static enum outcome check(struct job *j)
 {
 	struct storage *st = j->p->storage;
 	struct storage_op op = {0}, gone = {0};
-	struct object_info info;
 	enum storage_result r;
 	bool is_ours;
 
-	st->ops->head(st, &op, j->report->key, &info);
+	st->ops->head(st, &op, j->report->key, &j->info);
 	r = storage_wait(st, &op);
 	if (r != STORAGE_OK)
 		return storage_failed(j, "looking at the stored backup", r, &op.error);
 	/* Stores that keep no metadata exist; one that shows another's is another's. */
-	is_ours = !info.meta.run_id[0] || strcmp(info.meta.run_id, j->report->run_id) == 0;
-	if (is_ours && info.size == j->report->size)
+	is_ours = !j->info.meta.run_id[0] || strcmp(j->info.meta.run_id, j->report->run_id) == 0;
+	if (is_ours && j->info.size == j->report->size)
 		return OUTCOME_DONE;
 	if (!is_ours)
 		return fail(j, OUTCOME_REFUSED, "the object was replaced by another instance's");
 	st->ops->remove(st, &gone, j->report->key);
 	(void)storage_wait_through(st, &gone, CONNECT_LIMIT);
-	return fail(j, OUTCOME_INTEGRITY, "the store has %" PRIu64 " bytes of %" PRIu64, info.size, j->report->size);
+	return fail(j, OUTCOME_INTEGRITY, "the store has %" PRIu64 " bytes of %" PRIu64, j->info.size, j->report->size);
 }
 
 /* ---- what follows ---- */
@@ -565,10 +565,19 @@ static enum outcome tell(struct job *j)
 	return r == STORAGE_OK ? OUTCOME_DONE : storage_failed(j, "storing the manifest", r, &e);
 }
 
+/* What `check` has seen is level head. */
 static enum outcome verify_after(struct job *j)
 {
-	(void)j;
-	return OUTCOME_DONE;
+	struct chosen_backup b = {.entry = {.when = j->report->when, .size = j->report->size, .format = (uint8_t)j->format},
+				  .prefix = j->prefix, .info = j->info, .manifest = j->manifest};
+	struct verify_report v;
+
+	if (j->c->verify_after_backup < VERIFY_AUTH)
+		return OUTCOME_DONE;
+	snprintf(b.key, sizeof(b.key), "%s", j->report->key);
+	snprintf(b.sha256, sizeof(b.sha256), "%s", upload_sha256(j->upload));
+	verify_run(j->p, j->prefix, &b, (enum verify_level)j->c->verify_after_backup, false, &v);
+	return v.outcome == OUTCOME_DONE ? OUTCOME_DONE : fail(j, v.outcome, "%s", v.why);
 }
 
 static const char *reason_not_to_prune(const struct job *j)
