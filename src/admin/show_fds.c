@@ -148,10 +148,13 @@ static const struct scram_keys *keys_of(const struct parts *parts, const struct 
 	return parts->with_fds && s && strcmp(user, s->pool->account->name) == 0 ? &s->keys : NULL;
 }
 
-/* TLS cannot be handed over, and half a pair is of no use. */
+/*
+ * TLS cannot be handed over, and half a pair is of no use. No column says that a connection replicates: the next
+ * process would give its server to others.
+ */
 static bool can_go(const struct client *c, const struct server *sv)
 {
-	return (!c || !c->conn.tls) && (!sv || !sv->conn.tls);
+	return (!c || (!c->conn.tls && c->replication == REPLICATION_NONE)) && (!sv || !sv->conn.tls);
 }
 
 /*

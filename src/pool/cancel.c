@@ -5,6 +5,7 @@
 
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "pool/replication.h"
 #include "pool/share.h"
 #include "proto/writer.h"
 
@@ -86,7 +87,7 @@ static void attach(struct client *c, const uint8_t key[8])
 		return;
 	}
 	sv = meant->server;
-	if (!sv) {
+	if (!sv || meant->state != CL_ACTIVE) {
 		client_close(c, NULL, NULL, "cancel request for idle client");
 		return;
 	}
@@ -226,6 +227,7 @@ bool cancel_use_connection(struct server *sv)
 
 	if (!c)
 		return false;
+	replication_part(sv); /* whom it was opened for waits for another */
 	target = c->cancel_target;
 	target->cancels_queued--;
 	target->cancels_in_flight++;
