@@ -109,6 +109,7 @@ static struct hba_facts facts_of(const struct client *c, const char *database, c
 		.address = c->addr.bytes,
 		.database = database,
 		.user = user,
+		.replication = c->replication,
 	};
 }
 
