@@ -85,7 +85,7 @@ struct auth_input {
 	/* ecdsa only */
 	const struct wallet_policy *wallet_policy;
 	/* May this signer log in? ECDSA_OK or the reason; asked only about proven signers. */
-	enum ecdsa_reason (*judge_wallet)(void *ctx, const struct wallet_address *);
+	enum ecdsa_reason (*judge_wallet)(void *ctx, const struct ecdsa_claim *);
 	void *wallet_ctx;
 	/* cert and peer */
 	const struct ident_map *map; /* NULL: the name must be the user's */
@@ -96,7 +96,8 @@ struct auth_input {
 	const char *remote_host;  /* pam: PAM_RHOST; NULL: a Unix socket */
 	const char *ldap_options; /* ldap: not parsed yet; NULL: none */
 	/* ecdsa, cert and peer */
-	int64_t (*wall_clock)(void); /* whole seconds, CLOCK_REALTIME */
+	int64_t (*wall_clock)(void *ctx); /* whole seconds, CLOCK_REALTIME */
+	void *clock_ctx;
 	bool (*may_explain)(void *ctx); /* is there time to look, for the log, what is wrong with a proof? NULL: yes */
 	void *explain_ctx;
 };
@@ -126,7 +127,7 @@ struct auth {
 	enum ecdsa_reason wallet_reason;
 	enum ecdsa_format wallet_format;
 	/* the audit line of a wallet login, key=value, for success and refusal; "" otherwise */
-	char audit[512];
+	char audit[640];
 };
 
 /* a must be zeroed. in is borrowed until auth_end(). */

@@ -47,6 +47,11 @@ struct config *snapshot_new(const struct config *prev);
 void snapshot_derive(struct config *);
 
 /*
+ * Do the settings go together? For what a single one cannot tell, once all parts are there. false: every problem
+ * logged.
+ */
+MUST_CHECK bool snapshot_judge(const struct config *, const struct origin *origins);
+/*
  * Brings in the files that settings name, and judges the settings together.
  * origins has an element a setting, or is NULL for SET, which reads no HBA
  * rules. false: every problem logged.

@@ -56,6 +56,7 @@ struct pooler {
 	const struct console_ops *console;
 	const struct resolver *resolver;
 	uint8_t mock_nonce[32];
+	atomic_llong clock_floor; /* Unix seconds: the latest that a wallet login has seen, with ecdsa_clock_floor */
 };
 
 /* Of wallet logins, since the start. */

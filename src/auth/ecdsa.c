@@ -60,16 +60,25 @@ static void put_time_and_proof(struct buf *b, const struct ecdsa_claim *claim, i
 {
 	char fingerprint[17] = "-";
 
+	buf_printf(b, " format=%s", claim->has_format ? ecdsa_format_word(claim->format) : "-");
 	if (claim->has_time) {
-		buf_printf(b, " format=%s age=%llds", ecdsa_format_word(claim->format), difference(now, claim->issued));
+		buf_printf(b, " age=%llds", difference(now, claim->issued));
 		if (is_ok) /* counted to the last second at which it is still good */
 			buf_printf(b, " expires_in=%llds", difference(claim->expires, now) - 1);
 	} else {
-		buf_put_text(b, " format=- age=-");
+		buf_put_text(b, " age=-");
 	}
 	if (claim->has_signer)
 		ecdsa_proof_fingerprint(claim, fingerprint);
 	buf_printf(b, " proof=%s", fingerprint);
+	if (claim->request_id.ptr) {
+		char id[ECHO_MAX + 1], escaped[ECHO_MAX + 1];
+		size_t n = claim->request_id.len < ECHO_MAX ? claim->request_id.len : ECHO_MAX;
+
+		memcpy(id, claim->request_id.ptr, n);
+		id[n] = 0;
+		buf_printf(b, " request_id=%s", auth_audit_value(id, escaped));
+	}
 }
 
 /* The method's part of the audit line (section 22); the owner adds database, role, source and TLS. */
@@ -121,7 +130,7 @@ static enum auth_verdict ecdsa_message(struct auth *a, struct span body, struct 
 {
 	const struct auth_input *in = a->in;
 	struct ecdsa_claim claim = {0};
-	int64_t now = in->wall_clock();
+	int64_t now = in->wall_clock(in->clock_ctx);
 	enum ecdsa_reason reason;
 	const char *detail = NULL;
 
@@ -137,7 +146,7 @@ static enum auth_verdict ecdsa_message(struct auth *a, struct span body, struct 
 		reason = ecdsa_check(in->user, body.ptr, body.len - 1, now, in->wallet_policy, &claim);
 	/* Membership is looked up only for a proven signer, so that the list cannot be probed. */
 	if (reason == ECDSA_OK)
-		reason = in->judge_wallet(in->wallet_ctx, &claim.signer);
+		reason = in->judge_wallet(in->wallet_ctx, &claim);
 	if (reason == ECDSA_WRONG_SIGNER && (!in->may_explain || in->may_explain(in->explain_ctx)))
 		detail = ecdsa_explain_wrong_signer(in->user, body.ptr, body.len - 1);
 	write_audit(a, reason, &claim, now);

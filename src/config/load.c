@@ -192,6 +192,7 @@ struct config *config_set(struct config *prev, const char *key, const char *valu
 		c->wallets = wallet_list_ref(prev->wallets);
 		c->hba = hba_ref(prev->hba);
 		snapshot_derive(c);
+		ok = snapshot_judge(c, NULL);
 	}
 	if (!ok) {
 		config_unref(c);

@@ -1,5 +1,6 @@
 #include "config/snapshot.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -8,6 +9,7 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "lib/network.h"
+#include "wallet/check.h"
 
 struct config *snapshot_new(const struct config *prev)
 {
@@ -105,9 +107,66 @@ void snapshot_derive(struct config *c)
 			c->limit_exempt_count++;
 }
 
-bool snapshot_complete(struct config *c, const struct config *prev, const struct origin *origins)
+/* Can anybody get in by these formats? what says whose they are. */
+static bool judge_formats(const struct settings *s, uint32_t formats, const char *what, const char *where)
+{
+	const char *names = s->ecdsa_server_names, *domains = s->ecdsa_siwe_domains;
+	size_t len;
+	bool has_names = list_item(&names, &len) != NULL, has_domains = list_item(&domains, &len) != NULL;
+	bool ok = true;
+
+	if (formats & (BIT(ECDSA_FORMAT_BOUND) | BIT(ECDSA_FORMAT_TYPED)) && !has_names) {
+		log_error("%s: format %s lets nobody in while ecdsa_server_names is empty%s", what,
+			  ecdsa_format_word(formats & BIT(ECDSA_FORMAT_BOUND) ? ECDSA_FORMAT_BOUND : ECDSA_FORMAT_TYPED),
+			  where);
+		ok = false;
+	}
+	if (formats & BIT(ECDSA_FORMAT_SIWE) && !has_domains) {
+		log_error("%s: format siwe lets nobody in while ecdsa_siwe_domains is empty%s", what, where);
+		ok = false;
+	}
+	if (formats & BIT(ECDSA_FORMAT_SIWE) && s->ecdsa_siwe_require_database && !has_names) {
+		log_error("%s: format siwe lets nobody in while ecdsa_server_names is empty and "
+			  "ecdsa_siwe_require_database is on%s", what, where);
+		ok = false;
+	}
+	return ok;
+}
+
+static bool judge_hba(const struct config *c)
+{
+	char what[64], where[512];
+	bool ok = true;
+
+	for (size_t i = 0; i < hba_count(c->hba); i++) {
+		const struct hba_rule *rule = hba_at(c->hba, i);
+
+		if (!rule->ecdsa.has_formats)
+			continue;
+		snprintf(what, sizeof(what), "hba line %d", rule->line);
+		snprintf(where, sizeof(where), " (%s:%d)", c->settings.auth_hba_file, rule->line);
+		ok &= judge_formats(&c->settings, rule->ecdsa.formats, what, where);
+	}
+	return ok;
+}
+
+bool snapshot_judge(const struct config *c, const struct origin *origins)
 {
 	char where[512];
+	bool ok = judge_formats(&c->settings, ecdsa_formats_of(c->settings.ecdsa_formats), "ecdsa_formats",
+				origin_text(origin_of(origins, "ecdsa_formats"), where, sizeof(where)));
+
+	ok &= judge_hba(c);
+	if (c->settings.auth_type == AUTH_TYPE_ECDSA && !has_wallet_source(c)) {
+		log_error("auth_type=ecdsa lets nobody in: ecdsa_allowed_addresses is empty and auth_file names no "
+			  "wallet%s", origin_text(origin_of(origins, "auth_type"), where, sizeof(where)));
+		ok = false;
+	}
+	return ok;
+}
+
+bool snapshot_complete(struct config *c, const struct config *prev, const struct origin *origins)
+{
 	bool ok = bring_wallets(c, prev, origins);
 
 	snapshot_derive(c);
@@ -116,12 +175,7 @@ bool snapshot_complete(struct config *c, const struct config *prev, const struct
 		ok &= bring_hba(c);
 	else
 		c->hba = hba_ref(prev->hba);
-	if (ok && c->settings.auth_type == AUTH_TYPE_ECDSA && !has_wallet_source(c)) {
-		log_error("auth_type=ecdsa lets nobody in: ecdsa_allowed_addresses is empty and auth_file names no "
-			  "wallet%s", origin_text(origin_of(origins, "auth_type"), where, sizeof(where)));
-		ok = false;
-	}
-	return ok;
+	return ok && snapshot_judge(c, origins);
 }
 
 struct config *config_ref(struct config *c)

@@ -15,12 +15,12 @@
 #include "pool/deadline.h"
 #include "pool/evict.h"
 #include "pool/login.h"
-#include "pool/method.h"
 #include "pool/lookup.h"
 #include "pool/prepared.h"
 #include "pool/relay.h"
 #include "pool/server.h"
 #include "pool/share.h"
+#include "pool/wallet_login.h"
 #include "pool/wallet_session.h"
 #include "proto/writer.h"
 
@@ -373,7 +373,7 @@ void client_join(struct client *c, struct pool *pool)
 	c->share = sh;
 	c->state = CL_ACTIVE;
 	clist_add_tail(&sh->active, &c->link);
-	if (!method_admits_now(c)) {
+	if (!wallet_admitted_now(c)) {
 		client_fail(c, "admin forced disconnect");
 		return;
 	}

@@ -11,10 +11,10 @@
 #include "pool/client.h"
 #include "pool/evict.h"
 #include "pool/login.h"
-#include "pool/method.h"
 #include "pool/route.h"
 #include "pool/share.h"
 #include "pool/suspend.h"
+#include "pool/wallet_login.h"
 
 #define TICK_USEC (USEC_PER_SEC / 3)
 
@@ -307,7 +307,7 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 		LIST_FOR_SAFE(node, &r->consoles.head) {
 			struct client *c = LIST_ITEM(node, struct client, link);
 
-			if (c->is_wallet && !method_still_admits(c))
+			if (c->is_wallet && !wallet_still_admitted(c))
 				client_fail(c, "admin forced disconnect");
 		}
 	LIST_FOR(node, &r->consoles.head)

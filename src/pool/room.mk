@@ -27,6 +27,8 @@ librooms_pool_a_SOURCES = \
 	src/pool/startup.c include/pool/startup.h \
 	src/pool/suspend.c include/pool/suspend.h \
 	src/pool/tracking.c include/pool/tracking.h \
+	src/pool/wallet_clock.c include/pool/wallet_clock.h \
+	src/pool/wallet_login.c include/pool/wallet_login.h \
 	src/pool/wallet_session.c include/pool/wallet_session.h \
 	include/pool/stats.h
 

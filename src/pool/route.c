@@ -6,8 +6,8 @@
 
 #include "lib/log.h"
 #include "pool/login_state.h"
-#include "pool/method.h"
 #include "pool/share.h"
+#include "pool/wallet_login.h"
 
 static struct room *room_at(const struct client *c)
 {
@@ -97,7 +97,7 @@ static void open_console(struct client *c)
 		client_fail(c, "not allowed");
 		return;
 	}
-	if (!method_admits_now(c)) {
+	if (!wallet_admitted_now(c)) {
 		client_fail(c, "admin forced disconnect");
 		return;
 	}
@@ -166,7 +166,7 @@ static const char *account_of(const struct client *c)
 	if (l->mapped_role)
 		return l->mapped_role;
 	if (c->is_wallet)
-		return method_wallet_role(s, l->def, c->user->name);
+		return wallet_login_role(s, l->def, c->user->name);
 	return l->def->user ? l->def->user : c->user->name;
 }
 

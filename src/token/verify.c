@@ -31,6 +31,12 @@ static const char *sentence(enum ecdsa_reason reason)
 		       "or leading zero";
 	case ECDSA_TIMESTAMP_OVERFLOW:
 		return "the timestamp is larger than any time: above 2^63-1";
+	case ECDSA_MESSAGE_ENCODING:
+		return "the message is not base64, or holds more than 2048 bytes; padding is absent or right, and there is "
+		       "no white space";
+	case ECDSA_MESSAGE_MALFORMED:
+		return "the message does not have the lines of its format, in their order, with LF between them and "
+		       "none at the end";
 	case ECDSA_SIGNATURE_LENGTH:
 		return "the signature has the wrong length: 130 hexadecimal digits are expected, or 128 in compact "
 		       "form, with nothing behind them";
@@ -49,6 +55,20 @@ static const char *sentence(enum ecdsa_reason reason)
 		return "the timestamp lies in the future; compare the clocks";
 	case ECDSA_TIMESTAMP_MILLISECONDS:
 		return "the timestamp is in milliseconds; divide by 1000 and drop the fraction before signing";
+	case ECDSA_NOT_YET_VALID:
+		return "the message says that it is not valid yet; compare the clocks";
+	case ECDSA_LIFETIME_TOO_LONG:
+		return "the message is to be valid for longer than a proof may be";
+	case ECDSA_WRONG_SERVER:
+		return "the message names another server";
+	case ECDSA_WRONG_DATABASE:
+		return "the message names another database, or none where one must be named";
+	case ECDSA_WRONG_DOMAIN:
+		return "the message is for another web site";
+	case ECDSA_WRONG_CHAIN:
+		return "the message names a chain that is not accepted";
+	case ECDSA_WALLET_DIFFERS:
+		return "the message names another wallet";
 	case ECDSA_RECOVERY_FAILED:
 		return "no key can have made this signature";
 	case ECDSA_WRONG_SIGNER:
@@ -56,6 +76,11 @@ static const char *sentence(enum ecdsa_reason reason)
 	case ECDSA_NOT_ALLOWED:
 	case ECDSA_NO_MAPPING:
 	case ECDSA_WALLET_EXPIRED:
+	case ECDSA_WRONG_ROLE:
+	case ECDSA_LOOKUP_FAILED:
+	case ECDSA_REPLAYED:
+	case ECDSA_REPLAY_OTHER_SOURCE:
+	case ECDSA_REPLAY_CACHE_FULL:
 		return "the wallet is not on the list of those that may enter";
 	case ECDSA_REASON_COUNT:
 		break;
@@ -92,7 +117,7 @@ int verify_password(const char *user, int64_t now, int64_t window)
 {
 	/* Room for a password that is too long, so that it is called that. */
 	static char password[WALLET_PASSWORD_MAX + 2];
-	const struct wallet_policy policy = {BIT(ECDSA_FORMAT_TIMESTAMP), window, false};
+	const struct wallet_policy policy = {.formats = BIT(ECDSA_FORMAT_TIMESTAMP), .window_seconds = window, .role_login = false};
 	ssize_t len = read_all(STDIN_FILENO, password, sizeof(password));
 	struct ecdsa_claim claim;
 	enum ecdsa_reason reason;

@@ -172,8 +172,24 @@ static void each_mistake_is_told_with_its_place(void **state)
 		{"hba is no method", "[pgbouncer]\nlogin_limit_methods=hba", "login_limit_methods: unknown method hba"},
 		{"the console as auth_dbname", "[pgbouncer]\nauth_dbname=pgbouncer",
 		 "cannot use the reserved \"pgbouncer\" database as an auth_dbname"},
-		{"a format to come", "[pgbouncer]\necdsa_formats=timestamp, siwe",
-		 "ecdsa_formats: format siwe is not available in this version (t.ini:2)"},
+		{"bound without a name", "[pgbouncer]\necdsa_formats=timestamp, bound",
+		 "ecdsa_formats: format bound lets nobody in while ecdsa_server_names is empty (t.ini:2)"},
+		{"typed without a name", "[pgbouncer]\necdsa_formats=typed\necdsa_server_names=,",
+		 "ecdsa_formats: format typed lets nobody in while ecdsa_server_names is empty (t.ini:2)"},
+		{"siwe without a domain", "[pgbouncer]\necdsa_server_names=a\necdsa_formats=siwe",
+		 "ecdsa_formats: format siwe lets nobody in while ecdsa_siwe_domains is empty (t.ini:3)"},
+		{"siwe whose database cannot be named", "[pgbouncer]\necdsa_siwe_domains=a\necdsa_formats=siwe",
+		 "format siwe lets nobody in while ecdsa_server_names is empty and ecdsa_siwe_require_database is on (t.ini:3)"},
+		{"a format in upper case", "[pgbouncer]\necdsa_formats=Bound", "ecdsa_formats: unknown format Bound, expected"},
+		{"any server", "[pgbouncer]\necdsa_server_names=db, *", "ecdsa_server_names: found \"*\", expected a name"},
+		{"a server that is not ASCII", "[pgbouncer]\necdsa_server_names=d\xc3\xa9", "ecdsa_server_names: found"},
+		{"a domain with a scheme", "[pgbouncer]\necdsa_siwe_domains=https://app.example.org",
+		 "ecdsa_siwe_domains: found \"https://app.example.org\", expected HOST or HOST:PORT"},
+		{"a domain with userinfo", "[pgbouncer]\necdsa_siwe_domains=me@app", "ecdsa_siwe_domains: found \"me@app\""},
+		{"a scheme with a colon", "[pgbouncer]\necdsa_siwe_schemes=https:", "ecdsa_siwe_schemes: found \"https:\""},
+		{"a chain by name", "[pgbouncer]\necdsa_chain_ids=1 base", "ecdsa_chain_ids: found \"base\", expected a chain"},
+		{"a chain of 19 digits", "[pgbouncer]\necdsa_chain_ids=1000000000000000000", "ecdsa_chain_ids: found"},
+		{"no life at all", "[pgbouncer]\necdsa_max_lifetime=0", "ecdsa_max_lifetime must be between 1 and"},
 		{"an unknown format", "[pgbouncer]\necdsa_formats=x", "ecdsa_formats: unknown format x, expected"},
 		{"no format", "[pgbouncer]\necdsa_formats=", "ecdsa_formats must name at least one format (t.ini:2)"},
 		{"the console's name", "[databases]\npgbouncer=host=a", "ERROR database name \"pgbouncer\" is reserved"},
@@ -447,16 +463,39 @@ static void the_locale_does_not_matter(void **state)
 
 static void what_is_not_built_yet_says_so_once(void **state)
 {
-	struct config *c = must_load("[pgbouncer]\necdsa_claim_ttl = 3\necdsa_claim_ttl = 4\necdsa_chain_ids = 1\necdsa_skew = 60\n", NULL);
+	struct config *c = must_load("[pgbouncer]\necdsa_claim_ttl = 3\necdsa_claim_ttl = 4\necdsa_auth_query_ttl = 1\necdsa_skew = 61\n", NULL);
 	const char *first;
 
 	(void)state;
 	first = strstr(logged(), "WARNING setting ecdsa_claim_ttl has no effect in this version");
 	assert_non_null(first);
 	assert_null(strstr(strstr(first, "ecdsa_claim_ttl") + 1, "ecdsa_claim_ttl"));
-	assert_non_null(strstr(log_text, "setting ecdsa_chain_ids has no effect in this version"));
+	assert_non_null(strstr(log_text, "setting ecdsa_auth_query_ttl has no effect in this version"));
 	assert_null(strstr(log_text, "ecdsa_skew"));
 	config_unref(c);
+}
+
+/* What SET asks for is judged together with what is in force, like a file. */
+static void formats_that_cannot_work_are_refused_by_set_too(void **state)
+{
+	struct config *a = must_load("[pgbouncer]\necdsa_server_names=db\necdsa_formats=bound\n", NULL), *b;
+
+	(void)state;
+	assert_null(config_set(a, "ecdsa_server_names", ""));
+	assert_logged("ecdsa_formats: format bound lets nobody in while ecdsa_server_names is empty");
+	assert_null(config_set(a, "ecdsa_formats", "bound,siwe"));
+	assert_null(config_set(a, "ecdsa_formats", "bound,x"));
+	b = config_set(a, "ecdsa_siwe_domains", "app");
+	config_unref(a);
+	a = config_set(b, "ecdsa_formats", "bound,siwe");
+	assert_non_null(a);
+	assert_null(config_set(a, "ecdsa_siwe_domains", ""));
+	config_unref(b);
+	config_unref(a);
+	/* Without a database to name, no server need have one. */
+	a = must_load("[pgbouncer]\necdsa_siwe_domains=app\necdsa_formats=siwe\necdsa_siwe_require_database=0\n", NULL);
+	assert_null(config_set(a, "ecdsa_siwe_require_database", "1"));
+	config_unref(a);
 }
 
 static void settings_describe_has_a_block_for_each(void **state)
@@ -1019,6 +1058,7 @@ int main(void)
 		cmocka_unit_test(values_print_as_show_config_prints_them),
 		cmocka_unit_test(the_locale_does_not_matter),
 		cmocka_unit_test(what_is_not_built_yet_says_so_once),
+		cmocka_unit_test(formats_that_cannot_work_are_refused_by_set_too),
 		cmocka_unit_test(settings_describe_has_a_block_for_each),
 		cmocka_unit_test(a_reload_undoes_set_but_not_of_null_defaults),
 		cmocka_unit_test(the_limiter_knows_whom_it_concerns_after_load_and_set),

@@ -27,7 +27,7 @@
 #define HALF_N_PLUS_1 "7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a1"
 #define GOOD "1750000000:0x" RS "1b"
 
-static const struct wallet_policy usual = {BIT(ECDSA_FORMAT_TIMESTAMP), 300, false};
+static const struct wallet_policy usual = {.formats = BIT(ECDSA_FORMAT_TIMESTAMP), .window_seconds = 300, .role_login = false};
 
 static enum ecdsa_reason check(const char *user, const char *password)
 {
@@ -263,7 +263,7 @@ static void packet_faults_and_lengths_are_seen_before_the_text(void **state)
 {
 	static char big[WALLET_PASSWORD_MAX + 1];
 	struct ecdsa_claim claim;
-	struct wallet_policy none = {0, 300, false};
+	struct wallet_policy none = {.formats = 0, .window_seconds = 300, .role_login = false};
 
 	(void)state;
 	memset(big, '1', sizeof(big));
@@ -291,7 +291,7 @@ static void the_window_is_inclusive_on_both_sides(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct wallet_policy policy = {BIT(ECDSA_FORMAT_TIMESTAMP), rows[i].window, false};
+		struct wallet_policy policy = {.formats = BIT(ECDSA_FORMAT_TIMESTAMP), .window_seconds = rows[i].window, .role_login = false};
 		struct ecdsa_claim claim;
 		enum ecdsa_reason reason = ecdsa_check(USER, GOOD, strlen(GOOD), rows[i].now, &policy, &claim);
 
@@ -373,7 +373,7 @@ static void no_flipped_bit_of_a_signature_passes(void **state)
 static void no_changed_digit_of_the_time_passes(void **state)
 {
 	/* A window that age alone never fails, so that the signature has to. */
-	const struct wallet_policy ever = {BIT(ECDSA_FORMAT_TIMESTAMP), INT64_MAX, false};
+	const struct wallet_policy ever = {.formats = BIT(ECDSA_FORMAT_TIMESTAMP), .window_seconds = INT64_MAX, .role_login = false};
 
 	(void)state;
 	for (size_t at = 0; at < 10; at++)
