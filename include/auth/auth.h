@@ -24,7 +24,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "config/config.h"
 #include "lib/buf.h"
+#include "lib/network.h"
 #include "lib/span.h"
 #include "wallet/address.h"
 #include "wallet/check.h"
@@ -66,6 +68,7 @@ struct scram_verifier {
 };
 
 struct ident_map;     /* config/ident.h */
+struct replay;	      /* auth/replay.h */
 
 enum auth_certificate { CERTIFICATE_NO_TLS, CERTIFICATE_NONE, CERTIFICATE_VERIFIED };
 
@@ -87,6 +90,10 @@ struct auth_input {
 	/* May this signer log in? ECDSA_OK or the reason; asked only about proven signers. */
 	enum ecdsa_reason (*judge_wallet)(void *ctx, const struct ecdsa_claim *);
 	void *wallet_ctx;
+	struct replay *replay;	     /* memory of used proofs; not NULL unless replay_mode is off */
+	enum replay_mode replay_mode;
+	struct ip_address replay_source; /* by replay_source() */
+	int64_t window_max_seconds;  /* the largest window of any line: until then a proof may come back */
 	/* cert and peer */
 	const struct ident_map *map; /* NULL: the name must be the user's */
 	enum auth_certificate certificate;

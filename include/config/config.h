@@ -117,6 +117,8 @@ const struct peer_def *config_peer_at(const struct config *, size_t i);
 enum wallet_standing config_wallet_standing(const struct config *, const struct wallet_address *, int64_t now);
 /* NULL unless auth_type was hba at the last load. */
 const struct hba_rules *config_hba(const struct config *);
+/* The largest of ecdsa_window and what HBA lines say in its place. */
+usec_t config_window_max(const struct config *);
 /* In one of the networks of ecdsa_limit_exempt. */
 bool config_limit_exempts(const struct config *, const struct ip_address *);
 /* Named by login_limit_methods; as auth_type spells it. */

@@ -29,6 +29,7 @@ struct config {
 	struct hba_rules *hba;	      /* counted; NULL: auth_type was not hba at the last load */
 	struct network *limit_exempt; /* owned: the networks of ecdsa_limit_exempt */
 	size_t limit_exempt_count;
+	usec_t window_max; /* see config_window_max() */
 };
 
 /* Where the file says a setting; line 0: it does not. */
@@ -43,7 +44,7 @@ const char *origin_text(const struct origin *, char *buf, size_t cap);
 /* A snapshot to be filled, with the settings of prev (NULL: with the defaults) and no parts. */
 struct config *snapshot_new(const struct config *prev);
 
-/* What is derived from single settings, which must be good. */
+/* What is derived from settings, which must be good, and from the HBA rules, which must be there. */
 void snapshot_derive(struct config *);
 
 /*

@@ -21,6 +21,7 @@
 
 struct client;
 struct limiter;
+struct replay;
 struct share;
 struct server;
 struct pooler;
@@ -53,6 +54,7 @@ struct pooler {
 	struct registry registry;
 	struct statement_store statements;
 	struct limiter *limiter; /* owned by main: in front of log-ins */
+	struct replay *replay;	 /* owned by main: used proofs */
 	const struct console_ops *console;
 	const struct resolver *resolver;
 	uint8_t mock_nonce[32];

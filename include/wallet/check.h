@@ -116,6 +116,7 @@ struct ecdsa_claim {
 	uint8_t digest[32];		/* the signed hash; valid when has_signer */
 	int64_t issued;			/* valid when has_time, as the next */
 	int64_t expires;		/* first second at which it is refused for age */
+	bool ends_by_window;		/* and that is the issue and window_seconds; the proof itself names no end */
 	struct span request_id;		/* of siwe; ptr NULL: none */
 	bool admits_any_role;		/* else the names in roles, each with a NUL behind it */
 	char roles[SIWE_TEXT_MAX];

@@ -9,8 +9,10 @@
 #include <string.h>
 
 #include "auth/method.h"
+#include "auth/replay.h"
 #include "lib/buf.h"
 #include "lib/hex.h"
+#include "lib/log.h"
 #include "proto/writer.h"
 #include "wallet/check.h"
 
@@ -107,11 +109,16 @@ static void write_audit(struct auth *a, enum ecdsa_reason reason, const struct e
 	buf_free(&b);
 }
 
-/* The one refusal for every failed proof (section 10). */
 static enum auth_verdict refuse(struct auth *a, enum ecdsa_reason reason, const char *detail)
 {
 	char text[sizeof(a->reject.text)], name[ECHO_MAX + 1];
 	size_t n = strnlen(a->in->user, ECHO_MAX + 1);
+
+	/* It is not the proof's fault, so it may be told apart (section 10). */
+	if (reason == ECDSA_REPLAY_CACHE_FULL)
+		return auth_refuse(a, "53300", "too many logins for this wallet, retry later", "%s: %s",
+				   ecdsa_reason_word(reason), detail ? detail : "");
+	/* The one refusal for every failed proof. */
 
 	if (n > ECHO_MAX) { /* not in the middle of a UTF-8 character */
 		n = ECHO_MAX;
@@ -124,6 +131,38 @@ static enum auth_verdict refuse(struct auth *a, enum ecdsa_reason reason, const 
 	snprintf(text, sizeof(text), "password authentication failed for user \"%s\"", name);
 	return auth_refuse(a, SQLSTATE_INVALID_PASSWORD, text, "%s%s%s", ecdsa_reason_word(reason),
 			   detail ? ": " : "", detail ? detail : "");
+}
+
+/* Step 9 of section 9: for a proof that is good and a wallet that may enter. */
+static enum ecdsa_reason use_proof(const struct auth_input *in, const struct ecdsa_claim *claim, int64_t now,
+				   const char **detail)
+{
+	uint8_t key[PROOF_KEY_BYTES];
+	char wallet[WALLET_TEXT_LEN + 1];
+	struct replay_use use = {
+		.mode = in->replay_mode,
+		.key = key,
+		.wallet = &claim->signer,
+		.source = in->replay_source,
+		.issued = claim->issued,
+		.expires = claim->expires,
+		.ends_by_window = claim->ends_by_window,
+	};
+	enum ecdsa_reason reason;
+
+	if (in->replay_mode == REPLAY_OFF)
+		return ECDSA_OK;
+	ecdsa_proof_key(claim, key);
+	/* Another line of the HBA file may take it for longer than this one. */
+	if (claim->ends_by_window && __builtin_add_overflow(claim->issued, in->window_max_seconds + 1, &use.expires))
+		use.expires = INT64_MAX;
+	reason = replay_use(in->replay, &use, now);
+	*detail = use.detail;
+	if (use.wants_warning) {
+		wallet_address_eip55(&claim->signer, wallet);
+		log_warning("wallet login of %s refused: %s (ecdsa_replay_entries)", wallet, use.detail);
+	}
+	return reason;
 }
 
 static enum auth_verdict ecdsa_message(struct auth *a, struct span body, struct buf *out)
@@ -147,6 +186,8 @@ static enum auth_verdict ecdsa_message(struct auth *a, struct span body, struct 
 	/* Membership is looked up only for a proven signer, so that the list cannot be probed. */
 	if (reason == ECDSA_OK)
 		reason = in->judge_wallet(in->wallet_ctx, &claim);
+	if (reason == ECDSA_OK)
+		reason = use_proof(in, &claim, now, &detail);
 	if (reason == ECDSA_WRONG_SIGNER && (!in->may_explain || in->may_explain(in->explain_ctx)))
 		detail = ecdsa_explain_wrong_signer(in->user, body.ptr, body.len - 1);
 	write_audit(a, reason, &claim, now);

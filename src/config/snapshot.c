@@ -105,6 +105,14 @@ void snapshot_derive(struct config *c)
 	while ((item = list_item(&at, &len)))
 		if (network_parse(item, len, &c->limit_exempt[c->limit_exempt_count]) == NETWORK_OK)
 			c->limit_exempt_count++;
+
+	c->window_max = c->settings.ecdsa_window;
+	for (size_t i = 0; i < hba_count(c->hba); i++) {
+		const struct hba_ecdsa *line = &hba_at(c->hba, i)->ecdsa;
+
+		if (line->has_window && line->window > c->window_max)
+			c->window_max = line->window;
+	}
 }
 
 /* Can anybody get in by these formats? what says whose they are. */
@@ -169,12 +177,12 @@ bool snapshot_complete(struct config *c, const struct config *prev, const struct
 {
 	bool ok = bring_wallets(c, prev, origins);
 
-	snapshot_derive(c);
 	ok &= bring_auth_file(c, prev);
 	if (origins)
 		ok &= bring_hba(c);
 	else
 		c->hba = hba_ref(prev->hba);
+	snapshot_derive(c);
 	return ok && snapshot_judge(c, origins);
 }
 
@@ -306,6 +314,11 @@ enum wallet_standing config_wallet_standing(const struct config *c, const struct
 const struct hba_rules *config_hba(const struct config *c)
 {
 	return c->hba;
+}
+
+usec_t config_window_max(const struct config *c)
+{
+	return c->window_max;
 }
 
 bool config_limit_exempts(const struct config *c, const struct ip_address *a)

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "auth/replay.h"
 #include "pool/login_state.h"
 #include "pool/method.h"
 #include "pool/share.h"
@@ -103,6 +104,23 @@ bool wallet_login_needs_tls(const struct client *c)
 	return true;
 }
 
+static enum replay_mode replay_mode(const struct login *l)
+{
+	bool is_own = l->rule && l->rule->ecdsa.has_replay;
+
+	return (enum replay_mode)(is_own ? l->rule->ecdsa.replay : config_settings(l->config)->ecdsa_replay);
+}
+
+static struct ip_address source_of(const struct client *c)
+{
+	struct ip_address address;
+
+	if (c->is_unix)
+		return replay_source(NULL);
+	address = c->addr.family == AF_INET ? ip_from_v4(c->addr.bytes) : ip_from_v6(c->addr.bytes);
+	return replay_source(&address);
+}
+
 static struct wallet_policy policy_of(const struct login *l)
 {
 	static const struct hba_ecdsa nothing;
@@ -111,10 +129,13 @@ static struct wallet_policy policy_of(const struct login *l)
 	usec_t window = line->has_window ? line->window : s->ecdsa_window;
 	usec_t lifetime = line->has_max_lifetime ? line->max_lifetime : s->ecdsa_max_lifetime;
 
+	enum replay_mode replay = replay_mode(l);
+
 	return (struct wallet_policy){
 		.formats = line->has_formats ? line->formats : ecdsa_formats_of(s->ecdsa_formats),
 		.window_seconds = window / USEC_PER_SEC,
 		.role_login = l->rule && l->rule->map,
+		.limits_future = replay != REPLAY_OFF,
 		.skew_seconds = s->ecdsa_skew / USEC_PER_SEC,
 		.max_lifetime_seconds = lifetime / USEC_PER_SEC,
 		.siwe_requires_database = s->ecdsa_siwe_require_database != 0,
@@ -134,6 +155,10 @@ void wallet_login_input(struct client *c, struct auth_input *in)
 	in->wallet_policy = &l->policy;
 	in->judge_wallet = judge_login;
 	in->wallet_ctx = c;
+	in->replay = room_at(c)->pooler->replay;
+	in->replay_mode = replay_mode(l);
+	in->replay_source = source_of(c);
+	in->window_max_seconds = config_window_max(l->config) / USEC_PER_SEC;
 }
 
 /* --- afterwards -------------------------------------------------------------------- */

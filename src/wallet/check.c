@@ -113,6 +113,7 @@ static enum ecdsa_reason judge_time(const struct wallet_policy *p, int64_t now, 
 {
 	switch (c->format) {
 	case ECDSA_FORMAT_TIMESTAMP:
+		c->ends_by_window = true;
 		c->expires = sum(sum(c->issued, p->window_seconds), 1);
 		return judge_timestamp(p, now, c);
 	case ECDSA_FORMAT_BOUND:
@@ -120,7 +121,8 @@ static enum ecdsa_reason judge_time(const struct wallet_policy *p, int64_t now, 
 		c->expires = proof->bound.expires;
 		break;
 	case ECDSA_FORMAT_SIWE:
-		c->expires = proof->siwe.expires_text.ptr ? proof->siwe.expires : sum(c->issued, p->window_seconds);
+		c->ends_by_window = !proof->siwe.expires_text.ptr;
+		c->expires = c->ends_by_window ? sum(c->issued, p->window_seconds) : proof->siwe.expires;
 		if (proof->siwe.not_before_text.ptr && proof->siwe.not_before > sum(now, p->skew_seconds))
 			return ECDSA_NOT_YET_VALID;
 		break;
