@@ -35,9 +35,10 @@ enum auth_verdict { AUTH_OK, AUTH_CONTINUE, AUTH_PENDING, AUTH_REJECT };
 /*
  * NEED_WORK is computing, which may go on side by side. PAM and LDAP wait for
  * somebody outside, each in a thread of its own, so that a directory that does
- * not answer holds up nobody else.
+ * not answer holds up nobody else. NEED_WALLET is no work: a database is to be
+ * asked whether the wallet may enter, and judge_wallet() is asked once more.
  */
-enum auth_need { NEED_NOTHING, NEED_WORK, NEED_PAM, NEED_LDAP };
+enum auth_need { NEED_NOTHING, NEED_WORK, NEED_PAM, NEED_LDAP, NEED_WALLET };
 
 /* Spelled in auth_type and HBA files; the order is that of auth_method_names. */
 enum auth_kind {
@@ -87,8 +88,11 @@ struct auth_input {
 	const struct scram_verifier *verifier; /* cached for a plain secret, or NULL */
 	/* ecdsa only */
 	const struct wallet_policy *wallet_policy;
-	/* May this signer log in? ECDSA_OK or the reason; asked only about proven signers. */
-	enum ecdsa_reason (*judge_wallet)(void *ctx, const struct ecdsa_claim *);
+	/*
+	 * May this signer log in? ECDSA_OK, the reason, or ECDSA_UNDECIDED: a database must be asked first. Asked only
+	 * about proven signers. *detail: for the log.
+	 */
+	enum ecdsa_reason (*judge_wallet)(void *ctx, const struct ecdsa_claim *, const char **detail);
 	void *wallet_ctx;
 	struct replay *replay;	     /* memory of used proofs; not NULL unless replay_mode is off */
 	enum replay_mode replay_mode;

@@ -60,6 +60,7 @@ struct client {
 	uint8_t pauses; /* enum pause_reason bits */
 	enum client_state state : 8;
 	bool is_wallet : 1;
+	bool is_wallet_queried : 1; /* let in, or given its role, by ecdsa_auth_query or auth_query */
 	bool is_admin : 1;
 	bool is_unix : 1;
 	bool in_copy : 1;

@@ -25,6 +25,7 @@ struct replay;
 struct share;
 struct server;
 struct pooler;
+struct wallet_answers;
 
 /* The console, given by main: the pool room does not know the admin room. */
 struct console_ops {
@@ -86,6 +87,8 @@ struct room {
 	struct list orphans;	 /* cancel requests that ask around for their client */
 	struct event *tick_timer; /* owned: maintenance, three times a second while there are shares */
 	struct login_counts login_counts;
+	struct wallet_answers *wallet_answers; /* owned: pool/wallet_query.h; NULL: none */
+	uint64_t wallet_generation;	       /* grows when answers are forgotten: what was asked before is not kept */
 	bool wants_minimum;	  /* pools that are there without clients are to be opened; Worker 0 only */
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;

@@ -14,8 +14,12 @@
 void wallet_login_input(struct client *, struct auth_input *);
 /* A proof in the clear works for whoever reads it: must it not even be asked for here? */
 bool wallet_login_needs_tls(const struct client *);
-/* The role that a wallet's pool logs in as, without its map. own: of its own name. */
-const char *wallet_login_role(const struct settings *, const struct database_def *, const char *own);
+/*
+ * The role that a wallet's pool logs in as, without its map. queried: what a database said, or NULL; own: of its own
+ * name.
+ */
+const char *wallet_login_role(const struct settings *, const struct database_def *, const char *queried,
+			      const char *own);
 /* After RELOAD: the wallet of this session would still be let in, and as the same role. */
 bool wallet_still_admitted(const struct client *);
 /* A log-in takes its time: false when a RELOAD meanwhile has shut its wallet out. Before login_free(). */

@@ -70,7 +70,8 @@ enum ecdsa_reason {
 #define X(id, word) id,
 	ECDSA_REASONS(X)
 #undef X
-	ECDSA_REASON_COUNT
+	ECDSA_REASON_COUNT,
+	ECDSA_UNDECIDED /* no reason, and never the last word */
 };
 
 /* id and the word in ecdsa_formats. */

@@ -193,9 +193,6 @@ static void take_override(struct hba_reading *r, const char *option, struct sett
 			refuse_option(r, option, "is given twice");
 		else if (!setting_set(scratch, (size_t)setting_find(known[i].setting), option + len, where))
 			refuse_option(r, option, "has a value that is not possible");
-		else if (!setting_is_built((size_t)setting_find(known[i].setting)) &&
-			 !setting_is_default(scratch, (size_t)setting_find(known[i].setting)))
-			refuse_option(r, option, "is not available in this version");
 		*known[i].has = true;
 		return;
 	}

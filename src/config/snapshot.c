@@ -85,8 +85,42 @@ static bool bring_hba(struct config *c)
 	return c->hba != NULL;
 }
 
+/* Is there a database that may be asked about wallets? It is asked in the name of auth_user. */
+static bool has_wallet_query(const struct config *c)
+{
+	bool any = !is_empty(c->settings.auth_user);
+
+	for (size_t i = 0; i < config_database_count(c); i++)
+		any |= !is_empty(config_database_at(c, i)->auth_user);
+	return any || (config_template(c) && !is_empty(config_template(c)->auth_user));
+}
+
+/* A question that nobody asks lets nobody in. */
+static bool judge_query(const struct settings *s, const struct database_def *d)
+{
+	if (!d || !!is_empty(d->ecdsa_auth_query) || !is_empty(d->auth_user) || !is_empty(s->auth_user))
+		return true;
+	log_error("database %s: ecdsa_auth_query is asked by nobody: auth_user is not set", d->name);
+	return false;
+}
+
+static bool judge_queries(const struct config *c, const char *where)
+{
+	bool ok = judge_query(&c->settings, config_template(c));
+
+	for (size_t i = 0; i < config_database_count(c); i++)
+		ok &= judge_query(&c->settings, config_database_at(c, i));
+	if (!is_empty(c->settings.ecdsa_auth_query) && !has_wallet_query(c)) {
+		log_error("ecdsa_auth_query is asked by nobody: auth_user is not set%s", where);
+		ok = false;
+	}
+	return ok;
+}
+
 static bool has_wallet_source(const struct config *c)
 {
+	if (has_wallet_query(c))
+		return true;
 	if (c->auth_file && c->auth_file->wallet_count > 0)
 		return true;
 	/* An @file may be empty for now; a list that names nobody is a mistake. */
@@ -165,9 +199,10 @@ bool snapshot_judge(const struct config *c, const struct origin *origins)
 				origin_text(origin_of(origins, "ecdsa_formats"), where, sizeof(where)));
 
 	ok &= judge_hba(c);
+	ok &= judge_queries(c, origin_text(origin_of(origins, "ecdsa_auth_query"), where, sizeof(where)));
 	if (c->settings.auth_type == AUTH_TYPE_ECDSA && !has_wallet_source(c)) {
-		log_error("auth_type=ecdsa lets nobody in: ecdsa_allowed_addresses is empty and auth_file names no "
-			  "wallet%s", origin_text(origin_of(origins, "auth_type"), where, sizeof(where)));
+		log_error("auth_type=ecdsa lets nobody in: ecdsa_allowed_addresses is empty, auth_file names no wallet, "
+			  "and auth_user, who would ask a database, is not set%s", origin_text(origin_of(origins, "auth_type"), where, sizeof(where)));
 		ok = false;
 	}
 	return ok;

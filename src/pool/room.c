@@ -15,6 +15,7 @@
 #include "pool/share.h"
 #include "pool/suspend.h"
 #include "pool/wallet_login.h"
+#include "pool/wallet_query.h"
 
 #define TICK_USEC (USEC_PER_SEC / 3)
 
@@ -80,6 +81,7 @@ void room_free(struct room *r)
 		share_free(LIST_ITEM(node, struct share, link));
 	hash_free(&r->share_by_pool);
 	hash_free(&r->seats);
+	wallet_answers_forget(r, NULL);
 	event_free(r->tick_timer);
 	SSL_CTX_free(r->client_tls);
 	SSL_CTX_free(r->server_tls);
@@ -289,6 +291,7 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 		r->server_tls = a->server_tls[i];
 	}
 	apply_worker_settings(r);
+	wallet_answers_forget(r, NULL);
 	LIST_FOR_SAFE(node, &r->shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
 		const struct database_def *was = sh->def;
@@ -333,6 +336,7 @@ void room_set_pause(struct room *r, enum pause_mode mode)
 
 void room_reconnect(struct room *r, const struct database *db)
 {
+	wallet_answers_forget(r, NULL);
 	LIST_FOR(node, &r->shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
 

@@ -29,6 +29,7 @@ librooms_pool_a_SOURCES = \
 	src/pool/tracking.c include/pool/tracking.h \
 	src/pool/wallet_clock.c include/pool/wallet_clock.h \
 	src/pool/wallet_login.c include/pool/wallet_login.h \
+	src/pool/wallet_query.c include/pool/wallet_query.h \
 	src/pool/wallet_session.c include/pool/wallet_session.h \
 	include/pool/stats.h
 

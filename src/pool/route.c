@@ -166,7 +166,7 @@ static const char *account_of(const struct client *c)
 	if (l->mapped_role)
 		return l->mapped_role;
 	if (c->is_wallet)
-		return wallet_login_role(s, l->def, c->user->name);
+		return wallet_login_role(s, l->def, l->answer.role, c->user->name);
 	return l->def->user ? l->def->user : c->user->name;
 }
 
@@ -189,6 +189,8 @@ static void route(struct client *c)
 		pool_set_secret(reg, pool, l->secret->text);
 	else if (l->auth.cleartext && !l->def->user)
 		pool_set_secret(reg, pool, l->auth.cleartext);
+	else if (l->answer.secret && !l->def->user && strcmp(l->answer.role, pool->account->name) == 0)
+		pool_set_secret(reg, pool, l->answer.secret);
 	route_audit(c, true, pool->account->name);
 	l->state = LOGIN_ROUTED;
 	l->pool = pool;
@@ -213,6 +215,7 @@ void route_proven(struct client *c)
 	if (l->auth.is_wallet) {
 		c->is_wallet = true;
 		c->wallet = l->auth.wallet;
+		c->is_wallet_queried = l->answer.state == ANSWER_ROLE;
 		wallet_address_lower(&c->wallet, name);
 		/* In role login the role is the user, and the wallet only who answers for it. */
 		if (!route_count_user(c, wallet_address_parse(l->wishes.user, strlen(l->wishes.user), &claimed)

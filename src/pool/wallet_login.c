@@ -7,6 +7,7 @@
 #include "pool/method.h"
 #include "pool/share.h"
 #include "pool/wallet_clock.h"
+#include "pool/wallet_query.h"
 
 static struct room *room_at(const struct client *c)
 {
@@ -30,7 +31,10 @@ struct wallet_case {
 	int64_t now;	  /* Unix seconds */
 };
 
-/* *role: what the map says; NULL: nothing. ecdsa-login.md section 19. */
+/*
+ * What the files say. *role: what the map says; NULL: nothing. ECDSA_NOT_ALLOWED: they do not know the wallet, and
+ * somebody else may.
+ */
 static enum ecdsa_reason judge(const struct wallet_case *w, const struct wallet_address *a, const char **role)
 {
 	const struct ident_map *map = w->rule ? w->rule->map : NULL;
@@ -48,15 +52,28 @@ static enum ecdsa_reason judge(const struct wallet_case *w, const struct wallet_
 			return ECDSA_OK;
 		}
 	}
+	/* Without a map nobody can tell whose a role is. */
+	if (is_role)
+		return ECDSA_ADDRESS_MALFORMED;
 	switch (config_wallet_standing(w->config, a, w->now)) {
 	case WALLET_UNKNOWN:
 		break;
 	case WALLET_EXPIRED:
 		return ECDSA_WALLET_EXPIRED;
 	case WALLET_ALLOWED:
-		return is_role ? ECDSA_ADDRESS_MALFORMED : ECDSA_OK;
+		return ECDSA_OK;
 	}
 	return ECDSA_NOT_ALLOWED;
+}
+
+const char *wallet_login_role(const struct settings *s, const struct database_def *def, const char *queried,
+			      const char *own)
+{
+	if (def->user)
+		return def->user;
+	if (queried)
+		return queried;
+	return s->ecdsa_user && s->ecdsa_user[0] ? s->ecdsa_user : own;
 }
 
 /*
@@ -65,19 +82,54 @@ static enum ecdsa_reason judge(const struct wallet_case *w, const struct wallet_
  */
 static const char *role_of(const struct login *l, const char *own)
 {
-	if (l->is_console || !l->def)
-		return l->mapped_role ? l->mapped_role : own;
-	return l->mapped_role ? l->mapped_role : wallet_login_role(config_settings(l->config), l->def, own);
+	if (l->mapped_role)
+		return l->mapped_role;
+	return l->is_console || !l->def ? own
+					: wallet_login_role(config_settings(l->config), l->def, l->answer.role, own);
 }
 
-static enum ecdsa_reason judge_login(void *ctx, const struct ecdsa_claim *claim)
+/* Of a wallet that the files know: is its role the database's to say? */
+static bool wants_role(const struct login *l, enum wallet_query_kind kind)
+{
+	return kind == QUERY_OWN && !l->mapped_role && l->def && !l->def->user;
+}
+
+static enum ecdsa_reason judge_answer(struct login *l, enum ecdsa_reason by_files, const char **detail)
+{
+	switch (l->answer.state) {
+	case ANSWER_NONE:
+		return ECDSA_UNDECIDED;
+	case ANSWER_FAILED:
+		*detail = l->answer.reason;
+		return ECDSA_LOOKUP_FAILED;
+	case ANSWER_NO:
+		return by_files;
+	case ANSWER_NULL:
+		break;
+	case ANSWER_ROLE:
+		return ECDSA_OK;
+	}
+	return ECDSA_NOT_ALLOWED;
+}
+
+static enum ecdsa_reason judge_login(void *ctx, const struct ecdsa_claim *claim, const char **detail)
 {
 	struct client *c = ctx;
 	struct login *l = c->login;
 	const struct wallet_case w = {l->config, l->rule, l->wishes.user, wallet_login_clock(c)};
 	enum ecdsa_reason reason = judge(&w, &claim->signer, &l->mapped_role);
+	enum wallet_query_kind kind = wallet_query_kind(config_settings(l->config), l->def, l->is_console);
 	char own[WALLET_TEXT_LEN + 1];
 
+	if ((reason == ECDSA_NOT_ALLOWED && kind != QUERY_NONE) || (reason == ECDSA_OK && wants_role(l, kind))) {
+		if (l->answer.state == ANSWER_NONE)
+			wallet_query_remembers(c, &claim->signer);
+		reason = judge_answer(l, reason, detail);
+		if (reason == ECDSA_UNDECIDED) {
+			l->signer = claim->signer;
+			l->is_wallet_asked = true;
+		}
+	}
 	wallet_address_lower(&claim->signer, own);
 	if (reason == ECDSA_OK && !ecdsa_claim_admits(claim, role_of(l, own)))
 		reason = ECDSA_WRONG_ROLE;
@@ -163,13 +215,6 @@ void wallet_login_input(struct client *c, struct auth_input *in)
 
 /* --- afterwards -------------------------------------------------------------------- */
 
-const char *wallet_login_role(const struct settings *s, const struct database_def *def, const char *own)
-{
-	if (def->user)
-		return def->user;
-	return s->ecdsa_user && s->ecdsa_user[0] ? s->ecdsa_user : own;
-}
-
 bool wallet_still_admitted(const struct client *c)
 {
 	const struct room *r = room_at(c);
@@ -188,11 +233,23 @@ bool wallet_still_admitted(const struct client *c)
 		if (!w.rule || w.rule->method != HBA_ECDSA)
 			return false;
 	}
-	if (judge(&w, &c->wallet, &role) != ECDSA_OK)
+	switch (judge(&w, &c->wallet, &role)) {
+	case ECDSA_OK:
+		break;
+	case ECDSA_NOT_ALLOWED:
+		/* Nobody asks the database again: KILL_WALLET ends what it no longer wants. But it must be one that is asked. */
+		if (c->is_wallet_queried && wallet_query_kind(r->settings, def, !c->share) != QUERY_NONE)
+			break;
 		return false;
+	default:
+		return false;
+	}
 	if (!def)
 		return true; /* the console; or a database that is going, with all its clients */
-	return strcmp(role ? role : wallet_login_role(r->settings, def, c->user->name), c->share->pool->account->name) == 0;
+	if (!role)
+		role = wallet_login_role(r->settings, def, c->is_wallet_queried ? c->share->pool->account->name : NULL,
+					 c->user->name);
+	return strcmp(role, c->share->pool->account->name) == 0;
 }
 
 bool wallet_admitted_now(const struct client *c)

@@ -83,6 +83,7 @@ static const char *sentence(enum ecdsa_reason reason)
 	case ECDSA_REPLAY_CACHE_FULL:
 		return "the wallet is not on the list of those that may enter";
 	case ECDSA_REASON_COUNT:
+	case ECDSA_UNDECIDED:
 		break;
 	}
 	return "unknown reason";

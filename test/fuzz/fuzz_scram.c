@@ -26,8 +26,9 @@ static int64_t clock_at_noon(void *ctx)
 	return 1750000000;
 }
 
-static enum ecdsa_reason nobody(void *ctx, const struct ecdsa_claim *claim)
+static enum ecdsa_reason nobody(void *ctx, const struct ecdsa_claim *claim, const char **detail)
 {
+	(void)detail;
 	(void)ctx;
 	(void)claim;
 	return ECDSA_NOT_ALLOWED;

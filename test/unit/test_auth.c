@@ -1496,8 +1496,9 @@ static int64_t test_clock(void *ctx)
 	return now;
 }
 
-static enum ecdsa_reason test_allowed(void *ctx, const struct ecdsa_claim *claim)
+static enum ecdsa_reason test_allowed(void *ctx, const struct ecdsa_claim *claim, const char **detail)
 {
+	(void)detail;
 	char text[WALLET_TEXT_LEN + 1];
 
 	asked++;

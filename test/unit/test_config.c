@@ -218,7 +218,12 @@ static void each_mistake_is_told_with_its_place(void **state)
 		 " (t.ini:2)"},
 		{"or one of stats_users", "[pgbouncer]\nstats_users=" WALLET_WRONG, "stats_users: wallet address"},
 		{"nobody may enter", "[pgbouncer]\n\nauth_type=ecdsa",
-		 "auth_type=ecdsa lets nobody in: ecdsa_allowed_addresses is empty and auth_file names no wallet (t.ini:3)"},
+		 "auth_type=ecdsa lets nobody in: ecdsa_allowed_addresses is empty, auth_file names no wallet, and auth_user, who "
+		 "would ask a database, is not set (t.ini:3)"},
+		{"a question that nobody asks", "[pgbouncer]\necdsa_auth_query=SELECT 1",
+		 "ecdsa_auth_query is asked by nobody: auth_user is not set (t.ini:2)"},
+		{"the same of a database", "[databases]\ndb = ecdsa_auth_query='SELECT 1'\n[pgbouncer]\n",
+		 "database db: ecdsa_auth_query is asked by nobody: auth_user is not set"},
 		{"a list of nobody", "[pgbouncer]\nauth_type=ecdsa\necdsa_allowed_addresses=,", "lets nobody in"},
 		{"a wrong checksum", "[pgbouncer]\necdsa_allowed_addresses=" WALLET_WRONG,
 		 "ecdsa_allowed_addresses: wallet address " WALLET_WRONG
@@ -463,14 +468,14 @@ static void the_locale_does_not_matter(void **state)
 
 static void what_is_not_built_yet_says_so_once(void **state)
 {
-	struct config *c = must_load("[pgbouncer]\necdsa_claim_ttl = 3\necdsa_claim_ttl = 4\necdsa_auth_query_ttl = 1\necdsa_skew = 61\n", NULL);
+	struct config *c = must_load("[pgbouncer]\necdsa_claim_ttl = 3\necdsa_claim_ttl = 4\necdsa_claim_key_file = x\necdsa_skew = 61\n", NULL);
 	const char *first;
 
 	(void)state;
 	first = strstr(logged(), "WARNING setting ecdsa_claim_ttl has no effect in this version");
 	assert_non_null(first);
 	assert_null(strstr(strstr(first, "ecdsa_claim_ttl") + 1, "ecdsa_claim_ttl"));
-	assert_non_null(strstr(log_text, "setting ecdsa_auth_query_ttl has no effect in this version"));
+	assert_non_null(strstr(log_text, "setting ecdsa_claim_key_file has no effect in this version"));
 	assert_null(strstr(log_text, "ecdsa_skew"));
 	config_unref(c);
 }
