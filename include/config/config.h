@@ -119,6 +119,8 @@ enum wallet_standing config_wallet_standing(const struct config *, const struct 
 const struct hba_rules *config_hba(const struct config *);
 /* The largest of ecdsa_window and what HBA lines say in its place. */
 usec_t config_window_max(const struct config *);
+/* CLAIM_KEY_BYTES of ecdsa_claim_key_file; NULL: there is none, and no claim is made. */
+const uint8_t *config_claim_key(const struct config *);
 /* In one of the networks of ecdsa_limit_exempt. */
 bool config_limit_exempts(const struct config *, const struct ip_address *);
 /* Named by login_limit_methods; as auth_type spells it. */

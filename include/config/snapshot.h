@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "config/auth_file.h"
+#include "config/claim_key.h"
 #include "config/config.h"
 #include "config/entries.h"
 #include "config/wallet_list.h"
@@ -26,6 +27,7 @@ struct config {
 	struct entries *entries;      /* counted */
 	struct auth_file *auth_file;  /* counted; NULL: none is named, needed or readable */
 	struct wallet_list *wallets;  /* counted; NULL: ecdsa_allowed_addresses is empty */
+	struct claim_key *claim_key;  /* counted; NULL: ecdsa_claim_key_file is empty */
 	struct hba_rules *hba;	      /* counted; NULL: auth_type was not hba at the last load */
 	struct network *limit_exempt; /* owned: the networks of ecdsa_limit_exempt */
 	size_t limit_exempt_count;

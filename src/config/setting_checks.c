@@ -14,6 +14,8 @@
 #include "wallet/decimal.h"
 #include "wallet/siwe.h"
 
+#define IDENTITY_SETTING_MAX 63
+
 bool check_wallet_spelling(const char *text, const char *what, const char *where)
 {
 	struct wallet_address address;
@@ -192,6 +194,28 @@ static bool check_methods(const char *name, const char *value, const char *where
 	return check_items(name, value, where, check_method);
 }
 
+/* A name with a point in it is nobody else's: PostgreSQL has no setting of its own like that. */
+static bool check_identity_setting(const char *name, const char *value, const char *where)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_", more[] = "0123456789$";
+	bool is_good = strlen(value) <= IDENTITY_SETTING_MAX, begins = true, has_point = false;
+
+	for (const char *p = value; *p; p++) {
+		if (*p == '.') {
+			is_good &= !begins;
+			has_point = begins = true;
+		} else {
+			is_good &= strchr(letters, *p) || (!begins && strchr(more, *p));
+			begins = false;
+		}
+	}
+	if (!*value || (is_good && has_point && !begins))
+		return true;
+	log_error("%s: found \"%.100s\", expected the name of a custom setting, such as ecdsa.wallet%s", name, value,
+		  where);
+	return false;
+}
+
 static bool check_users(const char *name, const char *value, const char *where)
 {
 	return check_items(name, value, where, check_wallet_spelling);
@@ -205,7 +229,8 @@ bool setting_check(const char *name, const char *value, const char *where)
 	} checks[] = {
 		{"admin_users", check_users},  {"auth_dbname", check_auth_dbname}, {"auth_type", check_auth_type},
 		{"ecdsa_chain_ids", check_chain_ids}, {"ecdsa_formats", check_formats},
-		{"ecdsa_limit_exempt", check_networks}, {"ecdsa_server_names", check_server_names},
+		{"ecdsa_identity_setting", check_identity_setting}, {"ecdsa_limit_exempt", check_networks},
+		{"ecdsa_server_names", check_server_names},
 		{"ecdsa_siwe_domains", check_domains}, {"ecdsa_siwe_schemes", check_schemes},
 		{"login_limit_methods", check_methods}, {"stats_users", check_users},
 	};

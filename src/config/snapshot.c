@@ -55,6 +55,18 @@ static bool bring_wallets(struct config *c, const struct config *prev, const str
 	return c->wallets != NULL;
 }
 
+/* Read anew by every load: that is how a key is changed. */
+static bool bring_claim_key(struct config *c, const struct origin *origins)
+{
+	const char *path = c->settings.ecdsa_claim_key_file;
+	char where[512];
+
+	if (is_empty(path))
+		return true;
+	c->claim_key = claim_key_load(path, origin_text(origin_of(origins, "ecdsa_claim_key_file"), where, sizeof(where)));
+	return c->claim_key != NULL;
+}
+
 static bool bring_auth_file(struct config *c, const struct config *prev)
 {
 	struct auth_file *known = prev ? prev->auth_file : NULL;
@@ -198,6 +210,12 @@ bool snapshot_judge(const struct config *c, const struct origin *origins)
 	bool ok = judge_formats(&c->settings, ecdsa_formats_of(c->settings.ecdsa_formats), "ecdsa_formats",
 				origin_text(origin_of(origins, "ecdsa_formats"), where, sizeof(where)));
 
+	if (!is_empty(c->settings.ecdsa_claim_key_file) && !is_empty(c->settings.ecdsa_identity_setting) &&
+	    strcasecmp(c->settings.ecdsa_identity_setting, CLAIM_SETTING) == 0) {
+		log_error("ecdsa_identity_setting: " CLAIM_SETTING " carries the signed claim while ecdsa_claim_key_file is set"
+			  "%s", origin_text(origin_of(origins, "ecdsa_identity_setting"), where, sizeof(where)));
+		ok = false;
+	}
 	ok &= judge_hba(c);
 	ok &= judge_queries(c, origin_text(origin_of(origins, "ecdsa_auth_query"), where, sizeof(where)));
 	if (c->settings.auth_type == AUTH_TYPE_ECDSA && !has_wallet_source(c)) {
@@ -213,6 +231,7 @@ bool snapshot_complete(struct config *c, const struct config *prev, const struct
 	bool ok = bring_wallets(c, prev, origins);
 
 	ok &= bring_auth_file(c, prev);
+	ok &= bring_claim_key(c, origins);
 	if (origins)
 		ok &= bring_hba(c);
 	else
@@ -236,6 +255,7 @@ void config_unref(struct config *c)
 	entries_unref(c->entries);
 	auth_file_unref(c->auth_file);
 	wallet_list_unref(c->wallets);
+	claim_key_unref(c->claim_key);
 	hba_unref(c->hba);
 	free(c->limit_exempt);
 	free(c);
@@ -354,6 +374,11 @@ const struct hba_rules *config_hba(const struct config *c)
 usec_t config_window_max(const struct config *c)
 {
 	return c->window_max;
+}
+
+const uint8_t *config_claim_key(const struct config *c)
+{
+	return c->claim_key ? c->claim_key->bytes : NULL;
 }
 
 bool config_limit_exempts(const struct config *c, const struct ip_address *a)

@@ -14,6 +14,7 @@
 #include "pool/cancel.h"
 #include "pool/deadline.h"
 #include "pool/evict.h"
+#include "pool/identity.h"
 #include "pool/login.h"
 #include "pool/lookup.h"
 #include "pool/prepared.h"
@@ -418,6 +419,7 @@ void client_link(struct client *c, struct server *sv)
 {
 	struct share *sh = c->share;
 	struct buf sql;
+	bool wants_set;
 
 	assert(!c->server && !sv->client);
 	if (c->is_seat) {
@@ -430,12 +432,18 @@ void client_link(struct client *c, struct server *sv)
 	c->conn.has_big_reads = true;
 	sv->conn.has_big_reads = true;
 	sh->stats.server_assignments++;
-	if (params_same(&c->params, &sv->params))
-		return;
 	buf_init(&sql);
-	if (params_diff_sql(&c->params, &sv->params, &sql)) {
-		struct buf b;
+	wants_set = params_diff_sql(&c->params, &sv->params, &sql);
+	/* Without what follows: a claim is worth something for as long as it lasts. */
+	if (wants_set && log_enabled(LEVEL_DEBUG)) {
 		char prefix[400];
+
+		log_debug("%svarcache_apply: %.*s", server_prefix(sv, prefix, sizeof(prefix)), (int)buf_len(&sql),
+			  (const char *)buf_span(&sql).ptr);
+	}
+	wants_set |= identity_sql(c, sv, &sql);
+	if (wants_set) {
+		struct buf b;
 
 		buf_put_u8(&sql, 0);
 		buf_init(&b);
@@ -444,18 +452,16 @@ void client_link(struct client *c, struct server *sv)
 		if (!buf_ok(&sql) || !outstanding_push(&sv->requests, 'Q', REQUEST_SKIP, NULL)) {
 			server_close(sv, "var change failed", true);
 		} else {
-			log_debug("%svarcache_apply: %s", server_prefix(sv, prefix, sizeof(prefix)),
-				  (const char *)buf_data(&sql));
 			sv->is_ready = false;
 			sv->is_setting_params = true;
 			client_pause(c, PAUSE_SETTING);
 			conn_send_buf(&sv->conn, &b);
 		}
-		buf_free(&b);
-	} else
+		buf_wipe_free(&b);
+	} else if (!params_same(&c->params, &sv->params))
 		/* They differ in spelling only: from now on they are the same pointers. */
 		params_copy(&c->params, &sv->params);
-	buf_free(&sql);
+	buf_wipe_free(&sql);
 }
 
 void client_activate(struct client *c, struct server *sv)

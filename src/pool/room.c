@@ -10,6 +10,7 @@
 #include "pool/cancel.h"
 #include "pool/client.h"
 #include "pool/evict.h"
+#include "pool/identity.h"
 #include "pool/login.h"
 #include "pool/route.h"
 #include "pool/share.h"
@@ -302,7 +303,7 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 			remove_share(r, sh);
 			continue;
 		}
-		if (a->server_tls_changed || !was || database_def_needs_reconnect(was, sh->def))
+		if (a->server_tls_changed || identity_differs(old, r->config) || !was || database_def_needs_reconnect(was, sh->def))
 			share_dirty(sh);
 		share_hunger(sh);
 	}

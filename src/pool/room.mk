@@ -9,6 +9,7 @@ librooms_pool_a_SOURCES = \
 	src/pool/entity.c include/pool/entity.h \
 	src/pool/evict.c include/pool/evict.h \
 	src/pool/gather.c include/pool/gather.h \
+	src/pool/identity.c include/pool/identity.h \
 	src/pool/ledger.c include/pool/ledger.h \
 	src/pool/login.c include/pool/login.h include/pool/login_state.h \
 	src/pool/lookup.c include/pool/lookup.h \

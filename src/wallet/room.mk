@@ -5,6 +5,7 @@ librooms_wallet_a_SOURCES = \
 	src/wallet/address.c include/wallet/address.h \
 	src/wallet/bound.c include/wallet/bound.h \
 	src/wallet/check.c include/wallet/check.h \
+	src/wallet/claim.c include/wallet/claim.h \
 	src/wallet/decimal.c include/wallet/decimal.h \
 	src/wallet/eip191.c include/wallet/eip191.h \
 	src/wallet/explain.c \

@@ -220,6 +220,13 @@ static void each_mistake_is_told_with_its_place(void **state)
 		{"nobody may enter", "[pgbouncer]\n\nauth_type=ecdsa",
 		 "auth_type=ecdsa lets nobody in: ecdsa_allowed_addresses is empty, auth_file names no wallet, and auth_user, who "
 		 "would ask a database, is not set (t.ini:3)"},
+		{"an identity in a setting of PostgreSQL's own", "[pgbouncer]\necdsa_identity_setting=role",
+		 "ecdsa_identity_setting: found \"role\", expected the name of a custom setting, such as ecdsa.wallet (t.ini:2)"},
+		{"an identity and nothing behind the point", "[pgbouncer]\necdsa_identity_setting=ecdsa.", "expected the name of"},
+		{"no claim key", "[pgbouncer]\necdsa_claim_key_file=nope",
+		 "ecdsa_claim_key_file: could not read \"nope\": No such file or directory (t.ini:2)"},
+		{"no file for a claim key", "[pgbouncer]\necdsa_claim_key_file=.", "ecdsa_claim_key_file: "},
+		{"claims of no life", "[pgbouncer]\necdsa_claim_ttl=0", "ecdsa_claim_ttl must be between 1 and 86400"},
 		{"a question that nobody asks", "[pgbouncer]\necdsa_auth_query=SELECT 1",
 		 "ecdsa_auth_query is asked by nobody: auth_user is not set (t.ini:2)"},
 		{"the same of a database", "[databases]\ndb = ecdsa_auth_query='SELECT 1'\n[pgbouncer]\n",
@@ -468,14 +475,13 @@ static void the_locale_does_not_matter(void **state)
 
 static void what_is_not_built_yet_says_so_once(void **state)
 {
-	struct config *c = must_load("[pgbouncer]\necdsa_claim_ttl = 3\necdsa_claim_ttl = 4\necdsa_claim_key_file = x\necdsa_skew = 61\n", NULL);
+	struct config *c = must_load("[pgbouncer]\npeer_id = 3\npeer_id = 4\necdsa_skew = 61\n", NULL);
 	const char *first;
 
 	(void)state;
-	first = strstr(logged(), "WARNING setting ecdsa_claim_ttl has no effect in this version");
+	first = strstr(logged(), "WARNING setting peer_id has no effect in this version");
 	assert_non_null(first);
-	assert_null(strstr(strstr(first, "ecdsa_claim_ttl") + 1, "ecdsa_claim_ttl"));
-	assert_non_null(strstr(log_text, "setting ecdsa_claim_key_file has no effect in this version"));
+	assert_null(strstr(strstr(first, "peer_id") + 1, "peer_id"));
 	assert_null(strstr(log_text, "ecdsa_skew"));
 	config_unref(c);
 }
@@ -501,6 +507,43 @@ static void formats_that_cannot_work_are_refused_by_set_too(void **state)
 	a = must_load("[pgbouncer]\necdsa_siwe_domains=app\necdsa_formats=siwe\necdsa_siwe_require_database=0\n", NULL);
 	assert_null(config_set(a, "ecdsa_siwe_require_database", "1"));
 	config_unref(a);
+}
+
+static void the_key_of_the_claim_is_its_owners_alone(void **state)
+{
+	static const struct {
+		const char *text;
+		mode_t mode;
+		bool good;
+	} rows[] = {
+		{"0123456789abcdef0123456789abcdef", 0600, true},
+		{"0123456789abcdef0123456789abcdef", 0400, true},
+		{"0123456789abcdef0123456789abcdef", 0640, false},
+		{"0123456789abcdef0123456789abcdef", 0604, false},
+		{"0123456789abcdef0123456789abcde", 0600, false},
+		{"30313233343536373839616263646566303132333435363738396162636465" "66\n", 0600, true},
+		{"30313233343536373839616263646566303132333435363738396162636465" "66\r\n", 0600, true},
+		{"30313233343536373839616263646566303132333435363738396162636465" "6x", 0600, false},
+		{"", 0600, false},
+	};
+	struct config *c;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		write_file("ck", rows[i].text);
+		assert_int_equal(chmod("ck", rows[i].mode), 0);
+		c = load("[pgbouncer]\necdsa_claim_key_file=ck\n", NULL);
+		if (!c != !rows[i].good)
+			fail_msg("row %zu is %s", i, c ? "taken" : "refused");
+		if (c)
+			assert_memory_equal(config_claim_key(c), "0123456789abcdef0123456789abcdef", 32);
+		config_unref(c);
+		logged();
+		unlink("ck");
+	}
+	c = must_load("[pgbouncer]\n", NULL);
+	assert_null(config_claim_key(c));
+	config_unref(c);
 }
 
 static void settings_describe_has_a_block_for_each(void **state)
@@ -1064,6 +1107,7 @@ int main(void)
 		cmocka_unit_test(the_locale_does_not_matter),
 		cmocka_unit_test(what_is_not_built_yet_says_so_once),
 		cmocka_unit_test(formats_that_cannot_work_are_refused_by_set_too),
+		cmocka_unit_test(the_key_of_the_claim_is_its_owners_alone),
 		cmocka_unit_test(settings_describe_has_a_block_for_each),
 		cmocka_unit_test(a_reload_undoes_set_but_not_of_null_defaults),
 		cmocka_unit_test(the_limiter_knows_whom_it_concerns_after_load_and_set),

@@ -12,6 +12,7 @@
 #include "lib/keccak.h"
 #include "lib/util.h"
 #include "wallet/check.h"
+#include "wallet/claim.h"
 #include "wallet/eip191.h"
 #include "wallet/sign.h"
 
@@ -585,6 +586,28 @@ static void keys_outside_the_curve_are_refused(void **state)
 	}
 }
 
+/* ---- the signed claim: section 20 ---- */
+
+static void a_claim_is_signed_as_it_reads(void **state)
+{
+	uint8_t key[CLAIM_KEY_BYTES];
+	struct wallet_address a;
+	struct buf b;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(key); i++)
+		key[i] = (uint8_t)i;
+	assert_true(wallet_address_parse(USER, WALLET_TEXT_LEN, &a));
+	buf_init(&b);
+	buf_put_text(&b, "in front ");
+	claim_put(&b, key, &a, "va|ult", UINT32_MAX, NOW + 300);
+	assert_true(buf_ok(&b));
+	/* By Python's hmac. */
+	assert_string_equal((const char *)buf_data(&b), "in front v1|0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266|va|ult|4294967295|1750000300|"
+			    "406ba224f6cf000afaeba1f41d2fbdb967f811374950be0f7fe81a8d7fdf5bc0");
+	buf_free(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -609,6 +632,7 @@ int main(void)
 		cmocka_unit_test(signatures_are_the_bytes_that_eip2098_publishes),
 		cmocka_unit_test(what_is_signed_here_is_accepted_here),
 		cmocka_unit_test(keys_outside_the_curve_are_refused),
+		cmocka_unit_test(a_claim_is_signed_as_it_reads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
