@@ -235,6 +235,28 @@ def test_in_role_login_the_message_names_wallet_and_role(hba, pg):
         assert c.value("SELECT current_user") == "svc"
 
 
+@pytest.mark.parametrize("name", ["ANALYST", "analyst ", " analyst", "analyst,svc", "analyst svc", "all", "*", ".*", "%", "%%s",
+                                  'analyst"', "analyst'; DROP TABLE x; --", "analyst\n", "analyst\\", "anal", "analystx",
+                                  "$1", "/analyst", "@analyst", "+analyst", "", "ALL", "sameuser"])
+def test_row_40_a_map_lets_in_the_very_name_and_no_other(hba, pg, name):
+    """Row 40: neither a pattern nor an injection; what is no name of a line is nobody's."""
+    p = hba("host all all all ecdsa map=people", "people %s analyst\n" % ALICE.address,
+            databases={"db": pg.entry()}, users={"analyst": "x"})
+    with pytest.raises(PgError) as e:
+        p.login(name, "db", ALICE.password())
+    assert e.value.code in ("28P01", "08P01")
+    assert not p.logged("result=ok")
+
+
+def test_row_40_all_in_a_map_is_a_word_and_quoted_a_name(hba, pg):
+    p = hba("host all all all ecdsa map=people", 'people %s all\npeople %s "all"\n' % (ALICE.address, BOB.address),
+            databases={"db": pg.entry()}, users={"svc": "svc_pw", "svc2": "svc2_pw"})
+    for role in ("svc", "svc2"):
+        with p.login(role, "db", ALICE.password()) as c:
+            assert c.value("SELECT current_user") == role
+    refused(p, BOB.password(), "no_mapping", user="svc")
+
+
 @pytest.mark.parametrize("rules, settings, text", [
     ("host all all all ecdsa formats=bound", dict(ecdsa_server_names=""), "hba line 1: format bound lets nobody in"),
     ("host all all all ecdsa formats=siwe", dict(ecdsa_siwe_domains=""), "hba line 1: format siwe lets nobody in"),
