@@ -1035,6 +1035,51 @@ static void every_mistake_of_a_wallet_file_is_reported(void **state)
 	assert_non_null(strstr(log_text, "found \"y\" after the address, expected "));
 }
 
+/* What stands at the end of a very long line counts as much as its beginning. */
+static void lines_of_a_wallet_file_are_read_whole_or_not_at_all(void **state)
+{
+	char text[9000];
+	struct config *c;
+
+	(void)state;
+	for (int len = 4090; len <= 4100; len++) {
+		memset(text, ' ', sizeof(text));
+		memcpy(text, WALLET, strlen(WALLET));
+		strcpy(text + len - 22, "valid-until=1970-01-01\n" OTHER_LOWER);
+		write_file("wl", text);
+		c = load(LIST_INI, NULL);
+		if (len > 4095) {
+			assert_null(c);
+			assert_logged("found a very long line, expected text (wl:1)");
+			continue;
+		}
+		assert_non_null(c);
+		assert_int_equal(c->wallets->count, 1);
+		assert_int_equal(c->wallets->dated_count, 1);
+		config_unref(c);
+	}
+	/* Lines lie across the blocks that are read. */
+	{
+		FILE *f = fopen("wl", "w");
+
+		for (int i = 0; i < 4000; i++)
+			fprintf(f, "0x%040x%*s# %d\n", i, i % 61, "", i);
+		fclose(f);
+		c = must_load(LIST_INI, NULL);
+		assert_int_equal(c->wallets->count, 4000);
+		config_unref(c);
+	}
+	write_file("wl", "");
+	{
+		FILE *f = fopen("wl", "w");
+
+		fwrite(WALLET "\0#\n", 1, strlen(WALLET) + 3, f);
+		fclose(f);
+		assert_null(load(LIST_INI, NULL));
+		assert_logged("found a NUL byte, expected text (wl:1)");
+	}
+}
+
 static enum wallet_standing standing(const struct config *c, const char *wallet, int64_t now)
 {
 	struct wallet_address a = address_of(wallet);
@@ -1130,6 +1175,7 @@ int main(void)
 		cmocka_unit_test(wallets_come_from_the_list_and_from_auth_file),
 		cmocka_unit_test(a_wallet_file_has_one_a_line),
 		cmocka_unit_test(every_mistake_of_a_wallet_file_is_reported),
+		cmocka_unit_test(lines_of_a_wallet_file_are_read_whole_or_not_at_all),
 		cmocka_unit_test(a_wallet_may_have_a_last_day),
 		cmocka_unit_test(a_hundred_thousand_wallets_are_found),
 		cmocka_unit_test(user_lists_are_matched_as_whole_tokens),
