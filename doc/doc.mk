@@ -5,6 +5,9 @@ MAN_PAGES = doc/man/pg-ecdsa-proxy.1 doc/man/pg-ecdsa-token.1 doc/man/pgbouncer.
 
 EXTRA_DIST += LICENSE $(MAN_TEXTS)
 dist_doc_DATA = README.md $(DOC_GUIDES) etc/pgbouncer.ini etc/userlist.txt
+# For PostgreSQL: doc/wallet-login.md says what they are for.
+sqldir = $(docdir)/sql
+dist_sql_DATA = etc/sql/pg_ecdsa_claim.sql etc/sql/pg_ecdsa_rls_example.sql
 
 # Every setting with its type, default and meaning. Not installed by default:
 # pg-ecdsa-proxy --describe-settings says the same.

@@ -37,10 +37,12 @@ struct hba_names {
 	bool is_all, is_same_user, is_replication;
 };
 
-/* What an ecdsa line says instead of ecdsa_window and ecdsa_require_tls. */
+/* What an ecdsa line says instead of the settings ecdsa_formats, ecdsa_window, ... */
 struct hba_ecdsa {
-	bool has_window, has_tls;
-	usec_t window;
+	bool has_formats, has_window, has_max_lifetime, has_replay, has_tls;
+	uint32_t formats; /* BIT(enum ecdsa_format) */
+	usec_t window, max_lifetime;
+	int replay;	 /* enum replay_mode */
 	int require_tls; /* enum require_tls */
 };
 
@@ -72,7 +74,7 @@ struct hba_rules *hba_load(const char *path, struct ident_maps *maps);
 struct hba_rules *hba_ref(struct hba_rules *); /* NULL is fine, here and below */
 void hba_unref(struct hba_rules *);
 size_t hba_count(const struct hba_rules *);
-const struct hba_rule *hba_at(const struct hba_rules *, size_t i);
+const struct hba_rule *hba_at(const struct hba_rules *, size_t i); /* in the order of the file */
 
 struct hba_facts { /* about a connection */
 	bool is_unix, is_tls;

@@ -64,6 +64,7 @@ struct client {
 	enum replication replication : 2;
 	bool is_wallet : 1;
 	bool has_mapped_role : 1; /* a map or a list says whom it is at the server, not the database */
+	bool is_wallet_queried : 1; /* let in, or given its role, by ecdsa_auth_query or auth_query */
 	bool is_admin : 1;
 	bool is_unix : 1;
 	bool is_late : 1; /* came in when a shutdown had begun */

@@ -15,8 +15,8 @@
 #include "pool/cancel_key.h"
 #include "pool/deadline.h"
 #include "pool/evict.h"
+#include "pool/identity.h"
 #include "pool/login.h"
-#include "pool/method.h"
 #include "pool/lookup.h"
 #include "pool/prepared.h"
 #include "pool/relay.h"
@@ -24,6 +24,7 @@
 #include "pool/server.h"
 #include "pool/server_login.h"
 #include "pool/share.h"
+#include "pool/wallet_login.h"
 #include "pool/wallet_session.h"
 #include "proto/writer.h"
 
@@ -445,7 +446,7 @@ void client_join(struct client *c, struct pool *pool)
 	c->share = sh;
 	c->state = CL_ACTIVE;
 	clist_add_tail(&sh->active, &c->link);
-	if (!method_admits_now(c)) {
+	if (!wallet_admitted_now(c)) {
 		client_fail(c, "admin forced disconnect");
 		return;
 	}
@@ -483,6 +484,7 @@ void client_link(struct client *c, struct server *sv)
 {
 	struct share *sh = c->share;
 	struct buf sql;
+	bool wants_set;
 
 	assert((!c->server && !sv->client) || (c->server == sv && sv->client == c));
 	if (c->is_seat) {
@@ -495,17 +497,23 @@ void client_link(struct client *c, struct server *sv)
 	c->conn.has_big_reads = true;
 	sv->conn.has_big_reads = true;
 	sh->stats.server_assignments++;
-	if (params_same(&c->params, &sv->params))
-		return;
 	/* It was opened with the client's wishes; a walsender may not know SET. */
 	if (c->replication != REPLICATION_NONE) {
 		params_copy(&c->params, &sv->params);
 		return;
 	}
 	buf_init(&sql);
-	if (params_diff_sql(&c->params, &sv->params, &sql)) {
-		struct buf b;
+	wants_set = !params_same(&c->params, &sv->params) && params_diff_sql(&c->params, &sv->params, &sql);
+	/* Without what follows: a claim is worth something for as long as it lasts. */
+	if (wants_set && log_enabled(LEVEL_DEBUG)) {
 		char prefix[400];
+
+		log_debug("%svarcache_apply: %.*s", server_prefix(sv, prefix, sizeof(prefix)), (int)buf_len(&sql),
+			  (const char *)buf_span(&sql).ptr);
+	}
+	wants_set |= identity_sql(c, sv, &sql);
+	if (wants_set) {
+		struct buf b;
 
 		buf_put_u8(&sql, 0);
 		buf_init(&b);
@@ -514,17 +522,15 @@ void client_link(struct client *c, struct server *sv)
 		if (!buf_ok(&sql) || !outstanding_push(&sv->requests, 'Q', REQUEST_SKIP, NULL)) {
 			server_close(sv, "var change failed", true);
 		} else {
-			log_debug("%svarcache_apply: %s", server_prefix(sv, prefix, sizeof(prefix)),
-				  (const char *)buf_data(&sql));
 			sv->is_ready = false;
 			sv->is_setting_params = true;
 			client_pause(c, PAUSE_SETTING);
 			conn_send_buf(&sv->conn, &b);
 		}
-		buf_free(&b);
+		buf_wipe_free(&b);
 	}
 	/* What differs in spelling only stays as it is: the client's own is what the next server may be asked for. */
-	buf_free(&sql);
+	buf_wipe_free(&sql);
 }
 
 void client_activate(struct client *c, struct server *sv)

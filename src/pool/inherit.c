@@ -14,7 +14,7 @@
 #include "pool/client.h"
 #include "pool/handover.h"
 #include "pool/login.h"
-#include "pool/method.h"
+#include "pool/wallet_login.h"
 #include "pool/prepared.h"
 #include "pool/share.h"
 #include "pool/tracking.h"
@@ -609,7 +609,7 @@ static const char *account_of(const struct heir *h, const struct inherited_row *
 	if (!def)
 		return NULL;
 	if (wallet_address_parse(r->user, strlen(r->user), &wallet))
-		return method_wallet_role(room->settings, def, r->user);
+		return wallet_login_role(room->settings, def, NULL, r->user);
 	return def->user ? def->user : r->user;
 }
 
@@ -881,7 +881,7 @@ static void settle_share(struct share *sh)
 		LIST_FOR_SAFE(node, &lists[i]->head) {
 			struct client *c = LIST_ITEM(node, struct client, link);
 
-			if (c->is_wallet && sh->room->settings->ecdsa_revoke_on_reload && !method_still_admits(c))
+			if (c->is_wallet && sh->room->settings->ecdsa_revoke_on_reload && !wallet_still_admitted(c))
 				client_fail(c, "admin forced disconnect");
 			else
 				client_deadline(c);

@@ -7,12 +7,12 @@
 #include "lib/mem.h"
 #include "pool/cancel.h"
 #include "pool/client.h"
-#include "pool/method.h"
 #include "pool/peer.h"
 #include "pool/replication.h"
 #include "pool/server_login.h"
 #include "pool/deadline.h"
 #include "pool/evict.h"
+#include "pool/wallet_login.h"
 
 /* A reset or check query that takes longer no longer keeps a waiter from a new connection. */
 #define TEST_PATIENCE USEC_PER_SEC
@@ -87,7 +87,7 @@ static void revoke_wallets(struct share *sh)
 		LIST_FOR_SAFE(node, &lists[i]->head) {
 			struct client *c = LIST_ITEM(node, struct client, link);
 
-			if (c->is_wallet && !method_still_admits(c))
+			if (c->is_wallet && !wallet_still_admitted(c))
 				client_fail(c, "admin forced disconnect");
 		}
 }

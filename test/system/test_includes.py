@@ -12,7 +12,7 @@ ALLOWED = {
     "lib": {"lib"},
     "proto": {"lib", "proto"},
     "wallet": {"lib", "wallet"},
-    "token": {"lib", "wallet", "token"},
+    "token": {"lib", "proto", "wallet", "token"},
     "backup": {"lib", "backup"},
 }
 for i, room in enumerate(ORDER[2:], 2):
