@@ -29,10 +29,8 @@ def secure(pooler, certs):
 def test_protocol_lists(secure):
     """0 to 3 are the versions of TLS 1; by RELOAD from one to the next."""
     p = secure()
-    for value, works in (("all", "0123"), ("secure", "23"), ("default", "23"), ("tlsv1", "0123"), ("tlsv1.0", "0"),
-                         ("TLSv1.1", "1"), ("tlsv1.2", "2"), ("tlsv1.3", "3"), ("tlsv1.0:tlsv1.1", "01"),
-                         ("all,!tlsv1.0", "123"), ("!tlsv1.3", "012"), ("!tlsv1.0:!tlsv1.1", "23"), ("tlsv1.1, tlsv1.3", "13"),
-                         ("  SECURE,tlsv1.1", "123")):
+    for value, works in (("all", "0123"), ("secure", "23"), ("tlsv1.0", "0"), ("TLSv1.1:tlsv1.0", "01"), ("tlsv1,!tlsv1.0", "123"),
+                         ("!tlsv1.3", "012"), ("tlsv1.1, tlsv1.3", "13"), ("  DEFAULT,tlsv1.1", "123")):
         p.reload(client_tls_protocols=value)
         assert "".join(str(i) for i, v in enumerate(VERSIONS) if offers(p.port, v)) == works, value
 
