@@ -119,7 +119,7 @@ void ledger_group_init(struct ledger_group *);
 /* Joins its groups; the tallies are set. Leaves them, when nobody refers to it any more. The caller holds the lock. */
 void ledger_pool_open(struct ledger_pool *, struct ledger_group *database, struct ledger_group *user);
 void ledger_pool_close(struct ledger *, struct ledger_pool *);
-/* It belongs to another user from here on, its servers too; what it knew of failed log-ins is over. With the lock held. */
+/* It is another user's from here on, and so are its servers; failed log-ins are forgotten. The caller holds the lock. */
 void ledger_pool_move(struct ledger *, struct ledger_pool *, struct tally *, struct ledger_group *user);
 /*
  * A pool has one place in line. Whoever is told that it is in line for him asks for nobody else in this turn: by the
