@@ -55,6 +55,7 @@ struct ledger_pool {
 	int count[KINDS];
 	bool login_taken;      /* somebody is connecting or logging in */
 	bool login_is_replication; /* and he does it for a replication client */
+	bool is_evicting;	   /* he waits for a server to be closed for him */
 	usec_t attempt_at;     /* start of the last attempt; 0: never */
 	bool last_login_failed, last_connect_failed;
 	/*

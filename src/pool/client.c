@@ -669,6 +669,20 @@ static usec_t idle_timeout_of(const struct client *c)
 	return u && u->client_idle_timeout > 0 ? u->client_idle_timeout : r->settings->client_idle_timeout;
 }
 
+/*
+ * How long may it be without greeting? A replication client is greeted by its own server if the pool has no greeting;
+ * as long as other servers are there it is not down, and what the client waits for is room.
+ */
+static usec_t greeting_timeout_of(const struct client *c)
+{
+	const struct share *sh = c->share;
+
+	if (!c->needs_greeting || (c->replication != REPLICATION_NONE &&
+				   ledger_connected(&sh->room->pooler->registry.ledger, &sh->pool->ledger) > 0))
+		return 0;
+	return sh->room->settings->client_login_timeout;
+}
+
 /* Never before the greeting: the client is in the middle of its log-in. */
 static bool may_be_told_of_wait(const struct client *c)
 {
@@ -724,7 +738,7 @@ static void waiting_deadline(struct client *c)
 	const struct settings *s = room_at(c)->settings;
 	usec_t now = now_of(c), since = c->query_start ? c->query_start : c->active_at;
 
-	if (c->needs_greeting && deadline_over(now, c->connected_at, s->client_login_timeout))
+	if (deadline_over(now, c->connected_at, greeting_timeout_of(c)))
 		client_fail(c, "client_login_timeout (server down)");
 	else if (deadline_over(now, since, wait_timeout_of(c)))
 		client_fail(c, "query_wait_timeout");

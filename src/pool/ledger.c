@@ -67,6 +67,9 @@ static void nudge_over(struct ledger *l, struct ledger_pool *p)
 {
 	unsigned left = p->nudges;
 
+	/* It may still use the room: see ledger_evicted(). */
+	if (p->is_evicting)
+		return;
 	p->nudges = 0;
 	for (int kind = 0; kind < GROUPS; kind++)
 		if (left & BIT(kind))
@@ -229,7 +232,7 @@ static enum ledger_answer evict(struct ledger_pool *p, struct ledger_pool *victi
 {
 	reply->victim = victim;
 	victim->refs++;
-	p->login_taken = true;
+	p->login_taken = p->is_evicting = true;
 	return LEDGER_EVICT;
 }
 
@@ -320,12 +323,13 @@ enum ledger_answer ledger_evicted(struct ledger *l, struct ledger_pool *victim, 
 	victim->database->servers--;
 	victim->user->servers--;
 	l->servers--;
-	asker->login_taken = false;
+	asker->login_taken = asker->is_evicting = false;
 	answer = decide(l, asker, lim, wish, victim == asker, now, reply);
 	/* What the asker has not taken is for others. */
 	for (int kind = 0; kind < GROUPS; kind++)
 		if (!is_launch(answer) || victim->group[kind] != asker->group[kind])
 			nudge_first(l, victim->group[kind], (enum group_kind)kind);
+	nudge_over(l, asker);
 	pthread_mutex_unlock(&l->lock);
 	return answer;
 }
@@ -333,7 +337,8 @@ enum ledger_answer ledger_evicted(struct ledger *l, struct ledger_pool *victim, 
 void ledger_not_evicted(struct ledger *l, struct ledger_pool *asker)
 {
 	pthread_mutex_lock(&l->lock);
-	asker->login_taken = false;
+	asker->login_taken = asker->is_evicting = false;
+	nudge_over(l, asker);
 	pthread_mutex_unlock(&l->lock);
 }
 

@@ -385,7 +385,8 @@ static void login_done(struct server *sv)
 	else
 		become_idle(sv);
 	share_serve_waiter(sh);
-	if (sh->waiting.count > 0)
+	/* The login right is free again. */
+	if (sh->waiting.count > 0 || sh->cancels_waiting.count > 0)
 		share_hunger(sh);
 }
 
