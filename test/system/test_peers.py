@@ -234,11 +234,11 @@ def test_a_peer_is_spoken_to_in_the_clear(lone, scripted, certs):
     # Whichever Worker the request comes to, some peer has its home on another.
     p = lone(peers={i: peer.entry() for i in (2, 3, 4, 5)}, server_tls_sslmode="require", client_tls_sslmode="require",
              client_tls_key_file=certs.key("server"), client_tls_cert_file=certs.crt("server"))
-    for i in (2, 3, 4, 5):
+    for n, i in enumerate((2, 3, 4, 5), 1):
         with p.wire() as w:
             w.tls()
             w.send(wire.cancel_request(key_of(i)))
-            peer.wait(len(peer.got) + 1)
+            peer.wait(n)
     # A peer's own request comes in the clear as well.
     with begin(p, key_of(2)):
         peer.wait(5)
