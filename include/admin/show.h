@@ -55,6 +55,7 @@ void count_known(size_t *databases, size_t *users);
 const char *balance_name(const struct database_def *);
 bool is_fake_parameter(const char *name);
 
+void fds_answer_free(struct fds_answer *); /* NULL is fine */
 /* The answer of SHOW FDS, a descriptor with each row; on the client's Worker. false: errno says why; close it. */
 bool fds_send(struct conn *, struct ask *) MUST_CHECK;
 
@@ -64,6 +65,7 @@ extern const struct show show_dns_hosts, show_dns_zones;				       /* show_dns.c
 extern const struct show show_ecdsa_limits, show_stats_ecdsa;				       /* show_ecdsa.c */
 extern const struct show show_fds;							       /* show_fds.c */
 extern const struct show show_peers, show_peer_pools;					       /* show_peers.c */
+extern const struct show show_handover;							       /* show_handover.c */
 extern const struct show show_pools, show_lists, show_mem;				       /* show_pools.c */
 extern const struct show show_clients, show_servers, show_sockets, show_active_sockets;        /* show_sockets.c */
 extern const struct show show_stats, show_stats_totals, show_stats_averages, show_totals;      /* show_stats.c */

@@ -36,6 +36,12 @@ struct listeners *listeners_open(const struct listen_options *);
  * of the options are ignored. n > 0; the descriptors are taken over.
  */
 struct listeners *listeners_adopt(const struct listen_options *, const int *fds, int n);
+/*
+ * The same with those of the process that this one follows, n > 0. What the configuration names beside them is opened,
+ * what it does not name any more is closed; but all are kept if one cannot be opened, since it may be one of the old
+ * ones that is in its way.
+ */
+struct listeners *listeners_take(const struct listen_options *, const int *fds, int n);
 void listeners_start(struct listeners *, struct worker *control, listeners_accepted *, void *arg);
 void listeners_set_options(struct listeners *, bool defer_accept, const struct tcp_options *); /* RELOAD */
 /* Stops accepting, and goes on: what connects meanwhile waits in the kernel. */

@@ -60,6 +60,7 @@ struct client {
 	uint8_t pauses; /* enum pause_reason bits */
 	enum client_state state : 8;
 	bool is_wallet : 1;
+	bool has_mapped_role : 1; /* a map or a list says whom it is at the server, not the database */
 	bool is_admin : 1;
 	bool is_unix : 1;
 	bool is_late : 1; /* came in when a shutdown had begun */
@@ -75,6 +76,8 @@ struct client {
 };
 
 struct client *client_new(struct room *, int fd, const struct peer_addr *, bool is_unix);
+/* Takes fd: a connection that is counted, but on no list, and has no id. NULL: memory; fd is closed. */
+struct client *client_bare(struct room *, int fd, const struct peer_addr *, bool is_unix);
 /*
  * reason goes to the log. text: FATAL to the client with this SQLSTATE (NULL: 08P01); NULL: say nothing.
  * A linked server is released or closed by the rules.

@@ -16,6 +16,7 @@
 #include "net/crew.h"
 #include "net/sockets.h"
 #include "pool/entity.h"
+#include "pool/login_times.h"
 #include "pool/prepared.h"
 #include "wallet/check.h"
 
@@ -85,6 +86,7 @@ struct room {
 	struct event *tick_timer; /* owned: maintenance, three times a second while there are shares */
 	struct login_counts login_counts;
 	bool had_other_peer_id;	  /* clients may have keys of a former peer_id */
+	struct login_times login_times;
 	bool wants_minimum;	  /* pools that are there without clients are to be opened; Worker 0 only */
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;
@@ -118,6 +120,8 @@ void room_set_pause(struct room *, enum pause_mode);
 /* Marks servers close_needed and forgets greetings; db NULL: all but the console. */
 void room_reconnect(struct room *, const struct database *db);
 void room_set_shutdown(struct room *, enum shutdown_mode);
+/* Online restart: the sockets belong to another process, nothing may be said through them any more. */
+void room_abandon(struct room *);
 /* Closes every client and server at once. */
 void room_close_all(struct room *, const char *reason);
 

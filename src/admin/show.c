@@ -106,7 +106,7 @@ static const struct show show_state = SHOW_RUN("state", state_columns, run_state
 
 static const struct show *const shows[] = {
 	&show_active_sockets, &show_clients,   &show_config,  &show_databases, &show_dns_hosts,
-	&show_dns_zones,      &show_ecdsa_limits, &show_fds,  &show_help,      &show_lists,    &show_mem,
+	&show_dns_zones,      &show_ecdsa_limits, &show_fds,  &show_handover, &show_help,      &show_lists,    &show_mem,
 	&show_peer_pools,
 	&show_peers,	      &show_pools,     &show_servers, &show_sockets,   &show_state,
 	&show_stats,	      &show_stats_averages, &show_stats_ecdsa, &show_stats_totals, &show_totals, &show_users,

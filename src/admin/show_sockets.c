@@ -242,12 +242,17 @@ static void put_clients(struct buf *b, const struct list *clients)
 /* Clients whose log-in waits for auth_query, shown with the pool where it runs. */
 static void put_lookups(struct room *room, struct chunks *out)
 {
+	char account[USER_NAME_MAX + 1];
+
 	LIST_FOR(node, &room->logins.head) {
 		const struct client *c = LIST_ITEM(node, struct client, link);
 		const struct pool *pool = login_lookup_pool(c);
 
-		if (pool)
-			put_client(chunk_begin(out, room, pool->database->name, pool->account->name), c);
+		if (!pool)
+			continue;
+		/* It may live on another Worker. */
+		pool_account_name(&console_host.pooler->registry, pool, account);
+		put_client(chunk_begin(out, room, pool->database->name, account), c);
 	}
 }
 

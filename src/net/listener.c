@@ -43,6 +43,7 @@ struct listener {
 	int burst; /* sockets to take at the next wake-up: taking one more than there are costs a system call */
 	usec_t woken_at;
 	bool is_unix;
+	bool is_named; /* by the configuration; while those of an older process are looked through */
 };
 
 /* Reads the kernel's list of handshakes in a helper thread: it may be long. */
@@ -66,6 +67,7 @@ struct listeners {
 	usec_t closing_since;
 	struct event *closing; /* owned: the next look whether that is over */
 	struct look *look;     /* linked; one is under way */
+	int failures; /* addresses that could not be opened */
 	struct worker *control; /* borrowed */
 	listeners_accepted *accepted;
 	void *arg;
@@ -78,8 +80,40 @@ static void add(struct listeners *all, int fd, bool is_unix)
 	l->all = all;
 	l->fd = fd;
 	l->is_unix = is_unix;
+	l->is_named = true;
 	list_init(&l->link);
 	list_add_tail(&all->list, &l->link);
+}
+
+static bool same_address(int fd, const struct sockaddr *want)
+{
+	union sock_addr a;
+	socklen_t len = sizeof(a);
+
+	if (getsockname(fd, &a.sa, &len) < 0 || a.sa.sa_family != want->sa_family)
+		return false;
+	if (want->sa_family == AF_INET) {
+		const struct sockaddr_in *in = (const void *)want;
+
+		return a.in.sin_port == in->sin_port && a.in.sin_addr.s_addr == in->sin_addr.s_addr;
+	}
+	return a.in6.sin6_port == ((const struct sockaddr_in6 *)(const void *)want)->sin6_port &&
+	       memcmp(&a.in6.sin6_addr, &((const struct sockaddr_in6 *)(const void *)want)->sin6_addr,
+		      sizeof(a.in6.sin6_addr)) == 0;
+}
+
+/* One of an older process that has this address; NULL: it has none. want NULL: the Unix socket. */
+static struct listener *find_taken(struct listeners *all, const struct sockaddr *want)
+{
+	LIST_FOR(node, &all->list) {
+		struct listener *l = LIST_ITEM(node, struct listener, link);
+
+		if (l->is_named || l->is_unix != !want)
+			continue;
+		if (!want || same_address(l->fd, want))
+			return l;
+	}
+	return NULL;
 }
 
 static void set_defer(int fd, bool on)
@@ -93,10 +127,15 @@ static void set_defer(int fd, bool on)
 static bool open_one(struct listeners *all, const struct listen_options *o, const struct addrinfo *ai)
 {
 	char host[NI_MAXHOST], port[NI_MAXSERV], where[NI_MAXHOST + NI_MAXSERV + 4];
+	struct listener *taken = find_taken(all, ai->ai_addr);
 	const char *call = "socket";
 	const int one = 1;
 	int fd;
 
+	if (taken) {
+		taken->is_named = true;
+		return true;
+	}
 	getnameinfo(ai->ai_addr, ai->ai_addrlen, host, sizeof(host), port, sizeof(port),
 		    NI_NUMERICHOST | NI_NUMERICSERV);
 	snprintf(where, sizeof(where), ai->ai_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
@@ -125,6 +164,7 @@ static bool open_one(struct listeners *all, const struct listen_options *o, cons
 	return true;
 failed:
 	log_warning("cannot listen on %s: %s(): %s", where, call, strerror(errno));
+	all->failures++;
 	if (fd >= 0)
 		close(fd);
 	return false;
@@ -163,7 +203,8 @@ static int open_tcp(struct listeners *all, const struct listen_options *o)
 		ret = open_name(all, o, at, &opened);
 	}
 	free(list);
-	if (ret == 0 && wanted > 0 && opened == 0) {
+	/* With sockets of an older process there is something to go on with. */
+	if (ret == 0 && wanted > 0 && opened == 0 && list_empty(&all->list)) {
 		log_fatal("failed to listen on any address in listen_addr list: %s", o->addresses);
 		ret = -1;
 	}
@@ -208,23 +249,43 @@ static bool set_group(const char *path, const char *group)
 	return true;
 }
 
+/* The file is there, and belongs to this process from now on. call: what has failed. */
+static bool own_unix_file(struct listeners *all, const struct listen_options *o, const union sock_addr *a,
+			  const char **call)
+{
+	if (a->un.sun_path[0] == 0)
+		return true; /* an abstract name */
+	snprintf(all->unix_path, sizeof(all->unix_path), "%s", a->un.sun_path);
+	*call = "chmod";
+	if (chmod(all->unix_path, (mode_t)o->unix_mode) < 0)
+		return false;
+	*call = "group";
+	return !o->unix_group || !o->unix_group[0] || set_group(all->unix_path, o->unix_group);
+}
+
 static int open_unix(struct listeners *all, const struct listen_options *o)
 {
+	struct listener *taken = find_taken(all, NULL);
 	char lock[sizeof(all->unix_path) + 8];
 	const char *call = "address";
 	union sock_addr a;
 	struct stat st;
 	socklen_t len;
 	int fd = -1;
-	bool has_file;
 
 	if (!o->unix_dir || !o->unix_dir[0])
 		return 0;
 	errno = ENAMETOOLONG;
 	if (!sock_addr_unix(o->unix_dir, o->port, &a, &len))
 		goto failed;
-	has_file = a.un.sun_path[0] != 0;
-	if (has_file) {
+	if (taken) {
+		taken->is_named = true;
+		all->unix_port = o->port;
+		if (!own_unix_file(all, o, &a, &call))
+			log_warning("unix socket in '%s': %s: %s", o->unix_dir, call, strerror(errno));
+		return 0;
+	}
+	if (a.un.sun_path[0]) {
 		/* A PostgreSQL server keeps a lock file beside its socket. */
 		snprintf(lock, sizeof(lock), "%s.lock", a.un.sun_path);
 		if (lstat(lock, &st) == 0) {
@@ -240,15 +301,8 @@ static int open_unix(struct listeners *all, const struct listen_options *o)
 	call = "bind";
 	if (bind(fd, &a.sa, len) < 0)
 		goto failed;
-	if (has_file) {
-		snprintf(all->unix_path, sizeof(all->unix_path), "%s", a.un.sun_path);
-		call = "chmod";
-		if (chmod(all->unix_path, (mode_t)o->unix_mode) < 0)
-			goto failed;
-		call = "group";
-		if (o->unix_group && o->unix_group[0] && !set_group(all->unix_path, o->unix_group))
-			goto failed;
-	}
+	if (!own_unix_file(all, o, &a, &call))
+		goto failed;
 	call = "listen";
 	if (listen(fd, o->backlog) < 0)
 		goto failed;
@@ -264,7 +318,7 @@ failed:
 	return -1;
 }
 
-struct listeners *listeners_open(const struct listen_options *o)
+static struct listeners *make_all(const struct listen_options *o)
 {
 	struct listeners *all = xcalloc(1, sizeof(*all));
 
@@ -273,6 +327,13 @@ struct listeners *listeners_open(const struct listen_options *o)
 	all->defer_accept = o->defer_accept;
 	all->port = o->port;
 	all->shares_port = o->reuseport;
+	return all;
+}
+
+struct listeners *listeners_open(const struct listen_options *o)
+{
+	struct listeners *all = make_all(o);
+
 	if (open_tcp(all, o) < 0 || open_unix(all, o) < 0)
 		goto failed;
 	if (list_empty(&all->list)) {
@@ -302,34 +363,91 @@ static const char *not_listening(int fd, int *family)
 	return *family == AF_INET || *family == AF_INET6 || *family == AF_UNIX ? NULL : "unknown address family";
 }
 
+/* A socket that somebody else has made. false: logged, FATAL; whence goes into the line. */
+static bool add_made(struct listeners *all, const struct listen_options *o, int fd, const char *whence)
+{
+	int family = AF_UNSPEC;
+	const char *trouble = not_listening(fd, &family);
+
+	if (trouble) {
+		log_fatal("socket %s (fd %d): %s", whence, fd, trouble);
+		return false;
+	}
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	if (family != AF_UNIX) {
+		socket_tune(fd, family, &o->tcp);
+		set_defer(fd, o->defer_accept);
+	}
+	add(all, fd, family == AF_UNIX);
+	return true;
+}
+
 struct listeners *listeners_adopt(const struct listen_options *o, const int *fds, int n)
 {
-	struct listeners *all = xcalloc(1, sizeof(*all));
+	struct listeners *all = make_all(o);
 
-	list_init(&all->list);
-	all->tcp = o->tcp;
-	all->defer_accept = o->defer_accept;
 	all->is_adopted = true;
+	all->shares_port = false; /* whatever the setting says: these are not ours to share */
 	all->unix_port = o->port;
 	for (int i = 0; i < n; i++) {
-		int family = AF_UNSPEC;
-		const char *trouble = not_listening(fds[i], &family);
-
-		if (trouble) {
-			log_fatal("socket passed from service manager (fd %d): %s", fds[i], trouble);
+		if (!add_made(all, o, fds[i], "passed from service manager")) {
 			listeners_free(all, false);
 			return NULL;
 		}
-		fcntl(fds[i], F_SETFL, fcntl(fds[i], F_GETFL) | O_NONBLOCK);
-		fcntl(fds[i], F_SETFD, FD_CLOEXEC);
-		if (family != AF_UNIX) {
-			socket_tune(fds[i], family, &o->tcp);
-			set_defer(fds[i], o->defer_accept);
-		}
-		add(all, fds[i], family == AF_UNIX);
 		log_info("socket passed from service manager (fd %d)", fds[i]);
 	}
 	return all;
+}
+
+static void close_listener(struct listener *l);
+
+static void drop_unnamed(struct listeners *all)
+{
+	LIST_FOR_SAFE(node, &all->list) {
+		struct listener *l = LIST_ITEM(node, struct listener, link);
+		union sock_addr a;
+		socklen_t len = sizeof(a);
+		struct peer_addr address;
+		char where[80];
+
+		if (l->is_named)
+			continue;
+		memset(&a, 0, sizeof(a));
+		getsockname(l->fd, &a.sa, &len);
+		peer_addr_from(&address, &a);
+		peer_addr_text(&address, where, sizeof(where));
+		if (all->failures > 0) {
+			log_warning("still listening on %s, though the configuration does not name it", where);
+			continue;
+		}
+		log_info("no longer listening on %s", where);
+		close_listener(l);
+	}
+}
+
+struct listeners *listeners_take(const struct listen_options *o, const int *fds, int n)
+{
+	struct listeners *all = make_all(o);
+	const int one = 1;
+
+	for (int i = 0; i < n; i++) {
+		if (!add_made(all, o, fds[i], "of the old process"))
+			goto failed;
+		LIST_ITEM(all->list.prev, struct listener, link)->is_named = false;
+		/* Another backlog, and the wish to share the port, take effect on a socket that listens already. */
+		if (o->reuseport && setsockopt(fds[i], SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
+			log_debug("setsockopt(SO_REUSEPORT): %s", strerror(errno));
+		if (listen(fds[i], o->backlog) < 0)
+			log_warning("listen: %s", strerror(errno));
+	}
+	if (open_tcp(all, o) < 0 || open_unix(all, o) < 0)
+		goto failed;
+	drop_unnamed(all);
+	return all;
+failed:
+	listeners_free(all, true);
+	return NULL;
 }
 
 static void on_pause_over(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)

@@ -72,7 +72,7 @@ static struct client *find_key(struct room *r, const struct wanted *key)
 	struct client *c;
 
 	/* Clients without a greeting have no key yet; nobody may cancel them with zeros. */
-	if (memcmp(key->sent, none, 8) == 0)
+	if (mem_equal_const_time(key->sent, none, 8))
 		return NULL;
 	c = find_in(&r->consoles.head, key);
 	LIST_FOR(node, &r->shares) {

@@ -115,12 +115,31 @@ void ledger_pool_close(struct ledger *l, struct ledger_pool *p)
 		list_del(&p->member[kind]);
 }
 
-/* --- deciding --------------------------------------------------------------- */
-
 static int total(const struct ledger_pool *p)
 {
 	return p->count[KIND_LOGIN] + p->count[KIND_CONNECTED] + p->count[KIND_CANCEL];
 }
+
+void ledger_pool_move(struct ledger *l, struct ledger_pool *p, struct tally *user, struct ledger_group *group)
+{
+	int servers = total(p);
+
+	unblock(p);
+	nudge_over(l, p);
+	list_del(&p->member[OF_USER]);
+	p->user->servers -= servers;
+	for (int i = 0; i < servers; i++)
+		nudge_first(l, p->group[OF_USER], OF_USER);
+	p->user = user;
+	p->user->servers += servers;
+	p->group[OF_USER] = group;
+	list_add_tail(&group->pools, &p->member[OF_USER]);
+	p->last_login_failed = p->last_connect_failed = false;
+	p->error[0] = 0;
+	p->attempt_at = 0;
+}
+
+/* --- deciding --------------------------------------------------------------- */
 
 static enum ledger_answer grant(struct ledger *l, struct ledger_pool *p, enum ledger_answer how, usec_t now)
 {
@@ -317,6 +336,16 @@ void ledger_login_done(struct ledger *l, struct ledger_pool *p)
 	p->error[0] = 0;
 	p->count[KIND_LOGIN]--;
 	p->count[KIND_CONNECTED]++;
+	pthread_mutex_unlock(&l->lock);
+}
+
+void ledger_server_inherited(struct ledger *l, struct ledger_pool *p)
+{
+	pthread_mutex_lock(&l->lock);
+	p->count[KIND_CONNECTED]++;
+	p->database->servers++;
+	p->user->servers++;
+	l->servers++;
 	pthread_mutex_unlock(&l->lock);
 }
 

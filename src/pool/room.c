@@ -377,6 +377,40 @@ static void close_list(struct list *head, const char *reason)
 		client_close(LIST_ITEM(node, struct client, link), NULL, NULL, reason);
 }
 
+/* What TLS has its keys in this process cannot be anybody else's. */
+static void abandon(struct conn *c)
+{
+	if (!c->tls)
+		conn_abandon(c);
+}
+
+/* What becomes of a server when its client goes is not for this process to say. */
+static void abandon_clients(struct list *clients)
+{
+	LIST_FOR(node, clients) {
+		struct client *c = LIST_ITEM(node, struct client, link);
+
+		abandon(&c->conn);
+		if (c->server)
+			c->server->client = NULL;
+		c->server = NULL;
+	}
+}
+
+void room_abandon(struct room *r)
+{
+	abandon_clients(&r->logins.head);
+	LIST_FOR(node, &r->shares) {
+		struct share *sh = LIST_ITEM(node, struct share, link);
+
+		abandon_clients(&sh->active.head);
+		abandon_clients(&sh->waiting.head);
+		for (int state = 0; state < SERVER_STATES; state++)
+			LIST_FOR(snode, &sh->servers[state].head)
+				abandon(&LIST_ITEM(snode, struct server, link)->conn);
+	}
+}
+
 void room_close_all(struct room *r, const char *reason)
 {
 	close_list(&r->logins.head, reason);

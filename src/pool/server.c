@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -142,15 +143,21 @@ static void choose_host(struct server *sv)
 
 static void begin_connect(struct server *sv, socklen_t len)
 {
-	char where[80];
+	char where[sizeof(sv->addr.un.sun_path) + 8];
 	const struct settings *s = sv->share->room->settings;
 	const struct tcp_options tcp = {s->tcp_keepalive,    s->tcp_keepcnt,	  s->tcp_keepidle,
 					s->tcp_keepintvl, s->tcp_user_timeout, s->tcp_socket_buffer};
 	int err = 0;
 
 	if (conn_connect(&sv->conn, sv->share->room->worker, &sv->addr.sa, len, &tcp, &ops, &err) < 0) {
-		log_warning("sbuf_connect failed to connect to %s: %s", where_is(sv, where, sizeof(where)),
-			    strerror(err));
+		const char *path = sv->addr.un.sun_path;
+
+		/* Of a Unix socket it is the file that tells what is wrong; an abstract one has no file. */
+		if (sv->addr.sa.sa_family == AF_UNIX)
+			snprintf(where, sizeof(where), "unix:%s%s", path[0] ? "" : "@", path[0] ? path : path + 1);
+		else
+			where_is(sv, where, sizeof(where));
+		log_warning("sbuf_connect failed to connect to %s: %s", where, strerror(err));
 		server_close(sv, "connect failed", false);
 		return;
 	}
@@ -182,7 +189,7 @@ static void find_address(struct server *sv)
 		if (sv->host[0])
 			dir = sv->host;
 		if (!dir || !dir[0]) {
-			log_warning("unix socket dir not configured: %s", share_database_name(sh));
+			log_error("unix socket dir not configured: %s", share_database_name(sh));
 			server_close(sv, "cannot connect", false);
 			return;
 		}
@@ -240,6 +247,30 @@ void server_launch(struct share *sh, const struct server *target)
 		return;
 	}
 	find_address(sv);
+}
+
+struct server *server_inherit(struct share *sh, int fd, bool is_linked)
+{
+	struct server *sv = calloc(1, sizeof(*sv));
+
+	if (!sv) {
+		close(fd);
+		return NULL;
+	}
+	if (conn_open(&sv->conn, sh->room->worker, fd, &ops) < 0) {
+		free(sv);
+		return NULL;
+	}
+	sv->share = sh;
+	sv->conn.has_big_reads = true;
+	sv->state = is_linked ? SV_ACTIVE : SV_IDLE;
+	outstanding_init(&sv->requests);
+	list_init(&sv->link);
+	/* As told: the first of the idle ones is the next to be used. */
+	clist_add_tail(&sh->servers[sv->state], &sv->link);
+	ledger_server_inherited(&sh->room->pooler->registry.ledger, &sh->pool->ledger);
+	evict_note(sh);
+	return sv;
 }
 
 /* --- death --------------------------------------------------------------- */

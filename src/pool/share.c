@@ -91,18 +91,58 @@ static void revoke_wallets(struct share *sh)
 		}
 }
 
+const char *share_role(const struct share *sh)
+{
+	return sh->is_forced ? sh->def->user : sh->pool->account->name;
+}
+
+/* Who has the role by a map of his own, and not by the database, must not become the new one. */
+static void drop_mapped(struct share *sh)
+{
+	struct counted_list *lists[] = {&sh->waiting, &sh->active};
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		LIST_FOR_SAFE(node, &lists[i]->head) {
+			struct client *c = LIST_ITEM(node, struct client, link);
+
+			if (c->has_mapped_role)
+				client_fail(c, "admin forced disconnect");
+		}
+}
+
+/*
+ * The database has another forced user: its clients go on as that one. Where
+ * he has a pool already, this one keeps its name and logs in as he does.
+ */
+static void follow_forced_user(struct share *sh, const char *name)
+{
+	struct registry *reg = &sh->room->pooler->registry;
+	struct user *account = user_get(reg, name);
+
+	drop_mapped(sh);
+	mem_wipe(&sh->keys, sizeof(sh->keys));
+	mem_wipe(&sh->derived, sizeof(sh->derived));
+	if (account)
+		pool_set_account(reg, sh->pool, account);
+	user_put(reg, account);
+}
+
 void share_adopt(struct share *sh)
 {
 	const struct settings *s = sh->room->settings;
 	const struct database_def *d = room_database_def(sh->room, share_database_name(sh));
-	const struct user_def *u = config_find_user(sh->room->config, sh->pool->account->name);
+	const struct user_def *u;
 
 	if (share_is_peer(sh)) {
 		peer_adopt(sh);
 		return;
 	}
+	if (d && sh->is_forced && d->user && strcmp(d->user, share_role(sh)) != 0)
+		follow_forced_user(sh, d->user);
+	u = config_find_user(sh->room->config, sh->pool->account->name);
 	sh->def = d;
 	sh->account_def = u;
+	sh->is_forced = d && d->user && (sh->is_forced || strcmp(d->user, sh->pool->account->name) == 0);
 	if (!d)
 		return;
 	sh->mode = u && u->pool_mode != POOL_MODE_UNSET ? u->pool_mode
@@ -168,6 +208,19 @@ int share_server_count(const struct share *sh)
 	for (int i = 0; i < SERVER_STATES; i++)
 		n += sh->servers[i].count;
 	return n;
+}
+
+void share_fill_params(struct share *sh)
+{
+	struct counted_list *lists[] = {&sh->active, &sh->waiting};
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		LIST_FOR(node, &lists[i]->head) {
+			struct client *c = LIST_ITEM(node, struct client, link);
+
+			if (!c->needs_greeting && !c->is_seat)
+				params_fill(&c->params, &sh->greeting_params);
+		}
 }
 
 void share_dirty(struct share *sh)

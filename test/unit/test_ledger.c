@@ -435,6 +435,32 @@ static void a_pool_that_goes_leaves_its_place_in_line(void **state)
 	assert_int_equal(atomic_load(&s->ledger.nudged_count), 0);
 }
 
+static void a_pool_may_change_its_user(void **state)
+{
+	struct stage *s = *state;
+
+	s->lim.max_user_connections = 2;
+	open_servers(s, &s->a, 2);
+	fail_attempt(s, &s->b, false, "wrong password");
+	/* c waits for the user of a, and is told when a's servers go to somebody else. */
+	assert_int_equal(want(s, &s->c, FOR_CLIENT), LEDGER_WAIT);
+	assert_int_equal(s->user.servers, 2);
+	pthread_mutex_lock(&s->ledger.lock);
+	ledger_pool_move(&s->ledger, &s->a, &s->other_user, &s->other_user_group);
+	ledger_pool_move(&s->ledger, &s->b, &s->user, &s->user_group);
+	pthread_mutex_unlock(&s->ledger.lock);
+	assert_int_equal(s->user.servers, 0);
+	assert_int_equal(s->other_user.servers, 2);
+	assert_ptr_equal(ledger_take_nudged(&s->ledger), &s->c);
+	s->c.refs--;
+	assert_int_equal(want(s, &s->c, FOR_CLIENT), LEDGER_LAUNCH);
+	/* The limit of the new user holds, and what the old one could not do is forgotten. */
+	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_WAIT);
+	assert_int_equal(want(s, &s->b, FOR_CLIENT), LEDGER_LAUNCH);
+	ledger_server_gone(&s->ledger, &s->a, KIND_CONNECTED, false, NULL);
+	assert_int_equal(s->other_user.servers, 1);
+}
+
 static void a_pool_size_of_zero_is_no_limit(void **state)
 {
 	struct stage *s = *state;
@@ -1371,6 +1397,25 @@ static void random_events_break_no_rule_and_starve_nobody(void **state)
 	}
 }
 
+/* Taken over from another process: over every limit if need be, and counted like those that were opened here. */
+static void a_server_of_another_process_counts_as_one(void **state)
+{
+	struct stage *s = *state;
+
+	s->lim.pool_size = 1;
+	s->lim.max_db_connections = 1;
+	for (int i = 0; i < 2; i++)
+		ledger_server_inherited(&s->ledger, &s->a);
+	assert_int_equal(ledger_connected(&s->ledger, &s->a), 2);
+	assert_int_equal(s->db.servers, 2);
+	assert_int_equal(s->user.servers, 2);
+	assert_int_equal(s->ledger.servers, 2);
+	assert_int_equal(ledger_surplus(&s->ledger, &s->a, &s->lim), 1);
+	for (int i = 0; i < 2; i++)
+		ledger_server_gone(&s->ledger, &s->a, KIND_CONNECTED, false, NULL);
+	assert_int_equal(ledger_connected(&s->ledger, &s->a) + s->db.servers + s->user.servers + s->ledger.servers, 0);
+}
+
 #define staged(test) cmocka_unit_test_setup_teardown(test, set_stage, clear_stage)
 
 int main(void)
@@ -1393,12 +1438,14 @@ int main(void)
 		staged(who_waits_longest_is_told_of_room_first),
 		staged(who_was_told_and_wants_nothing_passes_it_on),
 		staged(a_pool_that_goes_leaves_its_place_in_line),
+		staged(a_pool_may_change_its_user),
 		staged(a_pool_size_of_zero_is_no_limit),
 		staged(without_greeting_a_full_pool_can_recover),
 		staged(fast_fail_tells_the_last_error_while_nothing_else_is_there),
 		staged(an_error_of_any_length_is_kept_as_far_as_it_fits),
 		staged(lifetime_closes_are_spread_over_the_lifetime),
 		staged(surplus_is_what_lies_above_size_and_reserve),
+		staged(a_server_of_another_process_counts_as_one),
 		staged(rules_in_their_order),
 		staged(threads_that_race_leave_nothing_behind),
 		cmocka_unit_test(random_events_break_no_rule_and_starve_nobody),

@@ -100,11 +100,33 @@ class Pooler:
 
     # life
 
+    def run(self, args, **kw):
+        with open(self.logfile, "ab") as log:
+            return env.popen([self.binary] + args, cwd=self.dir, stdout=log, stderr=subprocess.STDOUT, **kw)
+
     def spawn(self, args=None):
-        log = open(self.logfile, "ab")
-        self.process = env.popen([self.binary] + (self.args + [self.ini] if args is None else args),
-                                 cwd=self.dir, stdout=log, stderr=subprocess.STDOUT)
-        log.close()
+        self.process = self.run(self.args + [self.ini] if args is None else args)
+
+    def successor(self, *options, faults=None, **settings):
+        """A process that takes over from the running one, by these settings; it is only started here."""
+        self.settings.update(settings)
+        self.write()
+        environment = dict(os.environ, PGECDSA_FAULTS=faults) if faults else None
+        return self.run(self.args + ["-R", *options, self.ini], env=environment)
+
+    def restart(self, workers=None, **settings):
+        """An online restart, to its end."""
+        if workers:
+            settings["worker_threads"] = workers
+        self.mark()
+        old, new = self.process, self.successor(**settings)
+        env.wait_for(lambda: self.logged("process up") or new.poll() is not None,
+                     lambda: "the takeover:\n" + self.log()[self.seen:][-3000:])
+        if new.poll() is not None:
+            raise AssertionError("the successor ended with status %d:\n%s"
+                                 % (new.returncode, self.log()[self.seen:][-3000:]))
+        self.process = new
+        assert old.wait(env.PATIENCE) == 0
 
     def start(self):
         self.spawn()
