@@ -72,6 +72,7 @@ struct hba_rules *hba_load(const char *path, struct ident_maps *maps);
 struct hba_rules *hba_ref(struct hba_rules *); /* NULL is fine, here and below */
 void hba_unref(struct hba_rules *);
 size_t hba_count(const struct hba_rules *);
+const struct hba_rule *hba_at(const struct hba_rules *, size_t i);
 
 struct hba_facts { /* about a connection */
 	bool is_unix, is_tls;

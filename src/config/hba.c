@@ -303,8 +303,10 @@ struct hba_rules *hba_parse(char *text, size_t len, const char *path, struct ide
 	r.rules->maps = ident_ref(maps);
 	while ((line = line_next(&at, text + len, &line_len))) {
 		r.line++;
+		log_at(path, r.line);
 		read_line(&r, line, line_len);
 	}
+	log_at(NULL, 0);
 	if (r.is_refused) {
 		hba_unref(r.rules);
 		return NULL;
@@ -353,6 +355,11 @@ void hba_unref(struct hba_rules *rules)
 size_t hba_count(const struct hba_rules *rules)
 {
 	return rules ? rules->count : 0;
+}
+
+const struct hba_rule *hba_at(const struct hba_rules *rules, size_t i)
+{
+	return &rules->rules[i];
 }
 
 /* --- matching ---------------------------------------------------------------------- */

@@ -321,7 +321,7 @@ bool method_still_admits(const struct client *c)
 		return false;
 	if (!def)
 		return true; /* the console; or a database that is going, with all its clients */
-	return strcmp(role ? role : method_wallet_role(r->settings, def, c->user->name), c->share->pool->account->name) == 0;
+	return strcmp(role ? role : method_wallet_role(r->settings, def, c->user->name), share_role(c->share)) == 0;
 }
 
 bool method_admits_now(const struct client *c)

@@ -260,10 +260,12 @@ static void end_of_query(struct server *sv, char status)
 
 	if (c->query_start) {
 		st->query_usec += (uint64_t)(now - c->query_start);
+		histogram_note(&sv->share->query_times, now - c->query_start);
 		c->query_start = 0;
 	}
 	if (status == 'I' && c->xact_start) {
 		st->xact_usec += (uint64_t)(now - c->xact_start);
+		histogram_note(&sv->share->xact_times, now - c->xact_start);
 		c->xact_start = 0;
 	}
 }
