@@ -10,7 +10,7 @@
 #include "lib/mem.h"
 
 #define CLOCK_MOST 240 /* seconds; signatures are refused from 15 minutes on */
-#define SMALL "pg-ecdsa-backup check\n"
+static const char small[] = "pg-ecdsa-backup check\n";
 
 struct check {
 	struct command_env *e;
@@ -22,7 +22,7 @@ struct check {
 
 static bool line(struct check *c, const char *name, bool ok, enum outcome otherwise, const char *detail)
 {
-	fprintf(c->e->out, "%-20s %s%s%s\n", name, ok ? "ok" : "FAILED", *detail ? ": " : "", detail);
+	fprintf(c->e->out, "%-6s %-22s %s\n", ok ? "ok" : "FAILED", name, detail);
 	fflush(c->e->out);
 	if (!ok && c->worst == OUTCOME_DONE)
 		c->worst = otherwise;
@@ -92,7 +92,7 @@ static bool read_equals(struct check *c, const char *name, uint64_t offset, uint
 	ok = done(c, name, &op);
 	if (ok) {
 		ok = buf_len(&b) == wanted.len && memcmp(buf_span(&b).ptr, wanted.ptr, wanted.len) == 0;
-		line(c, name, ok, OUTCOME_INTEGRITY, ok ? "" : "other bytes came back than were stored");
+		line(c, name, ok, OUTCOME_INTEGRITY, ok ? "the same bytes" : "other bytes came back than were stored");
 	}
 	buf_free(&b);
 	return ok;
@@ -104,25 +104,25 @@ static void remove_object(struct check *c)
 
 	c->st->ops->remove(c->st, &op, c->key);
 	if (done(c, "delete", &op))
-		line(c, "delete", true, OUTCOME_DONE, "");
+		line(c, "delete", true, OUTCOME_DONE, "done");
 }
 
 static void check_object(struct check *c)
 {
-	const struct storage_body body = {.bytes = span_str(SMALL), .fd = -1, .len = strlen(SMALL)};
+	const struct storage_body body = {.bytes = span_str(small), .fd = -1, .len = sizeof(small) - 1};
 	struct storage_op op = {0}, again = {0};
 	enum storage_result r;
 
 	c->st->ops->put(c->st, &op, c->key, "application/octet-stream", &c->meta, &body);
 	if (!done(c, "put", &op))
 		return;
-	line(c, "put", true, OUTCOME_DONE, "");
+	line(c, "put", true, OUTCOME_DONE, "done");
 	c->st->ops->put(c->st, &again, c->key, "application/octet-stream", &c->meta, &body);
 	r = storage_wait(c->st, &again);
-	line(c, "no overwriting", r == STORAGE_EXISTS, OUTCOME_STORAGE, r == STORAGE_EXISTS ? "" : "a second put under the name "
-	     "of the first was not refused");
-	read_equals(c, "get", 0, 0, span_str(SMALL));
-	read_equals(c, "get of a range", 3, 5, span_of(SMALL + 3, 5));
+	line(c, "no overwriting", r == STORAGE_EXISTS, OUTCOME_STORAGE, r == STORAGE_EXISTS ? "a name that is taken stays" :
+	     "a second put under the name of the first was not refused");
+	read_equals(c, "get", 0, 0, span_str(small));
+	read_equals(c, "get of a range", 3, 5, span_of(small + 3, 5));
 	remove_object(c);
 }
 
@@ -185,7 +185,7 @@ static void check_uploads(struct check *c)
 		line(c, "list of uploads", true, OUTCOME_DONE,
 		     "not supported; let a bucket rule expire incomplete uploads after 2 days");
 	else
-		line(c, "list of uploads", r == STORAGE_OK, storage_outcome(r), op.error.message);
+		line(c, "list of uploads", r == STORAGE_OK, storage_outcome(r), r == STORAGE_OK ? "supported" : op.error.message);
 }
 
 static void check_multipart(struct check *c)
@@ -200,7 +200,7 @@ static void check_multipart(struct check *c)
 		if (done(c, "multipart", &op)) {
 			bool ok = info.size == PART_MIN + 1 && strcmp(info.meta.run_id, c->meta.run_id) == 0;
 
-			line(c, "multipart", ok, OUTCOME_INTEGRITY, ok ? "" : "the object has another size or other metadata");
+			line(c, "multipart", ok, OUTCOME_INTEGRITY, ok ? "two parts, size and metadata as sent" : "the object has another size or other metadata");
 			read_equals(c, "get across parts", PART_MIN - 10, 11, span_of(bytes + PART_MIN - 10, 11));
 		}
 		remove_object(c);

@@ -644,6 +644,8 @@ static bool walk_begin(struct walk *k)
 	memcpy(k->name, k->prefix, len);
 	/* As if a file called x were looked for there. */
 	strcpy(k->name + len, "x");
+	if (!dir_is_key(k->name))
+		return dir_ended(&k->w, STORAGE_OK, NULL);
 	fd = open_parent(k->w.d->root, k->name, false, &last);
 	k->name[len] = 0;
 	if (fd < 0)

@@ -381,6 +381,8 @@ static void set_common(struct http *h, CURL *easy, struct http_request *r)
 	SET(easy, CURLOPT_USERAGENT, h->user_agent);
 	SET(easy, CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER);
 	SET(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)SEND_BUFFER);
+	/* Nobody notices for long that an old connection is dead. */
+	SET(easy, CURLOPT_FRESH_CONNECT, r->may_be_slow ? 1L : 0L);
 	if (r->skips_proxy)
 		SET(easy, CURLOPT_NOPROXY, "*");
 }

@@ -106,6 +106,16 @@ test_unit_test_backup_loop_SOURCES = test/unit/test_backup_loop.c
 test_unit_test_backup_loop_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 test_unit_test_backup_loop_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(BACKUP_LIBS)
 
+check_PROGRAMS += test/unit/test_backup_answers
+test_unit_test_backup_answers_SOURCES = test/unit/test_backup_answers.c
+test_unit_test_backup_answers_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(CURL_CFLAGS)
+test_unit_test_backup_answers_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(BACKUP_LIBS)
+
+check_PROGRAMS += test/unit/test_backup_store
+test_unit_test_backup_store_SOURCES = test/unit/test_backup_store.c
+test_unit_test_backup_store_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_backup_store_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(BACKUP_LIBS)
+
 if HAVE_PYTHON3
 check_PROGRAMS += test/unit/test_backup_vectors
 test_unit_test_backup_vectors_SOURCES = test/unit/test_backup_vectors.c
@@ -122,7 +132,31 @@ test_unit_test_backup_names_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(
 $(test_unit_test_backup_names_OBJECTS): test/vectors/backup_store_vectors.h
 endif
 endif
+
+# Built by hand with clang: see fuzz-targets.
+EXTRA_PROGRAMS += test/fuzz/fuzz_manifest
+FUZZ_TARGETS += test/fuzz/fuzz_manifest$(EXEEXT)
+test_fuzz_fuzz_manifest_SOURCES = test/fuzz/fuzz_manifest.c
+test_fuzz_fuzz_manifest_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(BACKUP_LIBS)
+test_fuzz_fuzz_manifest_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+EXTRA_PROGRAMS += test/fuzz/fuzz_object_name
+FUZZ_TARGETS += test/fuzz/fuzz_object_name$(EXEEXT)
+test_fuzz_fuzz_object_name_SOURCES = test/fuzz/fuzz_object_name.c
+test_fuzz_fuzz_object_name_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(BACKUP_LIBS)
+test_fuzz_fuzz_object_name_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+EXTRA_PROGRAMS += test/fuzz/fuzz_s3_answer
+FUZZ_TARGETS += test/fuzz/fuzz_s3_answer$(EXEEXT)
+test_fuzz_fuzz_s3_answer_SOURCES = test/fuzz/fuzz_s3_answer.c
+test_fuzz_fuzz_s3_answer_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(BACKUP_LIBS)
+test_fuzz_fuzz_s3_answer_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+EXTRA_PROGRAMS += test/fuzz/fuzz_s3_xml
+FUZZ_TARGETS += test/fuzz/fuzz_s3_xml$(EXEEXT)
+test_fuzz_fuzz_s3_xml_SOURCES = test/fuzz/fuzz_s3_xml.c
+test_fuzz_fuzz_s3_xml_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(BACKUP_LIBS)
+test_fuzz_fuzz_s3_xml_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 endif
+
+EXTRA_DIST += test/fuzz/corpus/manifest test/fuzz/corpus/object_name test/fuzz/corpus/s3_answer test/fuzz/corpus/s3_xml
 
 # The vectors are JSON, so that other programs can use them; tests read them as C.
 EXTRA_DIST += test/vectors/backup-vectors.json test/vectors/backup_store_to_c.py test/vectors/backup_seal_to_c.py

@@ -465,6 +465,9 @@ static const char *check_name(const struct s3_call *c)
 		[S3_CHECK_CRC32C] = "x-amz-checksum-crc32c",
 	};
 
+	/* With a Complete x-amz-checksum-* would speak of the object, not of this body. */
+	if (strcmp(c->method, "PUT") != 0 && c->s3->check != S3_CHECK_MD5)
+		return NULL;
 	return c->body && *c->check_value ? names[c->s3->check] : NULL;
 }
 

@@ -73,6 +73,7 @@ packages() {
 	lib nettle || needed+=" nettle-dev"
 	lib libcares || needed+=" libc-ares-dev"
 	lib jansson || needed+=" libjansson-dev"
+	module ensurepip || needed+=" python3-venv"
 	[ -x /usr/bin/swift-proxy-server ] || needed+=" swift-proxy swift-account swift-container swift-object"
 	[ -e /usr/include/security/pam_appl.h ] || needed+=" libpam0g-dev"
 	[ -e /usr/include/ldap.h ] || needed+=" libldap-dev"

@@ -18,9 +18,12 @@ from harness import env  # noqa: E402
 from harness.backup import BINARY as BACKUP_BINARY, Backup, Databases  # noqa: E402
 from harness.certs import Certs  # noqa: E402
 from harness.fakeserver import FakeServer  # noqa: E402
+from harness.operations import Files  # noqa: E402
 from harness.pooler import Pooler  # noqa: E402
 from harness.postgres import Postgres  # noqa: E402
 from harness.s3client import Bucket  # noqa: E402
+from harness.faultproxy import FaultProxy  # noqa: E402
+from harness.store import Store  # noqa: E402
 from harness.swift import Swift, missing as swift_missing  # noqa: E402
 
 
@@ -161,3 +164,32 @@ def backup(request, pg, scratch):
         for d in b.daemons:
             if failed:
                 request.node.add_report_section("teardown", "daemon log", d.log()[-6000:])
+
+
+@pytest.fixture(scope="module")
+def files(scratch):
+    return Files(scratch)
+
+
+@pytest.fixture
+def proxy(bucket):
+    """In front of the bucket; it misbehaves by rule."""
+    p = FaultProxy(bucket)
+    yield p
+    p.close()
+
+
+@pytest.fixture
+def s3_store(bucket, proxy):
+    """A factory of our stores, through the proxy, with little patience."""
+    made = []
+
+    def make(**settings):
+        settings = {"region": "us-east-1", "stall_timeout": 1_000_000, "connect_timeout": 5_000_000,
+                    "request_timeout": 30_000_000, "endpoint": proxy.endpoint, **settings}
+        made.append(Store(**bucket.settings(**settings)))
+        return made[-1]
+
+    yield make
+    for s in made:
+        s.close()

@@ -8,33 +8,9 @@ import os
 import time
 
 import pytest
-from harness import env
 from harness.faultproxy import FaultProxy
+from harness.operations import MIB, content
 from harness.store import Store
-
-MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def files(scratch):
-    class Files:
-        dir = env.make_dir(scratch, "s3-")
-
-        def make(self, name, size):
-            path = os.path.join(self.dir, name)
-            with open(path, "wb") as f:
-                f.write(os.urandom(size))
-            return path
-
-        def path(self, name):
-            return os.path.join(self.dir, name)
-
-    return Files()
-
-
-def content(path):
-    with open(path, "rb") as f:
-        return f.read()
 
 
 @pytest.fixture

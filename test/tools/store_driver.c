@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "backup/catalog.h"
 #include "backup/dir_store.h"
 #include "backup/loop.h"
 #include "backup/s3.h"
@@ -300,6 +301,21 @@ static json_t *do_list(const json_t *q, bool of_uploads)
 	return o;
 }
 
+/* As every command begins: our backups alone are kept. */
+static json_t *do_catalog(const json_t *q)
+{
+	static const struct manifest_keys none = {NULL, 0};
+	struct catalog c = {0};
+	enum storage_result r = catalog_load(&c, store, text(q, "prefix"), &none, time(NULL), NULL, NULL);
+	struct storage_op op = {.error = c.error};
+	json_t *o = outcome(r, &op);
+
+	json_object_set_new(o, "count", json_integer((json_int_t)c.count));
+	json_object_set_new(o, "peak_kb", json_integer(peak_kb()));
+	catalog_free(&c);
+	return o;
+}
+
 static json_t *do_begin(const json_t *q)
 {
 	struct object_meta meta = meta_of(q);
@@ -442,6 +458,8 @@ static json_t *answer(const json_t *q)
 		return do_key(q, *op == 'a');
 	if (strcmp(op, "list") == 0 || strcmp(op, "list_uploads") == 0)
 		return do_list(q, op[4]);
+	if (strcmp(op, "catalog") == 0)
+		return do_catalog(q);
 	if (strcmp(op, "begin") == 0)
 		return do_begin(q);
 	if (strcmp(op, "part") == 0)
@@ -479,6 +497,9 @@ static struct storage *open_store(const json_t *q, char *why, size_t size)
 		.access_key = text(q, "access_key"),
 		.secret_key = text(q, "secret_key"),
 		.session_token = text(q, "session_token"),
+		.env_access_key = text(q, "env_access_key"),
+		.env_secret_key = text(q, "env_secret_key"),
+		.env_session_token = text(q, "env_session_token"),
 		.is_virtual_host = flag(q, "virtual"),
 		.ca_file = text(q, "ca_file"),
 		.is_insecure = flag(q, "insecure"),

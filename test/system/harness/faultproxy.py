@@ -385,7 +385,8 @@ def stall(when="before_answer", share=0.5):
             x.forward()
         if when == "in_answer":
             data = x.head_bytes() + x.answer[2]
-            x.c.send(data[:len(data) - int(len(x.answer[2]) * (1 - share))])
+            # Without a body the head stops in its middle.
+            x.c.send(data[:len(data) - int(len(x.answer[2]) * (1 - share)) if x.answer[2] else len(data) // 2])
         x.c.wait_for_end()
     return named("stall " + when, fault)
 
