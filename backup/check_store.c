@@ -213,7 +213,7 @@ enum outcome command_check_store(struct command_env *e)
 {
 	struct check c = {.e = e, .st = e->store, .worst = OUTCOME_DONE};
 	unsigned char random[8];
-	char prefix[BACKUP_KEY_MAX], hex[17];
+	char prefix[BACKUP_KEY_MAX], hex[17], where[600];
 	int n;
 
 	mem_random(random, sizeof(random));
@@ -224,8 +224,11 @@ enum outcome command_check_store(struct command_env *e)
 	if (n < 0 || (size_t)n >= sizeof(c.key))
 		return OUTCOME_USAGE;
 	snprintf(c.meta.run_id, sizeof(c.meta.run_id), "check-%s", hex);
+	/* The listing first: it finds out about the region. */
 	if (!check_list(&c))
 		return c.worst;
+	c.st->ops->describe(c.st, where, sizeof(where));
+	line(&c, "endpoint", true, OUTCOME_DONE, where);
 	check_clock(&c);
 	check_object(&c);
 	check_multipart(&c);

@@ -752,7 +752,13 @@ static void dir_free(struct storage *st)
 		close(d->own);
 	if (d->root >= 0)
 		close(d->root);
+	free(d->path);
 	free(d);
+}
+
+static void dir_describe(const struct storage *st, char *out, size_t size)
+{
+	snprintf(out, size, "the directory %s", CONTAINER_OF(st, struct dir_store, base)->path);
 }
 
 static const struct storage_ops dir_ops = {
@@ -771,6 +777,7 @@ static const struct storage_ops dir_ops = {
 	.upload_free = dir_upload_free,
 	.list_uploads = dir_list_uploads,
 	.abort_stale = dir_abort_stale,
+	.describe = dir_describe,
 	.cancel = dir_cancel,
 	.free = dir_free,
 };
@@ -801,6 +808,7 @@ struct storage *dir_store_new(struct loop *loop, const char *path, char *why, si
 
 	d->base.ops = &dir_ops;
 	d->base.loop = loop;
+	d->path = xstrdup(path);
 	list_init(&d->works);
 	d->root = d->own = d->lock = -1;
 	if (*path != '/')

@@ -17,6 +17,8 @@ test says `attack NN`.
     16-19    test_attacks_tls, test_tls, test_login, test_server_login
     20-24    test_server_login, test_tls
     29-35    test_attacks_protocol, test_protocol, test_cancel, test_prepared, test_pooling
+    42      test_backup_faults
+    46      test_backup, test_backup_s3, test_backup_stores, test_backup_commands
 """
 import glob
 import os
@@ -25,7 +27,7 @@ import re
 import pytest
 
 # 20-24 are hostile servers.
-ROWS = [*range(1, 16), *range(16, 20), *range(20, 25), *range(29, 36)]
+ROWS = [*range(1, 16), *range(16, 20), *range(20, 25), *range(29, 36), 42, 46]
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 

@@ -274,12 +274,27 @@ static bool upload_item(void *ctx, const char *key, const char *id, time_t begun
 	return true;
 }
 
+/* Not ru_maxrss, which counts what the parent was before exec. */
 static long peak_kb(void)
+{
+	FILE *f = fopen("/proc/self/status", "r");
+	char row[200];
+	long kb = 0;
+
+	while (f && fgets(row, sizeof(row), f))
+		if (sscanf(row, "VmHWM: %ld", &kb) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+static int64_t cpu_usec(void)
 {
 	struct rusage u;
 
 	getrusage(RUSAGE_SELF, &u);
-	return u.ru_maxrss;
+	return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * USEC_PER_SEC + u.ru_utime.tv_usec + u.ru_stime.tv_usec;
 }
 
 static json_t *do_list(const json_t *q, bool of_uploads)
@@ -379,6 +394,7 @@ static json_t *do_upload(const json_t *q)
 	enum storage_result r;
 	const char *phase = "begin";
 	usec_t begun = loop_now();
+	int64_t cpu = cpu_usec();
 	json_t *o;
 
 	store->ops->upload_begin(store, &op, text(q, "key"), "application/octet-stream", &meta, &u);
@@ -423,6 +439,7 @@ static json_t *do_upload(const json_t *q)
 	}
 	json_object_set_new(o, "phase", json_string(phase));
 	json_object_set_new(o, "usec", json_integer(loop_now() - begun));
+	json_object_set_new(o, "cpu_usec", json_integer(cpu_usec() - cpu));
 	json_object_set_new(o, "peak_kb", json_integer(peak_kb()));
 	store->ops->upload_free(u);
 	free(ops);
