@@ -253,7 +253,8 @@ enum storage_result catalog_manifest(struct catalog *c, const struct backup_entr
 }
 
 enum storage_result manifest_store(struct storage *st, const char *prefix, int64_t when, enum backup_format format,
-				   const struct manifest *m, const struct manifest_keys *keys, struct storage_error *error)
+				   const struct manifest *m, const struct manifest_keys *keys,
+				   struct storage_error *error)
 {
 	char key[BACKUP_KEY_MAX], *text = manifest_write(m, keys);
 	struct storage_body body = {.bytes = span_str(text), .fd = -1, .len = strlen(text)};
@@ -271,7 +272,8 @@ enum storage_result manifest_store(struct storage *st, const char *prefix, int64
 /* ---- choosing ---- */
 
 /* The first good one from index on. */
-static enum storage_result first_good(struct catalog *c, size_t from, int64_t not_after, const struct backup_entry **out)
+static enum storage_result first_good(struct catalog *c, size_t from, int64_t not_after,
+				      const struct backup_entry **out)
 {
 	*out = NULL;
 	for (size_t i = from; i < c->count; i++) {
@@ -308,7 +310,8 @@ static const struct backup_entry *of_second(struct catalog *c, int64_t when)
 	const struct backup_entry *found = NULL;
 
 	for (size_t i = 0; i < c->count && c->entries[i].when >= when; i++)
-		if (c->entries[i].when == when && (!found || (!backup_is_good(found) && backup_is_good(&c->entries[i]))))
+		if (c->entries[i].when == when &&
+		    (!found || (!backup_is_good(found) && backup_is_good(&c->entries[i]))))
 			found = &c->entries[i];
 	return found;
 }

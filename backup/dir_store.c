@@ -247,8 +247,8 @@ static bool write_meta(struct dir_store *d, const char *key, const struct object
 	dir_random_name(temp);
 	fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd >= 0) {
-		ok = buf_ok(&b) && dir_write_all(fd, buf_span(&b), 0) && fsync(fd) == 0 && renameat(dir, temp, dir, last) == 0 &&
-		     fsync(dir) == 0;
+		ok = buf_ok(&b) && dir_write_all(fd, buf_span(&b), 0) && fsync(fd) == 0 &&
+		     renameat(dir, temp, dir, last) == 0 && fsync(dir) == 0;
 		close(fd);
 	}
 	buf_free(&b);
@@ -482,7 +482,8 @@ static bool remove_step(struct dir_work *w)
 	bool ok;
 
 	if (dir < 0)
-		return dir_result(errno) == STORAGE_NOT_FOUND ? dir_ended(w, STORAGE_OK, NULL) : dir_failed(w, "removing");
+		return dir_result(errno) == STORAGE_NOT_FOUND ? dir_ended(w, STORAGE_OK, NULL)
+							      : dir_failed(w, "removing");
 	ok = (unlinkat(dir, last, 0) == 0 && fsync(dir) == 0) || errno == ENOENT;
 	if (!ok)
 		dir_failed(w, "removing");

@@ -148,7 +148,8 @@ static const char *read_endpoint(struct s3_store *s3, const char *endpoint, bool
 		lower(s3->host);
 		s3->is_tls = strcmp(s3->scheme, "https") == 0;
 		if (!s3->is_tls && !may_use_http && !is_loopback(s3->host))
-			why = "http:// to another machine would show everything but the dump itself; allow_http permits it";
+			why = "http:// to another machine would show everything but the dump itself; allow_http "
+			      "permits it";
 	}
 	if (!why && port && strcmp(port, s3->is_tls ? "443" : "80") != 0) {
 		char *host = xasprintf("%s:%s", s3->host, port);

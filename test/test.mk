@@ -1,7 +1,7 @@
 # What belongs to no single room: system tests, real clients, benchmark, samples.
 EXTRA_DIST += \
 	etc/pg-ecdsa-proxy.service etc/pgbouncer.ini etc/quickstart.sh etc/userlist.txt \
-	test/bench/bench.py test/bench/run.sh \
+	test/bench/backup.py test/bench/bench.py test/bench/run.sh \
 	test/clients/js/package.json test/clients/js/plain.mjs test/clients/js/wallet.mjs \
 	test/fuzz/run.sh test/run.sh test/soak.py test/soak.sh test/tsan.supp \
 	test/differential test/system

@@ -47,14 +47,16 @@ void manifest_set_number(struct manifest *, const char *field, int64_t);
 void manifest_set_flag(struct manifest *, const char *field, bool);
 void manifest_add_row_count(struct manifest *, const char *table, int64_t rows);
 /* result: "ok" or "failed". Only the newest 50 are kept. at: RFC 3339. */
-void manifest_add_verified(struct manifest *, const char *level, const char *at, const char *result, int64_t duration_ms);
+void manifest_add_verified(struct manifest *, const char *level, const char *at, const char *result,
+			   int64_t duration_ms);
 
 const char *manifest_text(const struct manifest *, const char *field); /* borrowed; NULL: not there */
 bool manifest_number(const struct manifest *, const char *field, int64_t *);
 bool manifest_flag(const struct manifest *, const char *field); /* false when not there */
 /* false: not recorded. */
 bool manifest_row_count(const struct manifest *, const char *table, int64_t *rows);
-size_t manifest_row_tables(const struct manifest *, void (*each)(void *ctx, const char *table, int64_t rows), void *ctx);
+size_t manifest_row_tables(const struct manifest *, void (*each)(void *ctx, const char *table, int64_t rows),
+			   void *ctx);
 
 struct manifest_verdict {
 	bool is_failed;	    /* the last verification failed */

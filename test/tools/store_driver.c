@@ -155,7 +155,9 @@ static struct storage_body slice(const struct mapped *m, bool by_fd, uint64_t of
 	if (by_fd)
 		return (struct storage_body){.fd = m->fd, .offset = offset, .len = len};
 	return (struct storage_body){
-		.bytes = span_of(m->bytes ? (uint8_t *)m->bytes + offset : (const uint8_t *)"", len), .fd = -1, .len = len};
+		.bytes = span_of(m->bytes ? (uint8_t *)m->bytes + offset : (const uint8_t *)"", len),
+		.fd = -1,
+		.len = len};
 }
 
 static struct object_meta meta_of(const json_t *q)
@@ -385,7 +387,8 @@ static json_t *do_abort(const json_t *q)
 static json_t *do_upload(const json_t *q)
 {
 	struct mapped m = map(text(q, "file"));
-	uint64_t size = (uint64_t)number(q, "size", (int64_t)m.len), part = (uint64_t)number(q, "part", 5 << 20), at = 0;
+	uint64_t size = (uint64_t)number(q, "size", (int64_t)m.len), part = (uint64_t)number(q, "part", 5 << 20),
+		 at = 0;
 	unsigned width = (unsigned)number(q, "width", 2), started = 0, ended = 0;
 	struct storage_op op = {0}, *ops = xcalloc(width, sizeof(*ops));
 	struct storage_body *bodies = xcalloc(width, sizeof(*bodies));
@@ -435,7 +438,8 @@ static json_t *do_upload(const json_t *q)
 		struct storage_op gone = {0};
 
 		store->ops->upload_abort(u, &gone);
-		json_object_set_new(o, "abort", json_string(storage_result_word(storage_wait_through(store, &gone, 0))));
+		json_object_set_new(o, "abort",
+				    json_string(storage_result_word(storage_wait_through(store, &gone, 0))));
 	}
 	json_object_set_new(o, "phase", json_string(phase));
 	json_object_set_new(o, "usec", json_integer(loop_now() - begun));

@@ -27,7 +27,8 @@ struct sign_vector {
 	size_t query_count;
 	struct sigv4_pair headers[8];
 	size_t header_count;
-	const char *payload_hash, *when, *region, *uri, *query_text, *signed_names, *canonical_hash, *to_sign, *authorization;
+	const char *payload_hash, *when, *region, *uri, *query_text, *signed_names, *canonical_hash, *to_sign,
+		*authorization;
 };
 struct part_vector {
 	int64_t estimate;
@@ -228,9 +229,11 @@ static void prefixes(void **state)
 		const char *given, *clean;
 		bool slashes;
 	} rows[] = {
-		{"app", "app", false}, {"app/", "app", true}, {"a/b///", "a/b", true}, {"a//b", "a//b", false},
-		{"", NULL, false}, {"/", NULL, true}, {"/app", NULL, false}, {"a\nb", NULL, false}, {"a\x7f", NULL, false},
-		{"h\xc3\xa9 p", "h\xc3\xa9 p", false},
+		{"app", "app", false},	 {"app/", "app", true},
+		{"a/b///", "a/b", true}, {"a//b", "a//b", false},
+		{"", NULL, false},	 {"/", NULL, true},
+		{"/app", NULL, false},	 {"a\nb", NULL, false},
+		{"a\x7f", NULL, false},	 {"h\xc3\xa9 p", "h\xc3\xa9 p", false},
 	};
 	char clean[PREFIX_MAX + 1], longest[PREFIX_MAX + 3];
 	const char *why;
@@ -260,11 +263,23 @@ static void times_as_people_write_them(void **state)
 		const char *text;
 		int64_t when;
 	} rows[] = {
-		{"20260101_000000", 1767225600}, {"2026-01-01", 1767225600}, {"2026-01-01 00:01", 1767225660},
-		{"2026-01-01T00:00:30", 1767225630}, {"2026-01-01 00:00:30", 1767225630}, {"@1767225600", 1767225600},
-		{"2026-01-01T01:00:00+01:00", 1767225600}, {"2026-01-01T00:00:00.5Z", 1767225600},
-		{"2026-13-01", -1}, {"latest", -1}, {"", -1}, {"@", -1}, {"@12x", -1}, {"2026-1-1", -1}, {"@99999999999999", -1},
-		{"2026-01-01 24:00", -1}, {"20260230_000000", -1},
+		{"20260101_000000", 1767225600},
+		{"2026-01-01", 1767225600},
+		{"2026-01-01 00:01", 1767225660},
+		{"2026-01-01T00:00:30", 1767225630},
+		{"2026-01-01 00:00:30", 1767225630},
+		{"@1767225600", 1767225600},
+		{"2026-01-01T01:00:00+01:00", 1767225600},
+		{"2026-01-01T00:00:00.5Z", 1767225600},
+		{"2026-13-01", -1},
+		{"latest", -1},
+		{"", -1},
+		{"@", -1},
+		{"@12x", -1},
+		{"2026-1-1", -1},
+		{"@99999999999999", -1},
+		{"2026-01-01 24:00", -1},
+		{"20260230_000000", -1},
 	};
 
 	(void)state;
@@ -284,7 +299,8 @@ static void part_sizes_are_the_published_ones(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(part_vectors); i++)
-		assert_int_equal(part_size_choose(part_vectors[i].estimate, part_smallest, part_max), part_vectors[i].size);
+		assert_int_equal(part_size_choose(part_vectors[i].estimate, part_smallest, part_max),
+				 part_vectors[i].size);
 	assert_int_equal(ARRAY_LEN(part_vectors), 7);
 }
 
@@ -345,7 +361,8 @@ static void retention_is_as_published(void **state)
 
 			backup_key_make(v->prefix, entries[n].when, (enum backup_format)entries[n].format, key);
 			if (entries[n].is_deleted != in(v->deleted, key))
-				fail_msg("%s: %s: %s", v->name, key, retention_rule_word((enum retention_rule)entries[n].rule));
+				fail_msg("%s: %s: %s", v->name, key,
+					 retention_rule_word((enum retention_rule)entries[n].rule));
 		}
 		while (v->deleted[wanted])
 			wanted++;
@@ -367,10 +384,15 @@ static void held_proven_and_newest_good_ones_stay(void **state)
 {
 	struct retention_rules rules = RETENTION_DEFAULT;
 	struct backup_entry e[] = {
-		{.when = DAYS(0), .size = 1, .is_suspect = true}, {.when = DAYS(1), .size = 0}, {.when = DAYS(2), .size = 1},
-		{.when = DAYS(3), .size = 1}, {.when = DAYS(4), .size = 1, .is_held = true},
-		{.when = DAYS(5), .size = 1, .is_proven = true}, {.when = DAYS(6), .size = 1, .is_proven = true},
-		{.when = DAYS(7), .size = 1, .is_failed = true}, {.when = DAYS(40), .size = 1, .is_suspect = true},
+		{.when = DAYS(0), .size = 1, .is_suspect = true},
+		{.when = DAYS(1), .size = 0},
+		{.when = DAYS(2), .size = 1},
+		{.when = DAYS(3), .size = 1},
+		{.when = DAYS(4), .size = 1, .is_held = true},
+		{.when = DAYS(5), .size = 1, .is_proven = true},
+		{.when = DAYS(6), .size = 1, .is_proven = true},
+		{.when = DAYS(7), .size = 1, .is_failed = true},
+		{.when = DAYS(40), .size = 1, .is_suspect = true},
 		{.when = DAYS(41), .size = 1, .is_suspect = true, .is_held = true},
 	};
 
@@ -429,8 +451,8 @@ static void grandfathers(void **state)
 		if (e[i].rule == RULE_DAILY && i > 1)
 			assert_int_equal(e[i].when % 86400, 43200);
 	}
-	/* 26 December to 1 January; weeks that end on 21, 14 and 7 December, since the 28th is a day already, as are the
-	 * newest of this month, of December and of 2025; November back to February; the last of 2024. */
+	/* 26 December to 1 January; weeks that end on 21, 14 and 7 December, since the 28th is a day already, as are
+	 * the newest of this month, of December and of 2025; November back to February; the last of 2024. */
 	assert_int_equal(daily, 7);
 	assert_int_equal(weekly, 3);
 	assert_int_equal(monthly, 10);
@@ -578,7 +600,8 @@ static void what_a_later_version_wrote_is_kept(void **state)
 	char *text;
 
 	(void)state;
-	assert_int_equal(manifest_read(span_str("{\"schema\":1,\"later\":{\"x\":[true,null]}}"), &none, &m), MANIFEST_OK);
+	assert_int_equal(manifest_read(span_str("{\"schema\":1,\"later\":{\"x\":[true,null]}}"), &none, &m),
+			 MANIFEST_OK);
 	manifest_add_verified(m, "head", "t", "ok", 1);
 	text = manifest_write(m, &none);
 	assert_string_equal(text, "{\"later\":{\"x\":[true,null]},\"schema\":1,\"verified\":"
