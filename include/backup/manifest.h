@@ -24,10 +24,14 @@
 
 struct manifest; /* owned by whoever made it */
 
+struct keyring;
+
 /* HKDF with info `backup-manifest`, of the mnemonic in use first, then of earlier ones. */
 struct manifest_keys {
 	const uint8_t *const *key; /* borrowed; MANIFEST_MAC_KEY bytes each */
 	size_t count;		   /* 0: nothing is encrypted, nothing carries a MAC */
+	const struct keyring *ring; /* borrowed; opens sealed manifests; NULL: none is opened */
+	bool seals;		   /* new ones are sealed with the ring's first key */
 };
 
 /* Fields, written once; S text, N number (at most 2^63 - 1), B true or false. */
@@ -72,5 +76,10 @@ char *manifest_write(const struct manifest *, const struct manifest_keys *);
 enum manifest_result { MANIFEST_OK, MANIFEST_MALFORMED, MANIFEST_UNSIGNED, MANIFEST_FORGED };
 /* *out is NULL unless MANIFEST_OK. With keys, a document without or with a wrong MAC is not believed. */
 MUST_CHECK enum manifest_result manifest_read(struct span text, const struct manifest_keys *, struct manifest **out);
+
+/* As they are stored: the document, or that sealed as format 2 with content 3. */
+struct buf;
+void manifest_pack(const struct manifest *, const struct manifest_keys *, struct buf *out);
+MUST_CHECK enum manifest_result manifest_unpack(struct span stored, const struct manifest_keys *, struct manifest **out);
 
 #endif

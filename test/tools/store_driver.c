@@ -321,7 +321,7 @@ static json_t *do_list(const json_t *q, bool of_uploads)
 /* As every command begins: our backups alone are kept. */
 static json_t *do_catalog(const json_t *q)
 {
-	static const struct manifest_keys none = {NULL, 0};
+	static const struct manifest_keys none = {.count = 0};
 	struct catalog c = {0};
 	enum storage_result r = catalog_load(&c, store, text(q, "prefix"), &none, time(NULL), NULL, NULL);
 	struct storage_op op = {.error = c.error};

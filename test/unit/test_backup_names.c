@@ -17,7 +17,9 @@
 #include "backup/object_name.h"
 #include "backup/part_size.h"
 #include "backup/retention.h"
+#include "backup/seal.h"
 #include "backup/sigv4.h"
+#include "lib/buf.h"
 #include "lib/hex.h"
 #include "lib/util.h"
 
@@ -471,8 +473,9 @@ static void grandfathers(void **state)
 
 static const uint8_t first_key[MANIFEST_MAC_KEY] = {1}, second_key[MANIFEST_MAC_KEY] = {2};
 static const uint8_t *const keys_of_two[2] = {first_key, second_key};
-static const struct manifest_keys new_key = {keys_of_two, 1}, both = {keys_of_two, 2}, old_key = {keys_of_two + 1, 1},
-				  none = {NULL, 0};
+static const struct manifest_keys new_key = {.key = keys_of_two, .count = 1}, both = {.key = keys_of_two, .count = 2},
+				  old_key = {.key = keys_of_two + 1, .count = 1},
+				  none = {.count = 0};
 
 static struct manifest *sample(void)
 {
@@ -610,6 +613,59 @@ static void what_a_later_version_wrote_is_kept(void **state)
 	free(text);
 }
 
+static bool append(void *ctx, struct span bytes)
+{
+	buf_put(ctx, bytes.ptr, bytes.len);
+	return true;
+}
+
+static void a_manifest_may_be_sealed(void **state)
+{
+	struct keyring *ring = keyring_of(KEY_FROM_MNEMONIC, "a mnemonic", 10);
+	struct keyring *other = keyring_of(KEY_FROM_MNEMONIC, "another one", 11);
+	const uint8_t *macs[] = {ring->keys[0].manifest};
+	struct manifest_keys keys = {macs, 1, ring, true};
+	struct seal_spec spec = {.format = FORMAT_2, .key = &ring->keys[0], .content = CONTENT_DUMP, .segment_bytes = 4096};
+	struct manifest *m = sample(), *back;
+	struct sealer *s;
+	struct buf stored;
+	char *text;
+
+	(void)state;
+	buf_init(&stored);
+	manifest_pack(m, &keys, &stored);
+	assert_null(memmem(buf_data(&stored), buf_len(&stored), "database", 8));
+	assert_int_equal(manifest_unpack(buf_span(&stored), &keys, &back), MANIFEST_OK);
+	assert_string_equal(manifest_text(back, "database"), "caf\xc3\xa9");
+	manifest_free(back);
+	for (size_t i = 0; i < buf_len(&stored); i++) {
+		stored.data[i] ^= 1;
+		assert_int_not_equal(manifest_unpack(buf_span(&stored), &keys, &back), MANIFEST_OK);
+		stored.data[i] ^= 1;
+	}
+	keys.ring = other;
+	assert_int_equal(manifest_unpack(buf_span(&stored), &keys, &back), MANIFEST_FORGED);
+	keys.ring = NULL;
+	assert_int_equal(manifest_unpack(buf_span(&stored), &keys, &back), MANIFEST_MALFORMED);
+	/* The same key, but sealed as something else. */
+	keys.ring = ring;
+	buf_clear(&stored);
+	text = manifest_write(m, &keys);
+	s = sealer_new(&spec, append, &stored);
+	assert_int_equal(sealer_put(s, span_str(text)), SEAL_OK);
+	assert_int_equal(sealer_finish(s), SEAL_OK);
+	sealer_free(s);
+	assert_int_equal(manifest_unpack(buf_span(&stored), &keys, &back), MANIFEST_FORGED);
+	/* Those that lie there as they are go on being read. */
+	assert_int_equal(manifest_unpack(span_str(text), &keys, &back), MANIFEST_OK);
+	manifest_free(back);
+	free(text);
+	buf_free(&stored);
+	manifest_free(m);
+	keyring_free(ring);
+	keyring_free(other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -633,6 +689,7 @@ int main(void)
 		cmocka_unit_test(manifests_that_are_not_believed),
 		cmocka_unit_test(any_flipped_byte_of_a_manifest_is_noticed),
 		cmocka_unit_test(what_a_later_version_wrote_is_kept),
+		cmocka_unit_test(a_manifest_may_be_sealed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

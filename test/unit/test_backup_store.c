@@ -497,7 +497,7 @@ static void directories_that_cannot_be(void **state)
 
 #define NOW INT64_C(1767225600) /* 2026-01-01 */
 
-static const struct manifest_keys no_keys = {NULL, 0};
+static const struct manifest_keys no_keys = {.count = 0};
 
 static void backup(struct world *w, int days_ago, enum backup_format format, const char *text)
 {
