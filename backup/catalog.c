@@ -195,7 +195,7 @@ static enum storage_result fetch_end(struct catalog *c, struct fetch *f)
 		c->error = f->op.error;
 		return f->op.result;
 	}
-	if (manifest_read(buf_span(&f->text), c->keys, &m) == MANIFEST_OK)
+	if (manifest_unpack(buf_span(&f->text), c->keys, &m) == MANIFEST_OK)
 		judge(c, e, m);
 	else
 		c->unbelieved++;
@@ -244,7 +244,7 @@ enum storage_result catalog_manifest(struct catalog *c, const struct backup_entr
 		return STORAGE_OK;
 	fetch_start(c, &f, (struct backup_entry *)e);
 	r = storage_wait(c->store, &f.op);
-	if (r == STORAGE_OK && manifest_read(buf_span(&f.text), c->keys, out) != MANIFEST_OK)
+	if (r == STORAGE_OK && manifest_unpack(buf_span(&f.text), c->keys, out) != MANIFEST_OK)
 		c->unbelieved++;
 	else if (r != STORAGE_OK && r != STORAGE_NOT_FOUND)
 		c->error = f.op.error;
@@ -253,25 +253,31 @@ enum storage_result catalog_manifest(struct catalog *c, const struct backup_entr
 }
 
 enum storage_result manifest_store(struct storage *st, const char *prefix, int64_t when, enum backup_format format,
-				   const struct manifest *m, const struct manifest_keys *keys, struct storage_error *error)
+				   const struct manifest *m, const struct manifest_keys *keys,
+				   struct storage_error *error)
 {
-	char key[BACKUP_KEY_MAX], *text = manifest_write(m, keys);
-	struct storage_body body = {.bytes = span_str(text), .fd = -1, .len = strlen(text)};
+	struct storage_body body;
 	struct storage_op op = {0};
+	char key[BACKUP_KEY_MAX];
 	enum storage_result r;
+	struct buf stored;
 
+	buf_init(&stored);
+	manifest_pack(m, keys, &stored);
+	body = (struct storage_body){.bytes = buf_span(&stored), .fd = -1, .len = buf_len(&stored)};
 	manifest_key_make(prefix, when, format, key);
-	st->ops->replace(st, &op, key, "application/json", &body);
+	st->ops->replace(st, &op, key, keys->seals ? "application/octet-stream" : "application/json", &body);
 	r = storage_wait(st, &op);
 	*error = op.error;
-	free(text);
+	buf_free(&stored);
 	return r;
 }
 
 /* ---- choosing ---- */
 
 /* The first good one from index on. */
-static enum storage_result first_good(struct catalog *c, size_t from, int64_t not_after, const struct backup_entry **out)
+static enum storage_result first_good(struct catalog *c, size_t from, int64_t not_after,
+				      const struct backup_entry **out)
 {
 	*out = NULL;
 	for (size_t i = from; i < c->count; i++) {
@@ -308,7 +314,8 @@ static const struct backup_entry *of_second(struct catalog *c, int64_t when)
 	const struct backup_entry *found = NULL;
 
 	for (size_t i = 0; i < c->count && c->entries[i].when >= when; i++)
-		if (c->entries[i].when == when && (!found || (!backup_is_good(found) && backup_is_good(&c->entries[i]))))
+		if (c->entries[i].when == when &&
+		    (!found || (!backup_is_good(found) && backup_is_good(&c->entries[i]))))
 			found = &c->entries[i];
 	return found;
 }

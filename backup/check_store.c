@@ -37,8 +37,8 @@ static bool done(struct check *c, const char *name, struct storage_op *op)
 
 	if (r == STORAGE_OK)
 		return true;
-	snprintf(detail, sizeof(detail), "%s%s%s%s%s", storage_result_word(r), *op->error.code ? ", " : "", op->error.code,
-		 *op->error.message ? ", " : "", op->error.message);
+	snprintf(detail, sizeof(detail), "%s%s%s%s%s", storage_result_word(r), *op->error.code ? ", " : "",
+		 op->error.code, *op->error.message ? ", " : "", op->error.message);
 	line(c, name, false, storage_outcome(r), detail);
 	return false;
 }
@@ -119,8 +119,9 @@ static void check_object(struct check *c)
 	line(c, "put", true, OUTCOME_DONE, "done");
 	c->st->ops->put(c->st, &again, c->key, "application/octet-stream", &c->meta, &body);
 	r = storage_wait(c->st, &again);
-	line(c, "no overwriting", r == STORAGE_EXISTS, OUTCOME_STORAGE, r == STORAGE_EXISTS ? "a name that is taken stays" :
-	     "a second put under the name of the first was not refused");
+	line(c, "no overwriting", r == STORAGE_EXISTS, OUTCOME_STORAGE,
+	     r == STORAGE_EXISTS ? "a name that is taken stays"
+				 : "a second put under the name of the first was not refused");
 	read_equals(c, "get", 0, 0, span_str(small));
 	read_equals(c, "get of a range", 3, 5, span_of(small + 3, 5));
 	remove_object(c);
@@ -185,7 +186,8 @@ static void check_uploads(struct check *c)
 		line(c, "list of uploads", true, OUTCOME_DONE,
 		     "not supported; let a bucket rule expire incomplete uploads after 2 days");
 	else
-		line(c, "list of uploads", r == STORAGE_OK, storage_outcome(r), r == STORAGE_OK ? "supported" : op.error.message);
+		line(c, "list of uploads", r == STORAGE_OK, storage_outcome(r),
+		     r == STORAGE_OK ? "supported" : op.error.message);
 }
 
 static void check_multipart(struct check *c)
@@ -200,7 +202,9 @@ static void check_multipart(struct check *c)
 		if (done(c, "multipart", &op)) {
 			bool ok = info.size == PART_MIN + 1 && strcmp(info.meta.run_id, c->meta.run_id) == 0;
 
-			line(c, "multipart", ok, OUTCOME_INTEGRITY, ok ? "two parts, size and metadata as sent" : "the object has another size or other metadata");
+			line(c, "multipart", ok, OUTCOME_INTEGRITY,
+			     ok ? "two parts, size and metadata as sent"
+				: "the object has another size or other metadata");
 			read_equals(c, "get across parts", PART_MIN - 10, 11, span_of(bytes + PART_MIN - 10, 11));
 		}
 		remove_object(c);
@@ -213,7 +217,7 @@ enum outcome command_check_store(struct command_env *e)
 {
 	struct check c = {.e = e, .st = e->store, .worst = OUTCOME_DONE};
 	unsigned char random[8];
-	char prefix[BACKUP_KEY_MAX], hex[17];
+	char prefix[BACKUP_KEY_MAX], hex[17], where[600];
 	int n;
 
 	mem_random(random, sizeof(random));
@@ -224,8 +228,11 @@ enum outcome command_check_store(struct command_env *e)
 	if (n < 0 || (size_t)n >= sizeof(c.key))
 		return OUTCOME_USAGE;
 	snprintf(c.meta.run_id, sizeof(c.meta.run_id), "check-%s", hex);
+	/* The listing first: it finds out about the region. */
 	if (!check_list(&c))
 		return c.worst;
+	c.st->ops->describe(c.st, where, sizeof(where));
+	line(&c, "endpoint", true, OUTCOME_DONE, where);
 	check_clock(&c);
 	check_object(&c);
 	check_multipart(&c);

@@ -24,11 +24,13 @@ static int64_t now_of(const struct command_env *e)
 static void log_store(const char *event, const char *what, enum storage_result r, const struct storage_error *error)
 {
 	EVENT(LEVEL_ERROR, event, F_TEXT("what", what), F_TEXT("result", storage_result_word(r)),
-	      F_TEXT("code", *error->code ? error->code : NULL), F_TEXT("message", *error->message ? error->message : NULL),
+	      F_TEXT("code", *error->code ? error->code : NULL),
+	      F_TEXT("message", *error->message ? error->message : NULL),
 	      F_TEXT("request_id", *error->request_id ? error->request_id : NULL));
 }
 
-static enum outcome load(struct command_env *e, struct catalog *c, const char *event, catalog_foreign *foreign, void *ctx)
+static enum outcome load(struct command_env *e, struct catalog *c, const char *event, catalog_foreign *foreign,
+			 void *ctx)
 {
 	enum storage_result r;
 
@@ -51,7 +53,8 @@ static enum outcome load_judged(struct command_env *e, struct catalog *c, const 
 	if (r != STORAGE_OK)
 		log_store(event, "manifests", r, &c->error);
 	if (c->unbelieved)
-		EVENT(LEVEL_WARNING, event, F_TEXT("what", "manifests that are not believed"), F_UINT("count", c->unbelieved));
+		EVENT(LEVEL_WARNING, event, F_TEXT("what", "manifests that are not believed"),
+		      F_UINT("count", c->unbelieved));
 	return storage_outcome(r);
 }
 
@@ -133,10 +136,13 @@ static void put_json_number(struct buf *b, const struct manifest *m, const char 
 		buf_printf(b, ",\"%s\":%" PRId64, name, n);
 }
 
-static const char *const long_texts[] = {"run_id", "database", "label", "pg_dump_version", "sha256", "host", "start_lsn"};
-static const char *const long_numbers[] = {"plaintext_size", "duration_ms", "server_version", "parts", "relation_count"};
+static const char *const long_texts[] = {"run_id", "database", "label",	   "pg_dump_version",
+					 "sha256", "host",     "start_lsn"};
+static const char *const long_numbers[] = {"plaintext_size", "duration_ms", "server_version", "parts",
+					   "relation_count"};
 
-static void put_json_entry(struct buf *b, const struct catalog *c, const struct backup_entry *e, const struct manifest *m)
+static void put_json_entry(struct buf *b, const struct catalog *c, const struct backup_entry *e,
+			   const struct manifest *m)
 {
 	char key[BACKUP_KEY_MAX], when[ISO_TIME_MAX];
 	struct manifest_verdict v = {0};
@@ -144,8 +150,11 @@ static void put_json_entry(struct buf *b, const struct catalog *c, const struct 
 	catalog_key(c, e, key);
 	buf_put_text(b, "{\"key\":");
 	event_put_json(b, key, strlen(key));
-	buf_printf(b, ",\"time\":\"%s\",\"unix_time\":%" PRId64 ",\"size\":%" PRIu64 ",\"format\":\"%s\",\"age_seconds\":%" PRId64
-		   ",\"state\":\"%s\",\"good\":%s,\"held\":%s,\"has_manifest\":%s,\"other_key\":%s,\"keep\":%s,\"rule\":\"%s\"",
+	buf_printf(b,
+		   ",\"time\":\"%s\",\"unix_time\":%" PRId64 ",\"size\":%" PRIu64
+		   ",\"format\":\"%s\",\"age_seconds\":%" PRId64
+		   ",\"state\":\"%s\",\"good\":%s,\"held\":%s,\"has_manifest\":%s,\"other_key\":%s,\"keep\":%s,"
+		   "\"rule\":\"%s\"",
 		   iso_time(e->when, when), e->when, e->size, format_word(e), c->now > e->when ? c->now - e->when : 0,
 		   state_word(e), backup_is_good(e) ? "true" : "false", e->is_held ? "true" : "false",
 		   e->has_manifest ? "true" : "false", e->is_sealed_elsewhere ? "true" : "false",
@@ -192,8 +201,9 @@ static void print_entry(FILE *out, const struct catalog *c, const struct backup_
 
 	backup_name_make(b->when, (enum backup_format)b->format, name);
 	age_text(c, b, age);
-	fprintf(out, "%-28s %14" PRIu64 "  %-6s  %-9s  %-8s  %s%s%s\n", name, b->size, format_word(b), age, state_word(b),
-		retention_rule_word((enum retention_rule)b->rule), b->is_deleted ? " (goes at the next prune)" : "",
+	fprintf(out, "%-28s %14" PRIu64 "  %-6s  %-9s  %-8s  %s%s%s\n", name, b->size, format_word(b), age,
+		state_word(b), retention_rule_word((enum retention_rule)b->rule),
+		b->is_deleted ? " (goes at the next prune)" : "",
 		b->is_sealed_elsewhere ? " (sealed with another key)" : "");
 }
 
@@ -211,7 +221,8 @@ enum outcome command_list(struct command_env *e, const struct list_options *o)
 	if (o->json)
 		buf_put_u8(&json, '[');
 	else if (c.count)
-		fprintf(e->out, "%-28s %14s  %-6s  %-9s  %-8s  %s\n", "name", "bytes", "format", "age", "state", "kept by");
+		fprintf(e->out, "%-28s %14s  %-6s  %-9s  %-8s  %s\n", "name", "bytes", "format", "age", "state",
+			"kept by");
 	for (size_t i = 0; i < c.count; i++) {
 		struct manifest *m = NULL;
 		enum storage_result r = o->is_long ? catalog_manifest(&c, &c.entries[i], &m) : STORAGE_OK;
@@ -291,7 +302,8 @@ static bool clock_is_off(struct command_env *e)
 
 	if (llabs(off) <= CLOCK_MOST)
 		return false;
-	EVENT(LEVEL_ERROR, "prune", F_TEXT("what", "the store's clock and ours are more than a day apart: nothing is deleted"),
+	EVENT(LEVEL_ERROR, "prune",
+	      F_TEXT("what", "the store's clock and ours are more than a day apart: nothing is deleted"),
 	      F_INT("store_minus_ours_seconds", off));
 	return true;
 }
@@ -309,8 +321,9 @@ static void print_plan(struct command_env *e, const struct catalog *c)
 		age_text(c, b, age);
 		if (has_rank)
 			snprintf(number, sizeof(number), "%zu", rank++);
-		fprintf(e->out, "%-6s  %s  age %s (%" PRId64 " days)  rank %s  %s\n", b->is_deleted ? "delete" : "keep", key,
-			age, backup_age_days(b, c->now), number, retention_rule_word((enum retention_rule)b->rule));
+		fprintf(e->out, "%-6s  %s  age %s (%" PRId64 " days)  rank %s  %s\n", b->is_deleted ? "delete" : "keep",
+			key, age, backup_age_days(b, c->now), number,
+			retention_rule_word((enum retention_rule)b->rule));
 	}
 }
 
@@ -369,8 +382,9 @@ enum outcome command_prune(struct command_env *e, const struct prune_options *o,
 	planned = retention_judge(&rules, c.now, c.entries, c.count);
 	if (o->is_dry_run) {
 		print_plan(e, &c);
-		fprintf(e->out, "%zu of %zu would be deleted%s%s; other objects under the prefix, never touched: %zu\n", planned,
-			c.count, o->blocked ? ", but nothing is, since " : "", o->blocked ? o->blocked : "", c.ignored);
+		fprintf(e->out, "%zu of %zu would be deleted%s%s; other objects under the prefix, never touched: %zu\n",
+			planned, c.count, o->blocked ? ", but nothing is, since " : "", o->blocked ? o->blocked : "",
+			c.ignored);
 		report->kept = c.count - planned;
 		report->oldest = c.count ? c.entries[c.count - 1].when : 0;
 		goto out;
@@ -398,7 +412,8 @@ enum outcome command_prune(struct command_env *e, const struct prune_options *o,
 	report->oldest = oldest_left(&c, report);
 	if (report->deleted || report->failed || !o->is_triggered)
 		EVENT(report->failed ? LEVEL_ERROR : LEVEL_LOG, "prune", F_UINT("kept", report->kept),
-		      F_UINT("deleted", report->deleted), F_UINT("failed", report->failed), F_UINT("ignored", c.ignored));
+		      F_UINT("deleted", report->deleted), F_UINT("failed", report->failed),
+		      F_UINT("ignored", c.ignored));
 out:
 	catalog_free(&c);
 	return result;
@@ -476,7 +491,8 @@ enum outcome command_cleanup(struct command_env *e, const struct cleanup_options
 	r = storage_wait(e->store, &op);
 	if (r == STORAGE_UNSUPPORTED) {
 		EVENT(LEVEL_WARNING, "cleanup",
-		      F_TEXT("what", "the store does not list uploads; a bucket rule should expire incomplete ones after 2 days"));
+		      F_TEXT("what", "the store does not list uploads; a bucket rule should expire incomplete ones "
+				     "after 2 days"));
 	} else if (r != STORAGE_OK) {
 		log_store("cleanup", "listing", r, &op.error);
 		result = storage_outcome(r);
@@ -640,7 +656,8 @@ static enum outcome fetch_into(struct command_env *e, const char *key, int fd, b
 			return OUTCOME_FAILED;
 		}
 		if (r == STORAGE_OK && d.written != info.size) {
-			EVENT(LEVEL_ERROR, "download", F_TEXT("what", "the object has another size than it was said to have"),
+			EVENT(LEVEL_ERROR, "download",
+			      F_TEXT("what", "the object has another size than it was said to have"),
 			      F_UINT("expected", info.size), F_UINT("received", d.written));
 			return OUTCOME_INTEGRITY;
 		}

@@ -18,6 +18,7 @@
 
 struct dir_store {
 	struct storage base;
+	char *path;	     /* owned; for messages */
 	int root, own, lock; /* owned */
 	struct list works;
 };

@@ -247,8 +247,8 @@ static bool write_meta(struct dir_store *d, const char *key, const struct object
 	dir_random_name(temp);
 	fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd >= 0) {
-		ok = buf_ok(&b) && dir_write_all(fd, buf_span(&b), 0) && fsync(fd) == 0 && renameat(dir, temp, dir, last) == 0 &&
-		     fsync(dir) == 0;
+		ok = buf_ok(&b) && dir_write_all(fd, buf_span(&b), 0) && fsync(fd) == 0 &&
+		     renameat(dir, temp, dir, last) == 0 && fsync(dir) == 0;
 		close(fd);
 	}
 	buf_free(&b);
@@ -482,7 +482,8 @@ static bool remove_step(struct dir_work *w)
 	bool ok;
 
 	if (dir < 0)
-		return dir_result(errno) == STORAGE_NOT_FOUND ? dir_ended(w, STORAGE_OK, NULL) : dir_failed(w, "removing");
+		return dir_result(errno) == STORAGE_NOT_FOUND ? dir_ended(w, STORAGE_OK, NULL)
+							      : dir_failed(w, "removing");
 	ok = (unlinkat(dir, last, 0) == 0 && fsync(dir) == 0) || errno == ENOENT;
 	if (!ok)
 		dir_failed(w, "removing");
@@ -752,7 +753,13 @@ static void dir_free(struct storage *st)
 		close(d->own);
 	if (d->root >= 0)
 		close(d->root);
+	free(d->path);
 	free(d);
+}
+
+static void dir_describe(const struct storage *st, char *out, size_t size)
+{
+	snprintf(out, size, "the directory %s", CONTAINER_OF(st, struct dir_store, base)->path);
 }
 
 static const struct storage_ops dir_ops = {
@@ -771,6 +778,7 @@ static const struct storage_ops dir_ops = {
 	.upload_free = dir_upload_free,
 	.list_uploads = dir_list_uploads,
 	.abort_stale = dir_abort_stale,
+	.describe = dir_describe,
 	.cancel = dir_cancel,
 	.free = dir_free,
 };
@@ -801,6 +809,7 @@ struct storage *dir_store_new(struct loop *loop, const char *path, char *why, si
 
 	d->base.ops = &dir_ops;
 	d->base.loop = loop;
+	d->path = xstrdup(path);
 	list_init(&d->works);
 	d->root = d->own = d->lock = -1;
 	if (*path != '/')

@@ -304,7 +304,8 @@ static void list_clean(struct dir_work *w)
 	free(CONTAINER_OF(w, struct listing, w)->prefix);
 }
 
-void dir_list_uploads(struct storage *st, struct storage_op *op, const char *prefix, storage_upload_item *item, void *ctx)
+void dir_list_uploads(struct storage *st, struct storage_op *op, const char *prefix, storage_upload_item *item,
+		      void *ctx)
 {
 	struct listing *l = dir_work_new(sizeof(*l), dir_of(st), op, list_step, list_clean);
 

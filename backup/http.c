@@ -240,7 +240,11 @@ static void rate_timer_fires(struct loop_timer *t)
 
 /* ---- requests ---- */
 
-/* Takes the request off; its handle goes back to the idle ones, connections stay with libcurl. */
+/*
+ * Takes the request off; connections stay with libcurl. Its handle goes back
+ * to the idle ones when all went well: after a failure it may still hold
+ * buffers of another size than the next request asks for.
+ */
 static void release(struct http_request *r)
 {
 	struct http *h = r->http;
@@ -248,9 +252,9 @@ static void release(struct http_request *r)
 
 	curl_multi_remove_handle(h->multi, easy);
 	list_del(&r->link);
-	curl_easy_reset(easy);
-	for (int i = 0; i < IDLE_HANDLES && easy; i++)
+	for (int i = 0; i < IDLE_HANDLES && easy && r->curl_result == CURLE_OK; i++)
 		if (!h->idle[i]) {
+			curl_easy_reset(easy);
 			h->idle[i] = easy;
 			easy = NULL;
 		}
@@ -379,8 +383,9 @@ static void set_common(struct http *h, CURL *easy, struct http_request *r)
 	SET(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	SET(easy, CURLOPT_EXPECT_100_TIMEOUT_MS, 1000L);
 	SET(easy, CURLOPT_USERAGENT, h->user_agent);
-	SET(easy, CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER);
-	SET(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)SEND_BUFFER);
+	/* Only for speed: without them it goes on with what libcurl has. */
+	(void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER);
+	(void)curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)SEND_BUFFER);
 	/* Nobody notices for long that an old connection is dead. */
 	SET(easy, CURLOPT_FRESH_CONNECT, r->may_be_slow ? 1L : 0L);
 	if (r->skips_proxy)

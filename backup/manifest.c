@@ -116,7 +116,8 @@ void manifest_add_row_count(struct manifest *m, const char *table, int64_t rows)
 	must(json_object_set_new(member(m, "row_counts", json_object), table, json_integer(rows)));
 }
 
-void manifest_add_verified(struct manifest *m, const char *level, const char *at, const char *result, int64_t duration_ms)
+void manifest_add_verified(struct manifest *m, const char *level, const char *at, const char *result,
+			   int64_t duration_ms)
 {
 	json_t *list = member(m, "verified", json_array);
 
@@ -159,7 +160,8 @@ bool manifest_row_count(const struct manifest *m, const char *table, int64_t *ro
 	return true;
 }
 
-size_t manifest_row_tables(const struct manifest *m, void (*each)(void *ctx, const char *table, int64_t rows), void *ctx)
+size_t manifest_row_tables(const struct manifest *m, void (*each)(void *ctx, const char *table, int64_t rows),
+			   void *ctx)
 {
 	json_t *counts = json_object_get(m->doc, "row_counts"), *value;
 	const char *table;

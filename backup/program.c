@@ -181,7 +181,8 @@ static void make_keys(struct program *p)
 
 		for (size_t i = 0; i < p->keys->count; i++)
 			keys[i] = p->keys->keys[i].manifest;
-		p->manifest_keys = (struct manifest_keys){.key = keys, .count = p->keys->count};
+		p->manifest_keys = (struct manifest_keys){.key = keys, .count = p->keys->count, .ring = p->keys,
+							  .seals = p->config->encryption_encrypt_manifest};
 	}
 	metric_set(METRIC_encrypted, NULL, writer != NULL);
 }

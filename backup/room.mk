@@ -32,7 +32,7 @@ librooms_backup_a_SOURCES = \
 	backup/listen.c include/backup/listen.h \
 	backup/lock.c include/backup/lock.h \
 	backup/loop.c include/backup/loop.h \
-	backup/manifest.c include/backup/manifest.h \
+	backup/manifest.c backup/manifest_seal.c include/backup/manifest.h \
 	backup/metrics.c include/backup/metrics.h include/backup/metrics.def \
 	backup/notify.c include/backup/notify.h \
 	backup/object_name.c include/backup/object_name.h \

@@ -92,7 +92,8 @@ static void read_retry_after(struct s3_answer *a, struct span s)
 	if (whole_number(s, &a->retry_after))
 		return;
 	date = date_of(s);
-	/* Measured against the answer's own Date when that stands in front, else against nothing: then it is not told. */
+	/* Measured against the answer's own Date when that stands in front, else against nothing: then it is not told.
+	 */
 	a->retry_after = date && a->date ? (date > a->date ? date - a->date : 0) : -1;
 }
 

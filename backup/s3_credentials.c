@@ -288,7 +288,8 @@ static bool ask_container(struct s3_keys *k)
 	}
 	k->url = relative ? xasprintf("http://169.254.170.2%s", relative) : xstrdup(full);
 	if (!relative && strncmp(full, "https://", 8) != 0 && !host_may_be_plain(full)) {
-		snprintf(k->trouble, sizeof(k->trouble), "AWS_CONTAINER_CREDENTIALS_FULL_URI is neither https nor local");
+		snprintf(k->trouble, sizeof(k->trouble),
+			 "AWS_CONTAINER_CREDENTIALS_FULL_URI is neither https nor local");
 		return false;
 	}
 	if (file && file_read(file, (size_t)1 << 16, NULL, &f) < 0) {
@@ -582,7 +583,8 @@ static enum s3_key_source find_source(const struct s3_settings *s, struct s3_key
 	char why[300];
 
 	if (s->access_key && s->secret_key) {
-		*found = (struct s3_key_set){xstrdup(s->access_key), xstrdup(s->secret_key), xstrdup(s->session_token), 0};
+		*found = (struct s3_key_set){xstrdup(s->access_key), xstrdup(s->secret_key), xstrdup(s->session_token),
+					     0};
 		return S3_KEYS_STATIC;
 	}
 	if (s->env_access_key && s->env_secret_key) {
@@ -622,7 +624,8 @@ struct s3_keys *s3_keys_new(struct s3_store *s3, struct loop *loop, struct http 
 			return NULL;
 		}
 	} else if (k->source == S3_KEYS_STATIC) {
-		found = (struct s3_key_set){xstrdup(s->access_key), xstrdup(s->secret_key), xstrdup(s->session_token), 0};
+		found = (struct s3_key_set){xstrdup(s->access_key), xstrdup(s->secret_key), xstrdup(s->session_token),
+					    0};
 	}
 	if ((found.access_key || k->source == S3_KEYS_STATIC) && !accept_keys(k, &found)) {
 		snprintf(why, why_size, "access key or secret key is missing or malformed");

@@ -210,7 +210,8 @@ static void put_ended(struct s3_call *c)
 		s3_work_end(&p->w, c->result);
 	} else if (c->result == STORAGE_OK) {
 		if (p->was_refused_condition) {
-			s3_notice(p->w.s3, "the store has no conditional writes; names are checked before they are used");
+			s3_notice(p->w.s3,
+				  "the store has no conditional writes; names are checked before they are used");
 			p->w.s3->missing.conditional_write = true;
 		}
 		s3_work_end(&p->w, STORAGE_OK);
@@ -387,7 +388,8 @@ static bool get_accept(struct s3_call *c)
 	if (*g->etag && *a->etag && strcmp(g->etag, a->etag) != 0)
 		return get_refuse(c, STORAGE_CHANGED, "Changed", "the object is another one now");
 	if (!get_extent(g, a, &first, &count, &total) || first != g->offset + g->delivered)
-		return get_refuse(c, STORAGE_INTEGRITY, "WrongRange", "the store sends other bytes than it was asked for");
+		return get_refuse(c, STORAGE_INTEGRITY, "WrongRange",
+				  "the store sends other bytes than it was asked for");
 	if (count >= 0) {
 		/* A range ends where it was asked to, or with the object. */
 		wanted = g->len ? g->len - g->delivered : UINT64_MAX;
@@ -447,14 +449,15 @@ static void get_ended(struct s3_call *c)
 		if (++g->restarts < g->w.s3->attempts)
 			get_send(g);
 		else
-			s3_work_fail(&g->w, STORAGE_INTEGRITY, "Truncated", "the store sends fewer bytes than it announces");
+			s3_work_fail(&g->w, STORAGE_INTEGRITY, "Truncated",
+				     "the store sends fewer bytes than it announces");
 		return;
 	}
 	s3_work_end(&g->w, c->result);
 }
 
-void s3_get(struct storage *st, struct storage_op *op, const char *key, const char *if_match, uint64_t offset, uint64_t len,
-	    struct object_info *info, storage_sink *sink, void *ctx)
+void s3_get(struct storage *st, struct storage_op *op, const char *key, const char *if_match, uint64_t offset,
+	    uint64_t len, struct object_info *info, storage_sink *sink, void *ctx)
 {
 	struct get_work *g = s3_work_new(sizeof(*g), s3_of(st), op, key);
 
@@ -529,7 +532,8 @@ static void list_ended(struct s3_call *c)
 		return;
 	}
 	/* Before anything of the page is told. */
-	if (d->is_truncated && (!token || !*token || (l->token && strcmp(token, l->token) == 0) || ++l->pages > PAGES_MAX)) {
+	if (d->is_truncated &&
+	    (!token || !*token || (l->token && strcmp(token, l->token) == 0) || ++l->pages > PAGES_MAX)) {
 		s3_work_fail(&l->w, STORAGE_FAILED, "BrokenListing",
 			     "the listing goes on, but the store does not say where");
 		return;

@@ -50,6 +50,16 @@ static void s3_free(struct storage *st)
 	free(s3);
 }
 
+static void s3_describe(const struct storage *st, char *out, size_t size)
+{
+	const struct s3_store *s3 = CONTAINER_OF(st, struct s3_store, base);
+	const char *tls = !s3->is_tls	  ? "not encrypted on its way"
+			  : s3->is_insecure ? "over TLS, but the certificate is NOT checked"
+					    : "over TLS, certificate checked";
+
+	snprintf(out, size, "%s%s, region %s, %s", s3->url_root, s3->path_root, s3->region, tls);
+}
+
 static const struct storage_ops s3_ops = {
 	.name = "s3",
 	.put = s3_put,
@@ -66,17 +76,21 @@ static const struct storage_ops s3_ops = {
 	.upload_free = s3_upload_free,
 	.list_uploads = s3_list_uploads,
 	.abort_stale = s3_abort_stale,
+	.describe = s3_describe,
 	.cancel = s3_work_cancel,
 	.free = s3_free,
 };
 
 /* ---- settings ---- */
 
+/* With or without a port. */
 static bool is_address(const char *host)
 {
+	char bare[64];
 	unsigned char bytes[16];
 
-	return *host == '[' || inet_pton(AF_INET, host, bytes) == 1;
+	snprintf(bare, sizeof(bare), "%.*s", (int)strcspn(host, ":"), host);
+	return *host == '[' || inet_pton(AF_INET, bare, bytes) == 1;
 }
 
 static bool is_loopback(const char *host)
@@ -134,7 +148,8 @@ static const char *read_endpoint(struct s3_store *s3, const char *endpoint, bool
 		lower(s3->host);
 		s3->is_tls = strcmp(s3->scheme, "https") == 0;
 		if (!s3->is_tls && !may_use_http && !is_loopback(s3->host))
-			why = "http:// to another machine would show everything but the dump itself; allow_http permits it";
+			why = "http:// to another machine would show everything but the dump itself; allow_http "
+			      "permits it";
 	}
 	if (!why && port && strcmp(port, s3->is_tls ? "443" : "80") != 0) {
 		char *host = xasprintf("%s:%s", s3->host, port);
@@ -230,6 +245,7 @@ struct storage *s3_store_new(struct loop *loop, const struct s3_settings *s, cha
 	snprintf(s3->region, sizeof(s3->region), "%s", s->region && *s->region ? s->region : "auto");
 	s3->is_region_auto = strcmp(s3->region, "auto") == 0;
 	s3->is_unsigned_body = s->is_unsigned_body;
+	s3->is_insecure = s->is_insecure;
 	s3->check = s->checksum;
 	s3->storage_class = xstrdup(s->storage_class);
 	s3->sse = xstrdup(s->sse);

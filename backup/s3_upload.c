@@ -75,7 +75,8 @@ static void twin_aborted(struct s3_call *c)
 	struct twins_work *t = c->owner;
 
 	if (c->result != STORAGE_OK && c->result != STORAGE_NOT_FOUND)
-		s3_notice(t->w.s3, "upload %s of %s could not be aborted: %s", t->ids[t->at - 1], t->w.key, c->error.code);
+		s3_notice(t->w.s3, "upload %s of %s could not be aborted: %s", t->ids[t->at - 1], t->w.key,
+			  c->error.code);
 	twins_next(t);
 }
 
@@ -99,7 +100,8 @@ static void twins_listed(struct s3_call *c)
 			if (strcmp(i.key, t->w.key) == 0 && !(t->keep && strcmp(i.upload_id, t->keep) == 0))
 				twins_add(t, i.upload_id);
 	} else if (t->count == 0) {
-		s3_notice(t->w.s3, "an upload of %s may be left open: its begin was not answered, and uploads cannot be listed",
+		s3_notice(t->w.s3,
+			  "an upload of %s may be left open: its begin was not answered, and uploads cannot be listed",
 			  t->w.key);
 	}
 	twins_next(t);
@@ -225,7 +227,8 @@ static void keep_part(struct storage_upload *u, unsigned number, const struct s3
 	free(u->parts[number - 1].etag);
 	free(u->parts[number - 1].check);
 	u->parts[number - 1].etag = xstrdup(c->answer.etag);
-	u->parts[number - 1].check = s3_check_algorithm(u->s3) && *c->answer.checksum ? xstrdup(c->answer.checksum) : NULL;
+	u->parts[number - 1].check =
+		s3_check_algorithm(u->s3) && *c->answer.checksum ? xstrdup(c->answer.checksum) : NULL;
 }
 
 static void part_ended(struct s3_call *c)
@@ -405,7 +408,8 @@ static void complete_ended(struct s3_call *c)
 
 	if (c->result == STORAGE_OK) {
 		if (w->was_refused_condition) {
-			s3_notice(w->w.s3, "the store has no conditional writes; names are checked before they are used");
+			s3_notice(w->w.s3,
+				  "the store has no conditional writes; names are checked before they are used");
 			w->w.s3->missing.conditional_write = true;
 		}
 		s3_work_end(&w->w, STORAGE_OK);
@@ -588,7 +592,8 @@ static void uploads_clean(struct s3_work *w)
 	free(u->id_marker);
 }
 
-void s3_list_uploads(struct storage *st, struct storage_op *op, const char *prefix, storage_upload_item *item, void *ctx)
+void s3_list_uploads(struct storage *st, struct storage_op *op, const char *prefix, storage_upload_item *item,
+		     void *ctx)
 {
 	struct uploads_work *u = s3_work_new(sizeof(*u), s3_of(st), op, NULL);
 

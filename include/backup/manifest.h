@@ -24,10 +24,14 @@
 
 struct manifest; /* owned by whoever made it */
 
+struct keyring;
+
 /* HKDF with info `backup-manifest`, of the mnemonic in use first, then of earlier ones. */
 struct manifest_keys {
 	const uint8_t *const *key; /* borrowed; MANIFEST_MAC_KEY bytes each */
 	size_t count;		   /* 0: nothing is encrypted, nothing carries a MAC */
+	const struct keyring *ring; /* borrowed; opens sealed manifests; NULL: none is opened */
+	bool seals;		   /* new ones are sealed with the ring's first key */
 };
 
 /* Fields, written once; S text, N number (at most 2^63 - 1), B true or false. */
@@ -47,14 +51,16 @@ void manifest_set_number(struct manifest *, const char *field, int64_t);
 void manifest_set_flag(struct manifest *, const char *field, bool);
 void manifest_add_row_count(struct manifest *, const char *table, int64_t rows);
 /* result: "ok" or "failed". Only the newest 50 are kept. at: RFC 3339. */
-void manifest_add_verified(struct manifest *, const char *level, const char *at, const char *result, int64_t duration_ms);
+void manifest_add_verified(struct manifest *, const char *level, const char *at, const char *result,
+			   int64_t duration_ms);
 
 const char *manifest_text(const struct manifest *, const char *field); /* borrowed; NULL: not there */
 bool manifest_number(const struct manifest *, const char *field, int64_t *);
 bool manifest_flag(const struct manifest *, const char *field); /* false when not there */
 /* false: not recorded. */
 bool manifest_row_count(const struct manifest *, const char *table, int64_t *rows);
-size_t manifest_row_tables(const struct manifest *, void (*each)(void *ctx, const char *table, int64_t rows), void *ctx);
+size_t manifest_row_tables(const struct manifest *, void (*each)(void *ctx, const char *table, int64_t rows),
+			   void *ctx);
 
 struct manifest_verdict {
 	bool is_failed;	    /* the last verification failed */
@@ -70,5 +76,10 @@ char *manifest_write(const struct manifest *, const struct manifest_keys *);
 enum manifest_result { MANIFEST_OK, MANIFEST_MALFORMED, MANIFEST_UNSIGNED, MANIFEST_FORGED };
 /* *out is NULL unless MANIFEST_OK. With keys, a document without or with a wrong MAC is not believed. */
 MUST_CHECK enum manifest_result manifest_read(struct span text, const struct manifest_keys *, struct manifest **out);
+
+/* As they are stored: the document, or that sealed as format 2 with content 3. */
+struct buf;
+void manifest_pack(const struct manifest *, const struct manifest_keys *, struct buf *out);
+MUST_CHECK enum manifest_result manifest_unpack(struct span stored, const struct manifest_keys *, struct manifest **out);
 
 #endif

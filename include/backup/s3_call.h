@@ -40,7 +40,7 @@ struct s3_store {
 	char *path_root;	/* owned; raw path in front of a key, with its slash */
 	char *url_root;		/* owned; scheme://host */
 	char region[64];
-	bool is_region_auto, is_tls, is_unsigned_body;
+	bool is_region_auto, is_tls, is_insecure, is_unsigned_body;
 	enum s3_body_check check;
 	char *storage_class, *sse, *sse_kms_key, *tags, *acl; /* owned; NULL: not sent */
 	usec_t request_timeout, backoff_first, backoff_most;

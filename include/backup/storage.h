@@ -119,9 +119,12 @@ struct storage_ops {
 	void (*upload_abort)(struct storage_upload *, struct storage_op *);
 	const char *(*upload_id)(const struct storage_upload *);
 	void (*upload_free)(struct storage_upload *); /* neither completes nor aborts; no op of it may be under way */
-	void (*list_uploads)(struct storage *, struct storage_op *, const char *prefix, storage_upload_item *, void *ctx);
+	void (*list_uploads)(struct storage *, struct storage_op *, const char *prefix, storage_upload_item *,
+			     void *ctx);
 	void (*abort_stale)(struct storage *, struct storage_op *, const char *key, const char *upload_id);
 
+	/* Where it is and how safe the way there is, for a person. */
+	void (*describe)(const struct storage *, char *out, size_t size);
 	void (*cancel)(struct storage_op *); /* it ends soon, with STORAGE_CANCELLED unless it was quicker */
 	void (*free)(struct storage *);
 };

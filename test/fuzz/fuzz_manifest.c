@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
 static void use(struct manifest *m)
 {
-	static const struct manifest_keys none = {NULL, 0};
+	static const struct manifest_keys none = {.count = 0};
 	struct manifest_verdict v = manifest_verified(m);
 	struct manifest *again;
 	char *text;
@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
 	static const uint8_t key[MANIFEST_MAC_KEY] = {1};
 	static const uint8_t *const list[] = {key};
-	static const struct manifest_keys none = {NULL, 0}, one = {list, 1};
+	static const struct manifest_keys none = {.count = 0}, one = {.key = list, .count = 1};
 	struct manifest *m;
 
 	if (manifest_read(span_of(bytes, len), &none, &m) == MANIFEST_OK)

@@ -24,7 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	if (strlen(a.etag) >= sizeof(a.etag) || strlen(a.meta.database) >= sizeof(a.meta.database) || a.length < -1 ||
 	    a.retry_after < -1 || a.date < 0 || a.last_modified < 0)
 		abort();
-	if (a.has_range && (a.range_first > a.range_last || (a.range_total >= 0 && a.range_last >= (uint64_t)a.range_total)))
+	if (a.has_range &&
+	    (a.range_first > a.range_last || (a.range_total >= 0 && a.range_last >= (uint64_t)a.range_total)))
 		abort();
 	j = s3_judge_answer(a.status, a.region, *a.region, a.date);
 	if (j.verdict == S3_DONE && (a.status < 200 || a.status > 299))

@@ -58,7 +58,7 @@ FOREIGN = ["notes.txt", "20250101_000000.backup.enc3", "20250101_000000.backup.e
            "20251301_000000.backup.enc", "a b&c<d>\"'+%é", "../20250101_000000.backup.enc", "x" * 900]
 
 
-def test_list_shows_ours_newest_first_and_others_on_wish_row_46(s3):
+def test_row_46_list_shows_ours_newest_first_and_others_on_wish(s3):
     s3.plant(*names(1, 3, 2))
     s3.plant(*FOREIGN)
     s3.bucket.put("app2/20250101_000000.backup.enc", b"")
@@ -83,7 +83,7 @@ def test_an_empty_bucket_and_a_missing_one(s3):
     assert "NoSuchBucket" in r.log
 
 
-def test_prune_touches_names_of_ours_alone_row_46(s3):
+def test_row_46_prune_touches_names_of_ours_alone(s3):
     s3.plant(*names(*range(1, 11)))
     s3.plant(*FOREIGN)
     s3.bucket.put("app2/20200101_000000.backup.enc", b"")

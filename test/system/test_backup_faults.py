@@ -37,7 +37,7 @@ TRANSIENT = {
 # An answer to HEAD has no body that could name a code.
 @pytest.mark.parametrize("kind, fault", [(k, f) for f in sorted(TRANSIENT) for k in KINDS
                                          if k != "head" or f not in ("400-request-timeout", "409-operation-aborted")])
-def test_what_passes_is_tried_again_row_42(bucket, proxy, s3_store, files, kind, fault):
+def test_row_42_what_passes_is_tried_again(bucket, proxy, s3_store, files, kind, fault):
     """Twice a fault, then none: it works, however the request was lost."""
     proxy.rule(kind, TRANSIENT[fault], times=2)
     s = s3_store()
@@ -65,7 +65,7 @@ LASTING = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fault", sorted(LASTING))
-def test_what_lasts_is_a_failure_with_a_reason_row_42(bucket, proxy, s3_store, files, kind, fault):
+def test_row_42_what_lasts_is_a_failure_with_a_reason(bucket, proxy, s3_store, files, kind, fault):
     f, allowed = LASTING[fault]
     if (kind, fault) == ("head", "403-quota"):
         allowed = {"denied"}

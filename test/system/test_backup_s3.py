@@ -31,7 +31,7 @@ SPECIAL = ["plain", "with space", "a+b&c=d%e", "sl/as/hes", "(1)'~*!", "é:@,;",
 
 
 @pytest.mark.parametrize("key", SPECIAL, ids=[k[:20] for k in SPECIAL])
-def test_keys_of_every_kind_row_46(bucket, store, files, key):
+def test_row_46_keys_of_every_kind(bucket, store, files, key):
     s = store(region="us-east-1")
     body = files.make("small", 1000)
     assert s.put(key=key, file=body, run_id="r")["result"] == "ok"
@@ -237,6 +237,26 @@ def test_what_is_sent(bucket, store, files):
                 assert r.headers["content-md5"] == base64.b64encode(hashlib.md5(r.body).digest()).decode()
             if r.kind == "part":
                 assert r.headers["expect"] == "100-continue"
+    finally:
+        p.close()
+
+
+def test_the_bucket_in_the_host_name(bucket, files):
+    """addressing = virtual, as the server signs it; not for an address, which has no names in front of it."""
+    p = FaultProxy(bucket)
+    try:
+        endpoint = p.endpoint.replace("127.0.0.1", "localhost")
+        s = Store(**bucket.settings(endpoint=endpoint, virtual=True))
+        assert s.upload(key="a b/c", file=files.make("virtual", 6 * MIB), part=5 * MIB, run_id="r")["result"] == "ok"
+        assert [i["key"] for i in s.list(prefix="a")["items"]] == ["a b/c"]
+        assert s.head(key="a b/c")["result"] == "ok"
+        s.close()
+        assert {r.headers["host"] for r in p.requests()} == {"%s.localhost:%d" % (bucket.bucket, p.port)}
+        assert {r.path for r in p.requests()} == {"/a%20b/c", "/"}
+        s = Store(**bucket.settings(endpoint=p.endpoint, virtual=True))
+        assert s.list(prefix="a")["result"] == "ok"
+        s.close()
+        assert p.requests()[-1].path == "/" + bucket.bucket
     finally:
         p.close()
 

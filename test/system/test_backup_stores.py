@@ -60,7 +60,7 @@ BOMB = b"""<?xml version="1.0"?><!DOCTYPE l [<!ENTITY a "aaaaaaaaaa"><!ENTITY b 
     ("utf-16", '<?xml version="1.0" encoding="UTF-16"?>'.encode("utf-16") + page(["p/a"]).split(b"?>")[1].decode().encode(
         "utf-16-le"), ["p/a"]),
 ]))
-def test_listings_of_every_kind_row_46(bucket, proxy, s3_store, files, name, body, keys):
+def test_row_46_listings_of_every_kind(bucket, proxy, s3_store, files, name, body, keys):
     proxy.rule("list", fp.reply(200, body))
     answer = s3_store(attempts=2).list(prefix="p/")
     if keys is None:
@@ -391,6 +391,15 @@ def test_plain_http_on_the_tls_port(bucket):
     assert answer["result"] == "network" and not s.take_events("retry"), answer
     s.close()
     listener.close()
+
+
+def test_a_host_that_has_no_address(bucket):
+    s = Store(**bucket.settings(endpoint="http://nowhere.invalid", allow_http=True, attempts=4))
+    for _ in range(2):
+        answer = s.list(prefix="")
+        assert answer["result"] == "network" and "nowhere.invalid" in answer["message"], answer
+        assert len(s.take_events("retry")) == 3
+    s.close()
 
 
 def test_nobody_there(bucket):

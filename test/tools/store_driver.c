@@ -155,7 +155,9 @@ static struct storage_body slice(const struct mapped *m, bool by_fd, uint64_t of
 	if (by_fd)
 		return (struct storage_body){.fd = m->fd, .offset = offset, .len = len};
 	return (struct storage_body){
-		.bytes = span_of(m->bytes ? (uint8_t *)m->bytes + offset : (const uint8_t *)"", len), .fd = -1, .len = len};
+		.bytes = span_of(m->bytes ? (uint8_t *)m->bytes + offset : (const uint8_t *)"", len),
+		.fd = -1,
+		.len = len};
 }
 
 static struct object_meta meta_of(const json_t *q)
@@ -274,12 +276,27 @@ static bool upload_item(void *ctx, const char *key, const char *id, time_t begun
 	return true;
 }
 
+/* Not ru_maxrss, which counts what the parent was before exec. */
 static long peak_kb(void)
+{
+	FILE *f = fopen("/proc/self/status", "r");
+	char row[200];
+	long kb = 0;
+
+	while (f && fgets(row, sizeof(row), f))
+		if (sscanf(row, "VmHWM: %ld", &kb) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+static int64_t cpu_usec(void)
 {
 	struct rusage u;
 
 	getrusage(RUSAGE_SELF, &u);
-	return u.ru_maxrss;
+	return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * USEC_PER_SEC + u.ru_utime.tv_usec + u.ru_stime.tv_usec;
 }
 
 static json_t *do_list(const json_t *q, bool of_uploads)
@@ -304,7 +321,7 @@ static json_t *do_list(const json_t *q, bool of_uploads)
 /* As every command begins: our backups alone are kept. */
 static json_t *do_catalog(const json_t *q)
 {
-	static const struct manifest_keys none = {NULL, 0};
+	static const struct manifest_keys none = {.count = 0};
 	struct catalog c = {0};
 	enum storage_result r = catalog_load(&c, store, text(q, "prefix"), &none, time(NULL), NULL, NULL);
 	struct storage_op op = {.error = c.error};
@@ -370,7 +387,8 @@ static json_t *do_abort(const json_t *q)
 static json_t *do_upload(const json_t *q)
 {
 	struct mapped m = map(text(q, "file"));
-	uint64_t size = (uint64_t)number(q, "size", (int64_t)m.len), part = (uint64_t)number(q, "part", 5 << 20), at = 0;
+	uint64_t size = (uint64_t)number(q, "size", (int64_t)m.len), part = (uint64_t)number(q, "part", 5 << 20),
+		 at = 0;
 	unsigned width = (unsigned)number(q, "width", 2), started = 0, ended = 0;
 	struct storage_op op = {0}, *ops = xcalloc(width, sizeof(*ops));
 	struct storage_body *bodies = xcalloc(width, sizeof(*bodies));
@@ -379,6 +397,7 @@ static json_t *do_upload(const json_t *q)
 	enum storage_result r;
 	const char *phase = "begin";
 	usec_t begun = loop_now();
+	int64_t cpu = cpu_usec();
 	json_t *o;
 
 	store->ops->upload_begin(store, &op, text(q, "key"), "application/octet-stream", &meta, &u);
@@ -419,10 +438,12 @@ static json_t *do_upload(const json_t *q)
 		struct storage_op gone = {0};
 
 		store->ops->upload_abort(u, &gone);
-		json_object_set_new(o, "abort", json_string(storage_result_word(storage_wait_through(store, &gone, 0))));
+		json_object_set_new(o, "abort",
+				    json_string(storage_result_word(storage_wait_through(store, &gone, 0))));
 	}
 	json_object_set_new(o, "phase", json_string(phase));
 	json_object_set_new(o, "usec", json_integer(loop_now() - begun));
+	json_object_set_new(o, "cpu_usec", json_integer(cpu_usec() - cpu));
 	json_object_set_new(o, "peak_kb", json_integer(peak_kb()));
 	store->ops->upload_free(u);
 	free(ops);

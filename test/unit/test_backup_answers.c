@@ -34,7 +34,8 @@ static void a_head_is_read(void **state)
 	head(&a, "HTTP/1.1 100 Continue\r\nETag: \"early\"\r\n\r\nHTTP/1.1 206 Partial Content\r\n"
 		 "Date: Thu, 01 Jan 2026 00:00:10 GMT\r\nLAST-MODIFIED: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
 		 "Content-Length: 10\r\nContent-Range: bytes 5-14/100\r\nETag:   \"x-1\"  \r\nX-Amz-Meta-Run-Id: r\r\n"
-		 "x-amz-request-id: req\r\nx-amz-bucket-region: eu\r\nRetry-After: 7\r\nx-amz-meta-other: o\r\nno colon\r\n\r\n");
+		 "x-amz-request-id: req\r\nx-amz-bucket-region: eu\r\nRetry-After: 7\r\nx-amz-meta-other: o\r\nno "
+		 "colon\r\n\r\n");
 	assert_int_equal(a.status, 206);
 	assert_string_equal(a.etag, "\"x-1\"");
 	assert_int_equal(a.length, 10);
@@ -58,18 +59,23 @@ static void heads_that_are_odd(void **state)
 		{"no status", "HTTP/1.1\r\n", false, -1, -1, -1},
 		{"length is no number", "HTTP/1.1 200 OK\r\nContent-Length: 10x\r\n", false, -1, -1, -1},
 		{"length is negative", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n", false, -1, -1, -1},
-		{"length does not fit", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n", false, -1, -1, -1},
-		{"length at the limit", "HTTP/1.1 200 OK\r\nContent-Length: 922337203685477580\r\n", false, 922337203685477580, -1,
+		{"length does not fit", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n", false, -1, -1,
 		 -1},
+		{"length at the limit", "HTTP/1.1 200 OK\r\nContent-Length: 922337203685477580\r\n", false,
+		 922337203685477580, -1, -1},
 		{"unknown total", "HTTP/1.1 206 OK\r\nContent-Range: bytes 0-1/*\r\n", true, -1, -1, -1},
 		{"backwards", "HTTP/1.1 206 OK\r\nContent-Range: bytes 5-4/10\r\n", false, -1, -1, -1},
 		{"past the total", "HTTP/1.1 206 OK\r\nContent-Range: bytes 5-10/10\r\n", false, -1, 10, -1},
 		{"of another unit", "HTTP/1.1 206 OK\r\nContent-Range: lines 0-1/10\r\n", false, -1, -1, -1},
 		{"with more", "HTTP/1.1 206 OK\r\nContent-Range: bytes 0-1/10 x\r\n", false, -1, 10, -1},
-		{"retry at a date", "HTTP/1.1 503 X\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
-				    "Retry-After: Thu, 01 Jan 2026 00:01:00 GMT\r\n", false, -1, -1, 60},
-		{"retry in the past", "HTTP/1.1 503 X\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
-				      "Retry-After: Wed, 31 Dec 2025 00:01:00 GMT\r\n", false, -1, -1, 0},
+		{"retry at a date",
+		 "HTTP/1.1 503 X\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
+		 "Retry-After: Thu, 01 Jan 2026 00:01:00 GMT\r\n",
+		 false, -1, -1, 60},
+		{"retry in the past",
+		 "HTTP/1.1 503 X\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
+		 "Retry-After: Wed, 31 Dec 2025 00:01:00 GMT\r\n",
+		 false, -1, -1, 0},
 		{"retry at some time", "HTTP/1.1 503 X\r\nRetry-After: soon\r\n", false, -1, -1, -1},
 	};
 
@@ -117,11 +123,15 @@ static bool read_doc(struct s3_doc *d, const char *text, size_t piece, size_t ma
 static void a_listing_is_read_whole_and_bytewise(void **state)
 {
 	static const char text[] =
-		"\n \t<?xml version=\"1.0\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>b</Name>"
+		"\n \t<?xml version=\"1.0\"?><ListBucketResult "
+		"xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>b</Name>"
 		"<IsTruncated>true</IsTruncated><NextContinuationToken>t&amp;1</NextContinuationToken>"
-		"<Contents><Key>p/a+b%2B</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;e&quot;</ETag>"
-		"<Size>18446744073709551609</Size><StorageClass>STANDARD</StorageClass><Owner><ID>Key</ID><Key>no</Key></Owner>"
-		"</Contents><Contents><Key>p/%</Key><Size>0</Size></Contents><CommonPrefixes><Prefix>p/x/</Prefix></CommonPrefixes>"
+		"<Contents><Key>p/a+b%2B</Key><LastModified>2026-01-01T00:00:00.000Z</"
+		"LastModified><ETag>&quot;e&quot;</ETag>"
+		"<Size>18446744073709551609</Size><StorageClass>STANDARD</StorageClass><Owner><ID>Key</ID><Key>no</"
+		"Key></Owner>"
+		"</Contents><Contents><Key>p/%</Key><Size>0</Size></Contents><CommonPrefixes><Prefix>p/x/</Prefix></"
+		"CommonPrefixes>"
 		"<EncodingType>url</EncodingType></ListBucketResult>";
 
 	(void)state;
@@ -166,14 +176,18 @@ static void other_documents(void **state)
 			     S3_ERROR_MAX));
 	assert_string_equal(d.code, "ExpiredTokenException");
 	s3_doc_free(&d);
-	assert_true(read_doc(&d, "<InitiateMultipartUploadResult><UploadId> u </UploadId></InitiateMultipartUploadResult>", 7,
-			     S3_XML_MAX));
+	assert_true(read_doc(&d,
+			     "<InitiateMultipartUploadResult><UploadId> u </UploadId></InitiateMultipartUploadResult>",
+			     7, S3_XML_MAX));
 	assert_string_equal(d.upload_id, " u ");
 	s3_doc_free(&d);
-	assert_true(read_doc(&d, "<ListMultipartUploadsResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>"
-				 "<NextKeyMarker>a%20b</NextKeyMarker><NextUploadIdMarker>%20</NextUploadIdMarker><Upload>"
-				 "<Key>k+1</Key><UploadId>i+d</UploadId><Initiated>2026-01-01T00:00:00Z</Initiated></Upload>"
-				 "</ListMultipartUploadsResult>", 7, S3_XML_MAX));
+	assert_true(
+		read_doc(&d,
+			 "<ListMultipartUploadsResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>"
+			 "<NextKeyMarker>a%20b</NextKeyMarker><NextUploadIdMarker>%20</NextUploadIdMarker><Upload>"
+			 "<Key>k+1</Key><UploadId>i+d</UploadId><Initiated>2026-01-01T00:00:00Z</Initiated></Upload>"
+			 "</ListMultipartUploadsResult>",
+			 7, S3_XML_MAX));
 	assert_string_equal(d.next_key, "a b");
 	/* An id is opaque, encoding-type is about keys. */
 	assert_string_equal(d.next_upload_id, "%20");
@@ -182,10 +196,13 @@ static void other_documents(void **state)
 	assert_string_equal(i.upload_id, "i+d");
 	assert_int_equal(i.when, 1767225600);
 	s3_doc_free(&d);
-	assert_true(read_doc(&d, "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>"
-				 "<AccessKeyId>a</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>"
-				 "<Expiration>2026-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
-				 "</AssumeRoleWithWebIdentityResponse>", 7, S3_XML_MAX));
+	assert_true(read_doc(
+		&d,
+		"<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>"
+		"<AccessKeyId>a</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>"
+		"<Expiration>2026-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
+		"</AssumeRoleWithWebIdentityResponse>",
+		7, S3_XML_MAX));
 	assert_string_equal(d.secret_key, "s");
 	assert_int_equal(d.expires, 1767225600);
 	s3_doc_free(&d);
@@ -244,8 +261,8 @@ static void url_escapes(void **state)
 	static const struct {
 		const char *in, *out;
 	} rows[] = {
-		{"", ""}, {"a", "a"}, {"%41", "A"}, {"%c3%A9", "\xc3\xa9"}, {"+", " "}, {"%2B", "+"}, {"%", "%"}, {"%4", "%4"},
-		{"%4g", "%4g"}, {"%%41", "%A"}, {"a%00b", "a"},
+		{"", ""},   {"a", "a"},	  {"%41", "A"},	  {"%c3%A9", "\xc3\xa9"}, {"+", " "},	  {"%2B", "+"},
+		{"%", "%"}, {"%4", "%4"}, {"%4g", "%4g"}, {"%%41", "%A"},	  {"a%00b", "a"},
 	};
 
 	(void)state;
@@ -308,10 +325,12 @@ static void answers_are_judged(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct s3_judgement j = s3_judge_answer(rows[i].status, rows[i].code, rows[i].has_region, rows[i].clock);
+		struct s3_judgement j =
+			s3_judge_answer(rows[i].status, rows[i].code, rows[i].has_region, rows[i].clock);
 
 		if (j.verdict != rows[i].verdict || (j.verdict != S3_DONE && j.result != rows[i].result))
-			fail_msg("%d %s: %d %s", rows[i].status, rows[i].code, j.verdict, storage_result_word(j.result));
+			fail_msg("%d %s: %d %s", rows[i].status, rows[i].code, j.verdict,
+				 storage_result_word(j.result));
 	}
 }
 
@@ -323,9 +342,12 @@ static void troubles_are_judged(void **state)
 	assert_int_equal(s3_judge_trouble(CURLE_PARTIAL_FILE, "").verdict, S3_RETRY);
 	assert_int_equal(s3_judge_trouble(CURLE_OPERATION_TIMEDOUT, "").result, STORAGE_TIMED_OUT);
 	assert_int_equal(s3_judge_trouble(CURLE_PEER_FAILED_VERIFICATION, "").verdict, S3_GIVE_UP);
-	assert_int_equal(s3_judge_trouble(CURLE_SSL_CONNECT_ERROR, "OpenSSL SSL_connect: SSL_ERROR_SYSCALL").verdict, S3_RETRY);
-	assert_int_equal(s3_judge_trouble(CURLE_SSL_CONNECT_ERROR, "error:0A00010B: wrong version number").verdict, S3_GIVE_UP);
-	assert_int_equal(s3_judge_trouble(CURLE_UNSUPPORTED_PROTOCOL, "Received HTTP/0.9 when not allowed").verdict, S3_RETRY);
+	assert_int_equal(s3_judge_trouble(CURLE_SSL_CONNECT_ERROR, "OpenSSL SSL_connect: SSL_ERROR_SYSCALL").verdict,
+			 S3_RETRY);
+	assert_int_equal(s3_judge_trouble(CURLE_SSL_CONNECT_ERROR, "error:0A00010B: wrong version number").verdict,
+			 S3_GIVE_UP);
+	assert_int_equal(s3_judge_trouble(CURLE_UNSUPPORTED_PROTOCOL, "Received HTTP/0.9 when not allowed").verdict,
+			 S3_RETRY);
 	assert_int_equal(s3_judge_trouble(CURLE_UNSUPPORTED_PROTOCOL, "").verdict, S3_GIVE_UP);
 }
 

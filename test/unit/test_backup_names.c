@@ -17,7 +17,9 @@
 #include "backup/object_name.h"
 #include "backup/part_size.h"
 #include "backup/retention.h"
+#include "backup/seal.h"
 #include "backup/sigv4.h"
+#include "lib/buf.h"
 #include "lib/hex.h"
 #include "lib/util.h"
 
@@ -27,7 +29,8 @@ struct sign_vector {
 	size_t query_count;
 	struct sigv4_pair headers[8];
 	size_t header_count;
-	const char *payload_hash, *when, *region, *uri, *query_text, *signed_names, *canonical_hash, *to_sign, *authorization;
+	const char *payload_hash, *when, *region, *uri, *query_text, *signed_names, *canonical_hash, *to_sign,
+		*authorization;
 };
 struct part_vector {
 	int64_t estimate;
@@ -228,9 +231,11 @@ static void prefixes(void **state)
 		const char *given, *clean;
 		bool slashes;
 	} rows[] = {
-		{"app", "app", false}, {"app/", "app", true}, {"a/b///", "a/b", true}, {"a//b", "a//b", false},
-		{"", NULL, false}, {"/", NULL, true}, {"/app", NULL, false}, {"a\nb", NULL, false}, {"a\x7f", NULL, false},
-		{"h\xc3\xa9 p", "h\xc3\xa9 p", false},
+		{"app", "app", false},	 {"app/", "app", true},
+		{"a/b///", "a/b", true}, {"a//b", "a//b", false},
+		{"", NULL, false},	 {"/", NULL, true},
+		{"/app", NULL, false},	 {"a\nb", NULL, false},
+		{"a\x7f", NULL, false},	 {"h\xc3\xa9 p", "h\xc3\xa9 p", false},
 	};
 	char clean[PREFIX_MAX + 1], longest[PREFIX_MAX + 3];
 	const char *why;
@@ -260,11 +265,23 @@ static void times_as_people_write_them(void **state)
 		const char *text;
 		int64_t when;
 	} rows[] = {
-		{"20260101_000000", 1767225600}, {"2026-01-01", 1767225600}, {"2026-01-01 00:01", 1767225660},
-		{"2026-01-01T00:00:30", 1767225630}, {"2026-01-01 00:00:30", 1767225630}, {"@1767225600", 1767225600},
-		{"2026-01-01T01:00:00+01:00", 1767225600}, {"2026-01-01T00:00:00.5Z", 1767225600},
-		{"2026-13-01", -1}, {"latest", -1}, {"", -1}, {"@", -1}, {"@12x", -1}, {"2026-1-1", -1}, {"@99999999999999", -1},
-		{"2026-01-01 24:00", -1}, {"20260230_000000", -1},
+		{"20260101_000000", 1767225600},
+		{"2026-01-01", 1767225600},
+		{"2026-01-01 00:01", 1767225660},
+		{"2026-01-01T00:00:30", 1767225630},
+		{"2026-01-01 00:00:30", 1767225630},
+		{"@1767225600", 1767225600},
+		{"2026-01-01T01:00:00+01:00", 1767225600},
+		{"2026-01-01T00:00:00.5Z", 1767225600},
+		{"2026-13-01", -1},
+		{"latest", -1},
+		{"", -1},
+		{"@", -1},
+		{"@12x", -1},
+		{"2026-1-1", -1},
+		{"@99999999999999", -1},
+		{"2026-01-01 24:00", -1},
+		{"20260230_000000", -1},
 	};
 
 	(void)state;
@@ -284,7 +301,8 @@ static void part_sizes_are_the_published_ones(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(part_vectors); i++)
-		assert_int_equal(part_size_choose(part_vectors[i].estimate, part_smallest, part_max), part_vectors[i].size);
+		assert_int_equal(part_size_choose(part_vectors[i].estimate, part_smallest, part_max),
+				 part_vectors[i].size);
 	assert_int_equal(ARRAY_LEN(part_vectors), 7);
 }
 
@@ -345,7 +363,8 @@ static void retention_is_as_published(void **state)
 
 			backup_key_make(v->prefix, entries[n].when, (enum backup_format)entries[n].format, key);
 			if (entries[n].is_deleted != in(v->deleted, key))
-				fail_msg("%s: %s: %s", v->name, key, retention_rule_word((enum retention_rule)entries[n].rule));
+				fail_msg("%s: %s: %s", v->name, key,
+					 retention_rule_word((enum retention_rule)entries[n].rule));
 		}
 		while (v->deleted[wanted])
 			wanted++;
@@ -367,10 +386,15 @@ static void held_proven_and_newest_good_ones_stay(void **state)
 {
 	struct retention_rules rules = RETENTION_DEFAULT;
 	struct backup_entry e[] = {
-		{.when = DAYS(0), .size = 1, .is_suspect = true}, {.when = DAYS(1), .size = 0}, {.when = DAYS(2), .size = 1},
-		{.when = DAYS(3), .size = 1}, {.when = DAYS(4), .size = 1, .is_held = true},
-		{.when = DAYS(5), .size = 1, .is_proven = true}, {.when = DAYS(6), .size = 1, .is_proven = true},
-		{.when = DAYS(7), .size = 1, .is_failed = true}, {.when = DAYS(40), .size = 1, .is_suspect = true},
+		{.when = DAYS(0), .size = 1, .is_suspect = true},
+		{.when = DAYS(1), .size = 0},
+		{.when = DAYS(2), .size = 1},
+		{.when = DAYS(3), .size = 1},
+		{.when = DAYS(4), .size = 1, .is_held = true},
+		{.when = DAYS(5), .size = 1, .is_proven = true},
+		{.when = DAYS(6), .size = 1, .is_proven = true},
+		{.when = DAYS(7), .size = 1, .is_failed = true},
+		{.when = DAYS(40), .size = 1, .is_suspect = true},
 		{.when = DAYS(41), .size = 1, .is_suspect = true, .is_held = true},
 	};
 
@@ -429,8 +453,8 @@ static void grandfathers(void **state)
 		if (e[i].rule == RULE_DAILY && i > 1)
 			assert_int_equal(e[i].when % 86400, 43200);
 	}
-	/* 26 December to 1 January; weeks that end on 21, 14 and 7 December, since the 28th is a day already, as are the
-	 * newest of this month, of December and of 2025; November back to February; the last of 2024. */
+	/* 26 December to 1 January; weeks that end on 21, 14 and 7 December, since the 28th is a day already, as are
+	 * the newest of this month, of December and of 2025; November back to February; the last of 2024. */
 	assert_int_equal(daily, 7);
 	assert_int_equal(weekly, 3);
 	assert_int_equal(monthly, 10);
@@ -449,8 +473,9 @@ static void grandfathers(void **state)
 
 static const uint8_t first_key[MANIFEST_MAC_KEY] = {1}, second_key[MANIFEST_MAC_KEY] = {2};
 static const uint8_t *const keys_of_two[2] = {first_key, second_key};
-static const struct manifest_keys new_key = {keys_of_two, 1}, both = {keys_of_two, 2}, old_key = {keys_of_two + 1, 1},
-				  none = {NULL, 0};
+static const struct manifest_keys new_key = {.key = keys_of_two, .count = 1}, both = {.key = keys_of_two, .count = 2},
+				  old_key = {.key = keys_of_two + 1, .count = 1},
+				  none = {.count = 0};
 
 static struct manifest *sample(void)
 {
@@ -578,13 +603,67 @@ static void what_a_later_version_wrote_is_kept(void **state)
 	char *text;
 
 	(void)state;
-	assert_int_equal(manifest_read(span_str("{\"schema\":1,\"later\":{\"x\":[true,null]}}"), &none, &m), MANIFEST_OK);
+	assert_int_equal(manifest_read(span_str("{\"schema\":1,\"later\":{\"x\":[true,null]}}"), &none, &m),
+			 MANIFEST_OK);
 	manifest_add_verified(m, "head", "t", "ok", 1);
 	text = manifest_write(m, &none);
 	assert_string_equal(text, "{\"later\":{\"x\":[true,null]},\"schema\":1,\"verified\":"
 				  "[{\"at\":\"t\",\"duration_ms\":1,\"level\":\"head\",\"result\":\"ok\"}]}");
 	manifest_free(m);
 	free(text);
+}
+
+static bool append(void *ctx, struct span bytes)
+{
+	buf_put(ctx, bytes.ptr, bytes.len);
+	return true;
+}
+
+static void a_manifest_may_be_sealed(void **state)
+{
+	struct keyring *ring = keyring_of(KEY_FROM_MNEMONIC, "a mnemonic", 10);
+	struct keyring *other = keyring_of(KEY_FROM_MNEMONIC, "another one", 11);
+	const uint8_t *macs[] = {ring->keys[0].manifest};
+	struct manifest_keys keys = {macs, 1, ring, true};
+	struct seal_spec spec = {.format = FORMAT_2, .key = &ring->keys[0], .content = CONTENT_DUMP, .segment_bytes = 4096};
+	struct manifest *m = sample(), *back;
+	struct sealer *s;
+	struct buf stored;
+	char *text;
+
+	(void)state;
+	buf_init(&stored);
+	manifest_pack(m, &keys, &stored);
+	assert_null(memmem(buf_data(&stored), buf_len(&stored), "database", 8));
+	assert_int_equal(manifest_unpack(buf_span(&stored), &keys, &back), MANIFEST_OK);
+	assert_string_equal(manifest_text(back, "database"), "caf\xc3\xa9");
+	manifest_free(back);
+	for (size_t i = 0; i < buf_len(&stored); i++) {
+		stored.data[i] ^= 1;
+		assert_int_not_equal(manifest_unpack(buf_span(&stored), &keys, &back), MANIFEST_OK);
+		stored.data[i] ^= 1;
+	}
+	keys.ring = other;
+	assert_int_equal(manifest_unpack(buf_span(&stored), &keys, &back), MANIFEST_FORGED);
+	keys.ring = NULL;
+	assert_int_equal(manifest_unpack(buf_span(&stored), &keys, &back), MANIFEST_MALFORMED);
+	/* The same key, but sealed as something else. */
+	keys.ring = ring;
+	buf_clear(&stored);
+	text = manifest_write(m, &keys);
+	s = sealer_new(&spec, append, &stored);
+	assert_int_equal(sealer_put(s, span_str(text)), SEAL_OK);
+	assert_int_equal(sealer_finish(s), SEAL_OK);
+	sealer_free(s);
+	assert_int_equal(manifest_unpack(buf_span(&stored), &keys, &back), MANIFEST_FORGED);
+	/* Those that lie there as they are go on being read. */
+	assert_int_equal(manifest_unpack(span_str(text), &keys, &back), MANIFEST_OK);
+	manifest_free(back);
+	free(text);
+	buf_free(&stored);
+	manifest_free(m);
+	keyring_free(ring);
+	keyring_free(other);
 }
 
 int main(void)
@@ -610,6 +689,7 @@ int main(void)
 		cmocka_unit_test(manifests_that_are_not_believed),
 		cmocka_unit_test(any_flipped_byte_of_a_manifest_is_noticed),
 		cmocka_unit_test(what_a_later_version_wrote_is_kept),
+		cmocka_unit_test(a_manifest_may_be_sealed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

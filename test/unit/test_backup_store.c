@@ -497,7 +497,7 @@ static void directories_that_cannot_be(void **state)
 
 #define NOW INT64_C(1767225600) /* 2026-01-01 */
 
-static const struct manifest_keys no_keys = {NULL, 0};
+static const struct manifest_keys no_keys = {.count = 0};
 
 static void backup(struct world *w, int days_ago, enum backup_format format, const char *text)
 {
@@ -599,8 +599,8 @@ struct shell {
 static void shell_open(struct shell *s, struct world *w)
 {
 	*s = (struct shell){.rules = RETENTION_DEFAULT};
-	s->env = (struct command_env){.store = w->st, .prefix = "app", .bucket = "b", .keys = &no_keys, .rules = &s->rules,
-				      .now = NOW};
+	s->env = (struct command_env){
+		.store = w->st, .prefix = "app", .bucket = "b", .keys = &no_keys, .rules = &s->rules, .now = NOW};
 	s->env.out = open_memstream(&s->text, &s->len);
 }
 
@@ -633,10 +633,11 @@ static void prune_removes_what_the_rules_say_and_nothing_else(void **state)
 	assert_non_null(strstr(s.text, "3 of 6 would be deleted"));
 	assert_null(strstr(s.text, "app2"));
 	free(s.text);
-	assert_string_equal(list(w, "app/", true),
-			    "app/20251227_000000.backup.enc2 app/20251228_000000.backup.enc2 app/20251229_000000.backup.enc2 "
-			    "app/20251230_000000.backup.enc2 app/20251231_000000.backup.enc2 app/20260101_000000.backup.enc2 "
-			    "app/notes.txt");
+	assert_string_equal(
+		list(w, "app/", true),
+		"app/20251227_000000.backup.enc2 app/20251228_000000.backup.enc2 app/20251229_000000.backup.enc2 "
+		"app/20251230_000000.backup.enc2 app/20251231_000000.backup.enc2 app/20260101_000000.backup.enc2 "
+		"app/notes.txt");
 	shell_open(&s, w);
 	s.rules.count = 2;
 	o.is_dry_run = false;

@@ -106,6 +106,7 @@ use = egg:swift#s3api
 s3_acl = false
 location = us-east-1
 min_segment_size = 5242880
+storage_domain = localhost
 [filter:tempauth]
 use = egg:swift#tempauth
 user_test_tester = testing .admin
