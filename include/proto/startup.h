@@ -43,7 +43,8 @@ const char *startup_get(const struct startup *, const char *name); /* the last o
  * Walks the value of the options parameter as the server would: arguments
  * split at white space, backslash escapes the next byte; "-c name=value",
  * "-cname=value", "--name=value". Start with *at = value. Name and value are
- * unescaped into scratch and live until the next call.
+ * unescaped into scratch and live until the next call. What is UNSUPPORTED is
+ * behind *at, so the walk may go on.
  */
 enum options_verdict { OPTIONS_PAIR, OPTIONS_END, OPTIONS_UNSUPPORTED };
 enum options_verdict options_next(const char **at, struct buf *scratch, const char **name, const char **value);
