@@ -7,6 +7,7 @@
 #include "lib/mem.h"
 #include "pool/cancel_key.h"
 #include "pool/peer.h"
+#include "pool/replication.h"
 #include "pool/share.h"
 #include "proto/writer.h"
 
@@ -131,7 +132,7 @@ static void attach(struct client *c)
 		return;
 	}
 	sv = meant->server;
-	if (!sv) {
+	if (!sv || meant->state != CL_ACTIVE) {
 		client_close(c, NULL, NULL, "cancel request for idle client");
 		return;
 	}
@@ -292,6 +293,7 @@ bool cancel_use_connection(struct server *sv)
 
 	if (!c)
 		return false;
+	replication_part(sv); /* whom it was opened for waits for another */
 	target = c->cancel_target;
 	if (target) {
 		target->cancels_queued--;

@@ -15,7 +15,7 @@
 #include "pool/client.h"
 #include "pool/handover.h"
 #include "pool/login.h"
-#include "pool/method.h"
+#include "pool/wallet_login.h"
 #include "pool/prepared.h"
 #include "pool/share.h"
 #include "pool/tracking.h"
@@ -207,8 +207,12 @@ static struct room *room_number(const struct heir *h, int i)
 	return room_of(h->pooler->crew->workers[i]);
 }
 
-/* The pool's share on its Worker; NULL: the configuration does not know the database any more, or memory. */
-static struct share *find_share(const struct heir *h, const char *database, const char *account, const char **why)
+/*
+ * The pool's share on its Worker; NULL: the configuration does not know the database any more, or memory. What belonged
+ * to the forced user of the database belongs to whom it names now.
+ */
+static struct share *find_share(const struct heir *h, const char *database, const char *account, struct span facts,
+				const char **why)
 {
 	struct registry *reg = &h->pooler->registry;
 	const struct database_def *def = room_database_def(room_number(h, 0), database);
@@ -222,6 +226,8 @@ static struct share *find_share(const struct heir *h, const char *database, cons
 		*why = DATABASE_GONE;
 		return NULL;
 	}
+	if (def->user && has_flag(facts, "is_forced"))
+		account = def->user;
 	db = autodb_get(reg, database, def, &is_new);
 	user = user_get(reg, account);
 	pool = db && user ? pool_get(reg, db, user) : NULL;
@@ -304,7 +310,7 @@ static bool is_opened_as_defined(const struct share *sh, struct span pool_facts)
 static void take_pool(struct heir *h, struct span facts)
 {
 	const char *database = text_of(facts, FACT_DATABASE_NAME), *account = text_of(facts, FACT_ACCOUNT), *why;
-	struct share *sh = database && account ? find_share(h, database, account, &why) : NULL;
+	struct share *sh = database && account ? find_share(h, database, account, facts, &why) : NULL;
 	struct fact greeting;
 
 	if (!sh)
@@ -493,8 +499,10 @@ static bool has_no_key(const struct inherited_row *r)
 
 static void take_keys(struct share *sh, const struct inherited_row *r)
 {
-	if (r->keys.known && strcmp(r->user, sh->pool->account->name) == 0)
-		sh->keys = r->keys;
+	if (!r->keys.known || strcmp(r->user, sh->pool->account->name) != 0)
+		return;
+	sh->keys = r->keys;
+	user_set_keys(&sh->room->pooler->registry, sh->pool->account, &r->keys);
 }
 
 static void take_server(const struct heir *h, struct inherited_row *r)
@@ -509,7 +517,7 @@ static void take_server(const struct heir *h, struct inherited_row *r)
 		refuse(r, "server not logged in");
 		return;
 	}
-	sh = find_share(h, r->database, r->user, &why);
+	sh = find_share(h, r->database, r->user, r->facts, &why);
 	if (!sh) {
 		refuse(r, why);
 		return;
@@ -603,14 +611,15 @@ static const char *account_of(const struct heir *h, const struct inherited_row *
 	const char *told = text_of(r->facts, FACT_ACCOUNT);
 	struct wallet_address wallet;
 
-	if (told)
+	if (told && (r->link || !def || def->user || !has_flag(r->facts, "is_forced") || has_flag(r->facts, "has_mapped_role")))
 		return told;
+	/* The database has no forced user any more: it goes on by its own name, as it would come again. */
 	if (partner)
 		return partner->user;
 	if (!def)
 		return NULL;
 	if (wallet_address_parse(r->user, strlen(r->user), &wallet))
-		return method_wallet_role(room->settings, def, r->user);
+		return wallet_login_role(room->settings, def, NULL, r->user);
 	return def->user ? def->user : r->user;
 }
 
@@ -683,7 +692,7 @@ static void take_logged_in(const struct heir *h, struct inherited_row *r, const 
 	usec_t now = clock_monotonic();
 	const struct inherited_row *partner = partner_of(h, r);
 	const char *account = account_of(h, r, partner), *why = DATABASE_GONE, *state = text_of(r->facts, FACT_STATE);
-	struct share *sh = account ? find_share(h, r->database, account, &why) : NULL;
+	struct share *sh = account ? find_share(h, r->database, account, r->facts, &why) : NULL;
 	struct peer_addr from;
 	struct client *c;
 
@@ -691,6 +700,9 @@ static void take_logged_in(const struct heir *h, struct inherited_row *r, const 
 		refuse(r, why);
 		return;
 	}
+	/* Who has that role for himself does not become the next one. */
+	if (has_flag(r->facts, "has_mapped_role") && strcmp(account, sh->pool->account->name) != 0)
+		refuse(r, "admin forced disconnect");
 	peer_addr_from(&from, addr);
 	if (from.family == AF_UNIX)
 		from.port = (uint16_t)sh->room->settings->listen_port;
@@ -882,7 +894,7 @@ static void settle_share(struct share *sh)
 		LIST_FOR_SAFE(node, &lists[i]->head) {
 			struct client *c = LIST_ITEM(node, struct client, link);
 
-			if (c->is_wallet && sh->room->settings->ecdsa_revoke_on_reload && !method_still_admits(c))
+			if (c->is_wallet && sh->room->settings->ecdsa_revoke_on_reload && !wallet_still_admitted(c))
 				client_fail(c, "admin forced disconnect");
 			else
 				client_deadline(c);
