@@ -11,6 +11,7 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "pool/autodb.h"
+#include "pool/cancel_key.h"
 #include "pool/client.h"
 #include "pool/handover.h"
 #include "pool/login.h"
@@ -904,13 +905,25 @@ static void settle_share(struct share *sh)
 	share_hunger(sh);
 }
 
+/* A client whose key was made under another peer_id, or without one. */
+static bool has_foreign_key(const struct inherited_row *r, int peer_id)
+{
+	return r->client && peer_id > 0 && cancel_key_peer(r->key) != peer_id;
+}
+
 void inherit_settle(struct pooler *p, struct inheritance *in)
 {
-	for (size_t i = 0; i < in->n; i++)
+	int peer_id = room_of(p->crew->workers[0])->settings->peer_id;
+	bool has_foreign_keys = false;
+
+	for (size_t i = 0; i < in->n; i++) {
+		has_foreign_keys |= has_foreign_key(&in->rows[i], peer_id);
 		settle_row(&in->rows[i]);
+	}
 	for (int i = 0; i < p->crew->n; i++) {
 		struct room *room = room_of(p->crew->workers[i]);
 
+		room->had_other_peer_id |= has_foreign_keys;
 		LIST_FOR(node, &room->shares)
 			settle_share(LIST_ITEM(node, struct share, link));
 		LIST_FOR(node, &room->logins.head)

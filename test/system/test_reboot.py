@@ -284,6 +284,22 @@ def test_cancel_keys_go_on(pool, pg):
     p.wait_log("successfully sent cancel request")
 
 
+@pytest.mark.parametrize("before, after", [(0, 3), (3, 5), (3, 0)])
+def test_cancel_keys_go_on_under_another_peer_id(pool, pg, before, after):
+    """The client has the key that it was given; that it names nobody, or somebody else, does not matter here."""
+    p = pool(peer_id=before)
+    with p.login() as c:
+        for _ in range(2):
+            c.send(query("SELECT pg_sleep(60)"))
+            env.wait_for(lambda: pg.backends("db", where="state = 'active' AND query = 'SELECT pg_sleep(60)'"),
+                         "the query to run")
+            p.restart(peer_id=after)
+            with p.wire() as w:
+                w.send(wire.cancel_request(c.key))
+                w.expect_closed()
+            assert c.until_ready().errors[0].code == "57014"
+
+
 # --- in the middle of something ----------------------------------------------------
 
 def test_clients_that_wait_for_a_server(pool):
