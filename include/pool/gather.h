@@ -18,6 +18,7 @@
 struct gather {
 	struct client *client; /* borrowed; it is linked whenever there are pieces */
 	int n;
+	size_t bytes; /* in the pieces; not far above CONN_HIGH_MARK, that nobody gathers what a server does not take */
 	size_t own_used;
 	struct iovec iov[GATHER_PIECES];
 	uint8_t own[GATHER_OWN_BYTES];
@@ -27,7 +28,7 @@ static inline void gather_init(struct gather *g, struct client *c)
 {
 	g->client = c;
 	g->n = 0;
-	g->own_used = 0;
+	g->bytes = g->own_used = 0;
 }
 void gather_add(struct gather *, struct span);
 /* A copy, for what does not live until the end of the call: n <= GATHER_OWN_BYTES. */

@@ -106,6 +106,8 @@ struct server_statement {
 	uint32_t changes;	     /* unanswered Parse and Close that were sent for it */
 	uint32_t naming;	     /* unanswered Parse of the client, sent or not */
 	uint64_t parsed_in;	     /* number of the batch in which the last Parse was sent */
+	bool has_portal;	     /* what an unanswered Bind has made of it may still be executed */
+	bool has_named_portal;
 	bool is_there;		     /* by the answers so far */
 	bool is_held;		     /* by the requests sent */
 };
@@ -114,6 +116,7 @@ struct server_statements {
 	struct hash by_statement;
 	struct list by_use; /* held; least recent first */
 	struct list others; /* not held, but an answer about them is due */
+	struct server_statement *unnamed; /* the unnamed portal is of this one; NULL: of another, or done with */
 	size_t held;
 };
 
@@ -137,8 +140,17 @@ void server_statement_begin(struct server_statements *, struct server_statement 
 /* May free the entry. */
 void server_statement_end(struct server_statements *, struct server_statement *, enum statement_request,
 			  enum statement_outcome);
-/* The least recently used one that may be closed: above max, and no unanswered request needs it. NULL: none. */
-struct server_statement *server_statements_surplus(const struct server_statements *, size_t max);
+/*
+ * Bind was sent: to close a statement closes its portals, so it is in use until they are done with. That is known of the
+ * unnamed portal, which ends when it is executed to its end, or made anew; of others when their answers have come.
+ */
+void server_statement_bound(struct server_statements *, struct server_statement *, bool is_unnamed_portal);
+void server_statements_unnamed_is_over(struct server_statements *); /* NULL is fine */
+/*
+ * The least recently used one that may be closed: above max, and no unanswered request needs it; with `early` also one
+ * whose answers are due, but nothing that can still come. NULL: none.
+ */
+struct server_statement *server_statements_surplus(const struct server_statements *, size_t max, bool early);
 /* An entry that was made, but for which nothing could be sent. */
 void server_statement_unused(struct server_statements *, struct server_statement *);
 /* The server has forgotten all it knew. */

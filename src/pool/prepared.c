@@ -279,6 +279,8 @@ static void set_held(struct server_statements *m, struct server_statement *e, bo
 static void free_entry(struct server_statements *m, struct server_statement *e)
 {
 	set_held(m, e, false);
+	if (m->unnamed == e)
+		m->unnamed = NULL;
 	list_del(&e->link);
 	hash_del(&m->by_statement, &e->statement, sizeof(e->statement));
 	statement_put(e->statement);
@@ -302,6 +304,7 @@ struct server_statement *server_statements_touch(struct server_statements **m, s
 		hash_init(&(*m)->by_statement);
 		list_init(&(*m)->by_use);
 		list_init(&(*m)->others);
+		(*m)->unnamed = NULL;
 		(*m)->held = 0;
 	}
 	e = server_statements_find(*m, st);
@@ -368,8 +371,8 @@ void server_statement_end(struct server_statements *m, struct server_statement *
 
 	if (what == STATEMENT_NAMED || what == STATEMENT_NAMED_HERE)
 		e->naming--;
-	if (what != STATEMENT_CLOSE)
-		e->users--;
+	if (what != STATEMENT_CLOSE && --e->users == 0)
+		e->has_portal = e->has_named_portal = false;
 	if (is_change) {
 		e->changes--;
 		if (outcome == STATEMENT_DONE)
@@ -380,13 +383,32 @@ void server_statement_end(struct server_statements *m, struct server_statement *
 	free_if_idle(m, e);
 }
 
-struct server_statement *server_statements_surplus(const struct server_statements *m, size_t max)
+void server_statement_bound(struct server_statements *m, struct server_statement *e, bool is_unnamed_portal)
+{
+	if (is_unnamed_portal) {
+		server_statements_unnamed_is_over(m);
+		m->unnamed = e;
+	} else
+		e->has_named_portal = true;
+	e->has_portal = true;
+}
+
+void server_statements_unnamed_is_over(struct server_statements *m)
+{
+	if (!m || !m->unnamed)
+		return;
+	m->unnamed->has_portal = m->unnamed->has_named_portal;
+	m->unnamed = NULL;
+}
+
+struct server_statement *server_statements_surplus(const struct server_statements *m, size_t max, bool early)
 {
 	if (m->held > max)
 		LIST_FOR(node, &m->by_use) {
 			struct server_statement *e = LIST_ITEM(node, struct server_statement, link);
 
-			if (e->users == 0)
+			/* The most recent one is what all this is done for. */
+			if (e->users == 0 || (early && !e->has_portal && node != m->by_use.prev))
 				return e;
 		}
 	return NULL;

@@ -6,6 +6,7 @@
 #include "lib/log.h"
 #include "pool/gather.h"
 #include "pool/lookup.h"
+#include "pool/prepared.h"
 #include "pool/server_login.h"
 #include "pool/share.h"
 #include "pool/suspend.h"
@@ -157,6 +158,21 @@ static enum step classify(struct client *c, uint8_t type)
 	return STEP_GONE;
 }
 
+/* Execute of the unnamed portal without a limit of rows: nothing is left of it. Its body: the empty name, and 0. */
+#define UNNAMED_BYTES 5
+
+static bool may_be_unnamed(const struct client *c, const struct frame *f)
+{
+	return f->type == 'E' && f->len == f->header_len + UNNAMED_BYTES && c->share->max_prepared > 0;
+}
+
+static bool is_unnamed_to_its_end(const struct frame *f, const uint8_t *p)
+{
+	static const uint8_t body[UNNAMED_BYTES];
+
+	return memcmp(p + f->header_len, body, sizeof(body)) == 0;
+}
+
 static void release_if_done(struct server *sv);
 
 size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
@@ -195,6 +211,8 @@ size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
 			to_server(&g, p, run, at);
 			run = at;
 		}
+		if (may_be_unnamed(c, &f) && f.len > n - at)
+			goto out;
 		step = classify(c, f.type);
 		if (step == STEP_TRACK) {
 			struct span before = span_of(p + run, at - run);
@@ -210,6 +228,9 @@ size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
 				run = at;
 				c->pass_left = f.len - used;
 				c->drops_message = false;
+				/* A short message may have become a long one: no more of them than the server takes. */
+				if (c->pauses & PAUSE_PEER_FULL)
+					goto out;
 				continue;
 			case TRACKED_MORE:
 			case TRACKED_LATER:
@@ -222,6 +243,8 @@ size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
 			return n;
 		if (step == STEP_LATER)
 			goto out;
+		if (may_be_unnamed(c, &f) && is_unnamed_to_its_end(&f, p + at))
+			server_statements_unnamed_is_over(c->server->statements);
 		c->pass_left = f.len;
 		c->drops_message = step == STEP_DROP;
 		if (step == STEP_DROP) {

@@ -115,7 +115,8 @@ static bool send_parse(const struct named *m, struct server_statement *e, enum r
 	/* The entry keeps the text until the answer has come. */
 	gather_add(m->out, span_of(st->text, st->text_len));
 	sv->share->stats.server_parses++;
-	while ((old = server_statements_surplus(sv->statements, (size_t)sv->share->max_prepared)))
+	/* A text that the client has sent itself is as much as the Close; one that is sent again and again for short Binds is not. */
+	while ((old = server_statements_surplus(sv->statements, (size_t)sv->share->max_prepared, action == REQUEST_FORWARD)))
 		if (!send_close(m, old))
 			return false;
 	return true;
@@ -294,8 +295,11 @@ static enum tracked on_bind(const struct named *m)
 		return TRACKED_MORE;
 	if (verdict == PROTO_BAD)
 		return fail(m, "broken Bind packet");
-	if (name.len == 0)
+	if (name.len == 0) {
+		if (portal.len == 0 && c->server)
+			server_statements_unnamed_is_over(c->server->statements);
 		return TRACKED_PLAIN;
+	}
 	known = client_statements_find(c->statements, name);
 	if (!known)
 		return fail_name(m, name, "not found", "prepared statement did not exist");
@@ -310,6 +314,7 @@ static enum tracked on_bind(const struct named *m)
 	e = have_prepared(m, known->statement);
 	if (!e || !remember(m, 'B', REQUEST_FORWARD, e, STATEMENT_USE))
 		return out_of_memory(m);
+	server_statement_bound(c->server->statements, e, portal.len == 0);
 	st = known->statement;
 	put_header(header, 'B', m->frame->len - HEADER_BYTES - name.len + st->name_len);
 	gather_copy(m->out, header, sizeof(header));
@@ -474,8 +479,12 @@ static void settle(struct server *sv, const struct request *r, enum statement_ou
 
 void tracking_restored(struct server *sv, const struct request *r)
 {
-	if (r->statement && !is_close_of_a_name(r))
-		server_statement_begin(sv->statements, r->statement, meaning_of(r));
+	if (!r->statement || is_close_of_a_name(r))
+		return;
+	server_statement_begin(sv->statements, r->statement, meaning_of(r));
+	/* Of which portal is not known any more. */
+	if (r->type == 'B')
+		server_statement_bound(sv->statements, r->statement, false);
 }
 
 void tracking_answered(struct server *sv, const struct request *r)

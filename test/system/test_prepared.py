@@ -243,6 +243,33 @@ def test_row_31_eviction_while_pipelined(tx, faults, limit):
         assert len(held(c)) == limit
 
 
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_pipeline_leaves_no_more_than_fit(tx, faults, limit):
+    """What is done with goes at once, in its place in the pipeline: nothing has to follow to make it fit."""
+    p = tx(max_prepared_statements=limit)
+    with p.login() as c:
+        for sync in (b"", SYNC):
+            c.send(b"".join(parse("SELECT %d" % i, "%ds%d" % (len(sync), i)) + bind("%ds%d" % (len(sync), i)) + describe() +
+                            execute() + sync for i in range(8)), SYNC)
+            rows = []
+            for _ in range(9 if sync else 1):
+                rows += c.until_ready().rows
+            assert rows == [(str(i),) for i in range(8)]
+            assert [s for _, s in held(c)] == ["SELECT %d" % i for i in range(8 - limit, 8)]
+
+
+def test_portal_outlives_the_pipeline_behind_it(tx):
+    """To close a statement would close what was bound to it, so it stays until its portals are done with."""
+    p = tx(max_prepared_statements=1)
+    with p.login() as c:
+        c.send(parse("SELECT generate_series(1, 3)", "a"), bind("a", "x"), parse("SELECT 'b'", "b"), bind("b"),
+               parse("SELECT 'd'", "d"), execute("x", 2), execute(), execute("x"), SYNC)
+        r = c.until_ready()
+        assert r.types == "1212" "1DDsDCDCZ", r.errors
+        c.send(bind("a"), execute("", 2), parse("SELECT 'e'", "e"), execute(), SYNC)
+        assert c.until_ready().types == "2DDs1DCZ"
+
+
 def test_row_31_eviction_in_batches_that_fail(tx):
     p = tx(max_prepared_statements=2)
     with p.login() as c:
@@ -658,6 +685,43 @@ def test_answers_wait_for_a_message_in_pieces(pooler, fake):
         c.send(close("S", "b"))
         assert [c.recv().type for _ in range(2)] == [b"N", b"3"]
         assert c.query("three").types == "CZ"
+
+
+@pytest.mark.parametrize("sync", [b"", SYNC], ids=["one batch", "many"])
+def test_short_binds_of_long_texts_wait_for_the_server(pooler, fake, sync):
+    """What has to be prepared anew for them is sent as fast as the server takes it, not all at once."""
+    hold = threading.Event()
+
+    def script(peer):
+        if not peer.read_startup():
+            return
+        peer.welcome()
+        if peer.number > 1:
+            hold.wait(env.PATIENCE)
+        answers = {b"P": msg(b"1"), b"B": msg(b"2"), b"E": fakeserver.tag("SELECT 0"), b"S": fakeserver.ready()}
+        while True:
+            said = [peer.recv().type]
+            while said[-1] not in (b"S", b"X"):
+                said.append(peer.recv().type)
+            if said[-1] == b"X":
+                return
+            peer.send(*[answers[kind] for kind in said])
+    n = 100
+    p = pooler(databases={"db": fake(script).entry()}, users={"u_trust": ""}, pool_mode="transaction", default_pool_size=1,
+               server_tls_sslmode="disable", server_check_query="")
+    with p.login() as c:
+        for i in range(n):
+            prepare(c, "s%d" % i, "SELECT %d /* %s */" % (i, "x" * 200000))
+        p.admin("RECONNECT")
+        before = env.rss_kb(p.process.pid)
+        c.send(b"".join(bind("s%d" % i) + execute() + sync for i in range(n)), b"" if sync else SYNC)
+        p.wait_pool(sv_active=1)
+        assert c.silent(0.5)
+        assert env.rss_kb(p.process.pid) - before < 8192
+        hold.set()
+        for _ in range(n if sync else 1):
+            r = c.until_ready()
+            assert r.types == ("2CZ" if sync else "2C" * n + "Z")
 
 
 def test_memory_comes_back(tx, monkeypatch):

@@ -205,13 +205,13 @@ static void test_least_recent_goes_first(void **state)
 
 	(void)state;
 	assert_int_equal(server_statements_count(map), 3);
-	assert_null(server_statements_surplus(map, 3));
-	assert_ptr_equal(server_statements_surplus(map, 2), a);
+	assert_null(server_statements_surplus(map, 3, false));
+	assert_ptr_equal(server_statements_surplus(map, 2, false), a);
 	end(begin("A", STATEMENT_USE), STATEMENT_USE, STATEMENT_DONE);
-	assert_ptr_equal(server_statements_surplus(map, 2), b);
+	assert_ptr_equal(server_statements_surplus(map, 2, false), b);
 	server_statement_begin(map, b, STATEMENT_CLOSE);
-	assert_null(server_statements_surplus(map, 2));
-	assert_ptr_equal(server_statements_surplus(map, 1), c);
+	assert_null(server_statements_surplus(map, 2, false));
+	assert_ptr_equal(server_statements_surplus(map, 1, false), c);
 	end(b, STATEMENT_CLOSE, STATEMENT_DONE);
 	assert_false(knows("B"));
 	server_statements_free(&map);
@@ -224,13 +224,13 @@ static void test_a_used_one_is_pinned(void **state)
 
 	(void)state;
 	server_statement_begin(map, a, STATEMENT_USE);
-	assert_ptr_equal(server_statements_surplus(map, 1), b);
+	assert_ptr_equal(server_statements_surplus(map, 1, false), b);
 	end(a, STATEMENT_PARSE, STATEMENT_DONE);
-	assert_ptr_equal(server_statements_surplus(map, 1), b);
+	assert_ptr_equal(server_statements_surplus(map, 1, false), b);
 	server_statement_begin(map, b, STATEMENT_USE);
-	assert_null(server_statements_surplus(map, 0));
+	assert_null(server_statements_surplus(map, 0, false));
 	end(a, STATEMENT_USE, STATEMENT_DROPPED);
-	assert_ptr_equal(server_statements_surplus(map, 1), a);
+	assert_ptr_equal(server_statements_surplus(map, 1, false), a);
 	end(b, STATEMENT_USE, STATEMENT_DONE);
 	server_statements_free(&map);
 }
@@ -328,7 +328,7 @@ static void test_many(void **state)
 
 		snprintf(query, sizeof(query), "SELECT %d", i);
 		hold(query);
-		while ((old = server_statements_surplus(map, 100))) {
+		while ((old = server_statements_surplus(map, 100, false))) {
 			server_statement_begin(map, old, STATEMENT_CLOSE);
 			end(old, STATEMENT_CLOSE, STATEMENT_DONE);
 		}
@@ -397,7 +397,7 @@ static void test_restored(void **state)
 	assert_null(server_statements_find(m, b));
 	server_statement_end(m, e, STATEMENT_NAMED, STATEMENT_DROPPED);
 	assert_null(server_statements_find(m, c));
-	assert_ptr_equal(server_statements_surplus(m, 0)->statement, a);
+	assert_ptr_equal(server_statements_surplus(m, 0, false)->statement, a);
 
 	client_statements_restore(&cm, client_statement_new(span_str("x"), statement_ref(b), true));
 	assert_ptr_equal(client_statements_find(cm, span_str("x"))->statement, b);
