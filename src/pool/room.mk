@@ -12,7 +12,10 @@ librooms_pool_a_SOURCES = \
 	src/pool/facts.c include/pool/facts.h \
 	src/pool/gather.c include/pool/gather.h \
 	src/pool/handover.c include/pool/handover.h \
-	src/pool/inherit.c include/pool/inherit.h \
+	src/pool/inherit.c include/pool/inherit.h include/pool/heir.h \
+	src/pool/inherit_client.c \
+	src/pool/inherit_server.c \
+	src/pool/inheritance.c include/pool/inheritance.h \
 	src/pool/histogram.c include/pool/histogram.h \
 	src/pool/ledger.c include/pool/ledger.h \
 	src/pool/login.c include/pool/login.h include/pool/login_state.h \
