@@ -66,5 +66,5 @@ EXTRA_PROGRAMS += test/fuzz/fuzz_facts
 FUZZ_TARGETS += test/fuzz/fuzz_facts$(EXEEXT)
 test_fuzz_fuzz_facts_SOURCES = test/fuzz/fuzz_facts.c
 test_fuzz_fuzz_facts_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
-test_fuzz_fuzz_facts_LDADD = $(POOL_ROOM) $(LIB_ROOM)
+test_fuzz_fuzz_facts_LDADD = $(POOL_ROOM) $(LIB_ROOM) $(EXTERNAL_LIBS)
 EXTRA_DIST += test/fuzz/corpus/facts
