@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "admin/console.h"
+#include "auth/replay.h"
 #include "http/http.h"
 #include "lib/list.h"
 #include "lib/mem.h"
@@ -19,6 +20,7 @@
 #include "pool/params.h"
 #include "pool/peer.h"
 #include "pool/room.h"
+#include "pool/wallet_clock.h"
 #include "process.h"
 #include "resolver.h"
 #include "service.h"
@@ -61,6 +63,7 @@ static struct {
 	bool has_registry;
 	bool is_successor; /* the process that this one follows still lives, and could go on by itself */
 	bool handed_over;  /* the other way round: a successor has the sockets */
+	bool owns_replay_file; /* what is remembered belongs into it at the end */
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;
 } control;
@@ -198,6 +201,7 @@ static void adopt_here(struct config *next)
 	const struct log_setup log = control_log_setup(s, control.log_to_stderr);
 	const struct dns_times times = resolver_times(s);
 	const struct limit_rules rules = login_limit_rules(s);
+	const usec_t was = config_window_max(control.config);
 
 	config_unref(control.config);
 	control.config = config_ref(next);
@@ -206,6 +210,10 @@ static void adopt_here(struct config *next)
 		log_error("Cannot open logfile: '%s': %s", s->logfile, strerror(errno));
 	listeners_set_options(control.listeners, s->tcp_defer_accept != 0, &tcp);
 	dns_set_times(control.dns, &times);
+	/* What was forgotten as too old must not become good again by a window that grows. */
+	if (config_window_max(next) > was)
+		replay_window_grew(control.pooler.replay,
+				   wallet_clock(&control.pooler, s) - was / USEC_PER_SEC - 1);
 	if (!limiter_adopt(control.pooler.limiter, &rules, clock_monotonic()))
 		log_error("out of memory: ecdsa_limit_entries stays as it was");
 	watch_autodbs();
@@ -536,6 +544,38 @@ static int make_rooms(struct tls_setup *tls)
 	return 0;
 }
 
+/* The memory of used proofs, with what the last process left; else what is older than this one is refused. */
+static bool start_replay(void)
+{
+	const struct settings *s = settings();
+	struct pooler *p = &control.pooler;
+	int64_t now = wallet_clock(p, s);
+
+	p->replay = replay_new(s->ecdsa_replay_entries);
+	if (!p->replay) {
+		log_fatal("out of memory: ecdsa_replay_entries");
+		return false;
+	}
+	if (s->ecdsa_replay_file && s->ecdsa_replay_file[0] && replay_read_file(p->replay, s->ecdsa_replay_file, now)) {
+		log_info("%zu used proofs taken over from %s", replay_count(p->replay, now), s->ecdsa_replay_file);
+		control.owns_replay_file = true;
+	} else
+		replay_begins(p->replay, now);
+	return true;
+}
+
+/*
+ * Nobody logs in any more. Not after a start that failed, nor when a successor has taken over: the file would say what
+ * somebody else's memory no longer does, and be believed.
+ */
+static void stop_replay(void)
+{
+	const struct settings *s = settings();
+
+	if (control.owns_replay_file && control.pause != SUSPENDED && s->ecdsa_replay_file && s->ecdsa_replay_file[0])
+		replay_write_file(control.pooler.replay, s->ecdsa_replay_file, wallet_clock(&control.pooler, s));
+}
+
 static int start_pooler(struct tls_setup *tls)
 {
 	struct pooler *p = &control.pooler;
@@ -558,6 +598,8 @@ static int start_pooler(struct tls_setup *tls)
 		log_fatal("out of memory: ecdsa_limit_entries");
 		return -1;
 	}
+	if (!start_replay())
+		return -1;
 	control.dns = resolver_start(p, settings());
 	if (!control.dns) {
 		log_fatal("dns setup failed");
@@ -654,6 +696,7 @@ int control_run(void)
 		 event_base_get_method(control.crew->control->base), dns_backend_name(),
 		 OpenSSL_version(OPENSSL_VERSION));
 	service_ready();
+	control.owns_replay_file = true;
 	worker_run(control.crew->control);
 	return signals_exit_status();
 }
@@ -668,6 +711,7 @@ static void event_drop(struct event *e)
 static void stop_workers(void)
 {
 	crew_stop(control.crew);
+	stop_replay();
 	if (!crew_helpers_stop()) {
 		/* It still uses what would be freed now, and comes back nobody knows when. */
 		log_info("a log-in still waits for PAM or LDAP, leaving it");
@@ -725,6 +769,7 @@ void control_stop(void)
 	}
 	if (control.has_registry) {
 		limiter_free(control.pooler.limiter);
+		replay_free(control.pooler.replay);
 		statement_store_destroy(&control.pooler.statements);
 		registry_destroy(&control.pooler.registry);
 	}

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Long runs; the first three are what test/system/test_resilience.py runs in short.
 
-    soak.py [--short] [--seconds N] [part...]
+    soak.py [--short] [--seconds N] [--mode M] [part...]
 
 crowd      200 clients on 5 servers for a minute, without an error
 restarts   PostgreSQL killed and restarted under load: clients recover, nothing hangs
@@ -552,6 +552,9 @@ class Soak:
         troubles = self.finish()
         assert not troubles, troubles[0]
 
+    def modes_of(self, known):
+        return [m for m in known if self.options.mode in (None, m)]
+
     def crowd(self):
         n = crowd(self.pooler(), 50 if self.short else 200, 3 if self.short else 60)
         yield "crowd", ("%d transactions without an error, %d server connections"
@@ -577,7 +580,7 @@ class Soak:
 
     def modes(self):
         clients, seconds = (100, 2) if self.short else (1000, 600)
-        for mode in MODES:
+        for mode in self.modes_of(MODES):
             p = self.pooler(pool_mode=mode, default_pool_size=10, max_client_conn=clients + 100)
             yield mode + " mode", one_mode(p, mode, clients, self.options.seconds or seconds)
             self.end()
@@ -586,7 +589,7 @@ class Soak:
         clients, seconds = (30, 4) if self.short else (200, self.options.seconds or 600)
         subprocess.run(["pgbench", "-i", "-q", "-s", "10", "-h", self.pg.host, "-p", str(self.pg.port), "-U", "u_trust",
                         "db"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for mode in PGBENCH:
+        for mode in self.modes_of(PGBENCH):
             p = self.pooler(pool_mode=mode, default_pool_size=10, max_client_conn=clients + 100)
             yield "pgbench, %s mode" % mode, pgbench(p, mode, clients, seconds,
                                                      os.path.join(self.scratch, "pgbench.log"))
@@ -628,6 +631,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="a few seconds each")
     parser.add_argument("--seconds", type=int, help="of each mode of parts modes and pgbench, and of takeovers")
+    parser.add_argument("--mode", choices=sorted(MODES), help="of parts modes and pgbench: only this one")
     parser.add_argument("part", nargs="*", help=" ".join(Soak.PARTS))
     options = parser.parse_args()
     unknown = set(options.part) - set(Soak.PARTS)

@@ -22,9 +22,11 @@
 
 struct client;
 struct limiter;
+struct replay;
 struct share;
 struct server;
 struct pooler;
+struct wallet_answers;
 
 /* The console, given by main: the pool room does not know the admin room. */
 struct console_ops {
@@ -54,9 +56,11 @@ struct pooler {
 	struct registry registry;
 	struct statement_store statements;
 	struct limiter *limiter; /* owned by main: in front of log-ins */
+	struct replay *replay;	 /* owned by main: used proofs */
 	const struct console_ops *console;
 	const struct resolver *resolver;
 	uint8_t mock_nonce[32];
+	atomic_llong clock_floor; /* Unix seconds: the latest that a wallet login has seen, with ecdsa_clock_floor */
 };
 
 /* Of wallet logins, since the start. */
@@ -87,6 +91,9 @@ struct room {
 	struct login_counts login_counts;
 	bool had_other_peer_id;	  /* clients may have keys of a former peer_id */
 	struct login_times login_times;
+	uint64_t last_batch;	  /* number of the last batch of requests that was begun: struct server */
+	struct wallet_answers *wallet_answers; /* owned: pool/wallet_query.h; NULL: none */
+	uint64_t wallet_generation;	       /* grows when answers are forgotten: what was asked before is not kept */
 	bool wants_minimum;	  /* pools that are there without clients are to be opened; Worker 0 only */
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;

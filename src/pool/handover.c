@@ -6,8 +6,15 @@
 #include "pool/login.h"
 #include "pool/prepared.h"
 
+/*
+ * TLS cannot be handed over, and half a pair is of no use. Nor do replication
+ * connections go: no column says so, and the next process would give such a
+ * server to others.
+ */
 bool handover_can_go(const struct client *c, const struct server *sv)
 {
+	if ((c && c->replication != REPLICATION_NONE) || (sv && sv->replication != REPLICATION_NONE))
+		return false;
 	return (!c || (!c->conn.tls && !c->conn.is_failed)) && (!sv || (!sv->conn.tls && !sv->conn.is_failed));
 }
 

@@ -13,10 +13,10 @@
 #include "pool/autodb.h"
 #include "pool/client.h"
 #include "pool/heir.h"
-#include "pool/method.h"
 #include "pool/prepared.h"
 #include "pool/server.h"
 #include "pool/share.h"
+#include "pool/wallet_login.h"
 #include "proto/reader.h"
 #include "proto/writer.h"
 
@@ -401,7 +401,7 @@ static void settle_share(struct share *sh)
 		LIST_FOR_SAFE(node, &lists[i]->head) {
 			struct client *c = LIST_ITEM(node, struct client, link);
 
-			if (c->is_wallet && sh->room->settings->ecdsa_revoke_on_reload && !method_still_admits(c))
+			if (c->is_wallet && sh->room->settings->ecdsa_revoke_on_reload && !wallet_still_admitted(c))
 				client_fail(c, "admin forced disconnect");
 			else
 				client_deadline(c);

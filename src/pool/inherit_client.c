@@ -6,9 +6,9 @@
 #include "pool/handover.h"
 #include "pool/heir.h"
 #include "pool/login.h"
-#include "pool/method.h"
 #include "pool/prepared.h"
 #include "pool/share.h"
+#include "pool/wallet_login.h"
 #include "proto/reader.h"
 
 /*
@@ -77,7 +77,7 @@ static const char *account_of(const struct heir *h, const struct inherited_row *
 	if (!def)
 		return NULL;
 	if (wallet_address_parse(r->user, strlen(r->user), &wallet))
-		return method_wallet_role(room->settings, def, r->user);
+		return wallet_login_role(room->settings, def, NULL, r->user);
 	return def->user ? def->user : r->user;
 }
 

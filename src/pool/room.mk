@@ -17,6 +17,7 @@ librooms_pool_a_SOURCES = \
 	src/pool/inherit_server.c \
 	src/pool/inheritance.c include/pool/inheritance.h \
 	src/pool/histogram.c include/pool/histogram.h \
+	src/pool/identity.c include/pool/identity.h \
 	src/pool/ledger.c include/pool/ledger.h \
 	src/pool/login.c include/pool/login.h include/pool/login_state.h \
 	src/pool/lookup.c include/pool/lookup.h \
@@ -28,6 +29,7 @@ librooms_pool_a_SOURCES = \
 	src/pool/peer.c include/pool/peer.h \
 	src/pool/prepared.c include/pool/prepared.h \
 	src/pool/relay.c include/pool/relay.h \
+	src/pool/replication.c include/pool/replication.h \
 	src/pool/room.c include/pool/room.h \
 	src/pool/route.c include/pool/route.h \
 	src/pool/secret.c include/pool/secret.h \
@@ -37,6 +39,9 @@ librooms_pool_a_SOURCES = \
 	src/pool/startup.c include/pool/startup.h \
 	src/pool/suspend.c include/pool/suspend.h \
 	src/pool/tracking.c include/pool/tracking.h \
+	src/pool/wallet_clock.c include/pool/wallet_clock.h \
+	src/pool/wallet_login.c include/pool/wallet_login.h \
+	src/pool/wallet_query.c include/pool/wallet_query.h \
 	src/pool/wallet_session.c include/pool/wallet_session.h \
 	include/pool/stats.h
 
