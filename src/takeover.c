@@ -300,8 +300,8 @@ static enum old_verdict still_suspended(struct takeover *t)
 }
 
 /*
- * The number of the old process: as it has told, or else as its pidfile says; 0: not known. What the kernel remembers of
- * a listening socket is of no use, since that may have been handed over before.
+ * The number of the old process: as it has told, or else as its pidfile says; 0: not known. What the kernel remembers
+ * of a listening socket is of no use, since that may have been handed over before.
  */
 static pid_t find_pid(const struct takeover *t, const char *pidfile)
 {

@@ -87,4 +87,11 @@ bool fact_next(struct span *rest, struct fact *);
 uint64_t fact_number(const struct fact *);  /* 0 when it is none */
 const char *fact_text(const struct fact *); /* NULL when it is none: it must end in its only NUL */
 
+/* The first of that tag; what is not told is 0, NULL, or empty. */
+bool facts_find(struct span facts, enum fact_tag, struct fact *);
+uint64_t facts_number(struct span facts, enum fact_tag);
+const char *facts_text(struct span facts, enum fact_tag);
+struct span facts_bytes(struct span facts, enum fact_tag);
+bool facts_have_flag(struct span facts, const char *word); /* in FACT_FLAGS */
+
 #endif

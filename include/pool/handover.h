@@ -5,7 +5,7 @@
  * Everything is suspended meanwhile (SUSPEND HANDOVER), so nothing that is
  * told changes any more. Each connection is told of on its own Worker.
  *
- * The other half is pool/inherit.h.  Tests: test/system/test_reboot.py
+ * The other half is pool/inherit.h.  Tests: test/system/test_reboot.py, test_reboot_midway.py
  */
 #ifndef POOL_HANDOVER_H
 #define POOL_HANDOVER_H

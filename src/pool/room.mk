@@ -12,7 +12,10 @@ librooms_pool_a_SOURCES = \
 	src/pool/facts.c include/pool/facts.h \
 	src/pool/gather.c include/pool/gather.h \
 	src/pool/handover.c include/pool/handover.h \
-	src/pool/inherit.c include/pool/inherit.h \
+	src/pool/inherit.c include/pool/inherit.h include/pool/heir.h \
+	src/pool/inherit_client.c \
+	src/pool/inherit_server.c \
+	src/pool/inheritance.c include/pool/inheritance.h \
 	src/pool/histogram.c include/pool/histogram.h \
 	src/pool/identity.c include/pool/identity.h \
 	src/pool/ledger.c include/pool/ledger.h \
@@ -68,5 +71,5 @@ EXTRA_PROGRAMS += test/fuzz/fuzz_facts
 FUZZ_TARGETS += test/fuzz/fuzz_facts$(EXEEXT)
 test_fuzz_fuzz_facts_SOURCES = test/fuzz/fuzz_facts.c
 test_fuzz_fuzz_facts_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
-test_fuzz_fuzz_facts_LDADD = $(POOL_ROOM) $(LIB_ROOM)
+test_fuzz_fuzz_facts_LDADD = $(POOL_ROOM) $(LIB_ROOM) $(EXTERNAL_LIBS)
 EXTRA_DIST += test/fuzz/corpus/facts
