@@ -35,6 +35,7 @@
 enum pool_mode { POOL_MODE_UNSET = -1, POOL_SESSION, POOL_TRANSACTION, POOL_STATEMENT };
 enum tls_mode { TLS_DISABLE, TLS_ALLOW, TLS_PREFER, TLS_REQUIRE, TLS_VERIFY_CA, TLS_VERIFY_FULL };
 enum load_balance { BALANCE_ROUND_ROBIN, BALANCE_DISABLE };
+enum replay_mode { REPLAY_OFF, REPLAY_SOURCE, REPLAY_ONCE };
 enum require_tls { REQUIRE_TLS_NEVER, REQUIRE_TLS_REMOTE, REQUIRE_TLS_ALWAYS };
 enum auth_type { /* words of auth_type; pam and ldap come with later work */
 	AUTH_TYPE_ANY, AUTH_TYPE_TRUST, AUTH_TYPE_PLAIN, AUTH_TYPE_MD5, AUTH_TYPE_CERT, AUTH_TYPE_HBA,
@@ -110,12 +111,17 @@ const struct stored_secret *config_find_secret(const struct config *, const char
 const struct stored_secret *config_stand_in(const struct config *, const char *user);
 size_t config_secret_count(const struct config *);
 const struct stored_secret *config_secret_at(const struct config *, size_t i); /* sorted by user */
+const struct peer_def *config_find_peer(const struct config *, int id);
 size_t config_peer_count(const struct config *);
 const struct peer_def *config_peer_at(const struct config *, size_t i);
 /* By ecdsa_allowed_addresses and auth_file; now in Unix seconds. */
 enum wallet_standing config_wallet_standing(const struct config *, const struct wallet_address *, int64_t now);
 /* NULL unless auth_type was hba at the last load. */
 const struct hba_rules *config_hba(const struct config *);
+/* The largest of ecdsa_window and what HBA lines say in its place. */
+usec_t config_window_max(const struct config *);
+/* CLAIM_KEY_BYTES of ecdsa_claim_key_file; NULL: there is none, and no claim is made. */
+const uint8_t *config_claim_key(const struct config *);
 /* In one of the networks of ecdsa_limit_exempt. */
 bool config_limit_exempts(const struct config *, const struct ip_address *);
 /* Named by login_limit_methods; as auth_type spells it. */
@@ -125,6 +131,8 @@ bool config_list_has(const char *list, const char *word);
 
 /* true when two definitions differ in what a server connection depends on (specification, end of section 3). */
 bool database_def_needs_reconnect(const struct database_def *, const struct database_def *);
+/* All of that as one text, to be compared by another process; owned by the caller. */
+char *database_def_identity(const struct database_def *);
 
 /*
  * Reads path on top of prev (NULL: the first load). NULL when anything is
@@ -138,6 +146,8 @@ struct config *config_load(const char *path, const struct config *prev, int comm
  * one is logged. What is returned lacks what was wrong; never NULL.
  */
 struct config *config_check(const char *path);
+/* Of a checked one: where the files say this setting; NULL: nowhere. */
+const char *config_place(const struct config *, const char *setting, int *line);
 /*
  * SET: a copy of prev with one setting changed. NULL: unknown setting or bad
  * value, logged. A restart-only setting gives back prev with one more reference.

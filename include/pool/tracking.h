@@ -23,7 +23,7 @@ enum tracked {
 	TRACKED_PLAIN, /* no named statement: forward it as it is */
 	TRACKED_DONE,  /* the first *used bytes are dealt with, what follows of it is forwarded */
 	TRACKED_MORE,  /* more of it must be seen */
-	TRACKED_LATER, /* the client waits for a server; show it again */
+	TRACKED_LATER, /* the client is paused: it waits for a server, or for an answer; show it again */
 	TRACKED_GONE   /* the client is closed */
 };
 
@@ -44,6 +44,8 @@ void tracking_answer_fakes(struct server *);
 bool tracking_wants_tag(const struct server *, const struct frame *);
 /* A whole one: DEALLOCATE ALL and DISCARD ALL take effect. */
 void tracking_command_complete(struct server *, struct span body);
+/* A request that another process has sent is on the queue, with its entry: the maps learn what it will do. */
+void tracking_restored(struct server *, const struct request *);
 /* The maps of a server that is gone, and what its requests hold. */
 void tracking_free(struct server *);
 

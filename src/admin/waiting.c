@@ -10,6 +10,7 @@
 #define POLL_USEC 50000
 #define SUSPEND_POLL_USEC 5000 /* nobody is accepted meanwhile */
 #define CLEAN_ROUNDS 2	       /* see pool/suspend.h */
+#define HANDOVER_PATIENCE USEC_PER_SEC /* nobody else is served as long */
 
 /* Touched by the control role only. */
 static struct {
@@ -18,6 +19,7 @@ static struct {
 	bool is_polling;
 	/* SUSPEND: who began it and when, and how often in a row everything was found at rest. */
 	uint64_t suspender;
+	bool hands_over;
 	usec_t suspended_at;
 	int clean_rounds;
 } waiting;
@@ -53,7 +55,8 @@ struct poll_part {
 };
 
 struct poll {
-	bool suspends, closes_rest;
+	bool suspends;
+	struct suspension suspension;
 	struct poll_part parts[WORKERS_MAX];
 };
 
@@ -63,7 +66,7 @@ static void poll_visit(struct worker *w, void *ctx)
 	struct poll_part *part = &p->parts[w->index];
 
 	if (p->suspends)
-		part->restless = suspend_step(room_of(w), p->closes_rest);
+		part->restless = suspend_step(room_of(w), &p->suspension);
 	LIST_FOR(node, &room_of(w)->shares) {
 		const struct share *s = LIST_ITEM(node, struct share, link);
 		struct poll_row *row;
@@ -200,9 +203,12 @@ static void start_poll(void)
 	p = xcalloc(1, sizeof(*p));
 	if (console_host.ops->pause() == SUSPENDED) {
 		usec_t timeout = config_settings(console_host.ops->config())->suspend_timeout;
+		usec_t age = clock_monotonic() - waiting.suspended_at;
 
 		p->suspends = true;
-		p->closes_rest = timeout > 0 && clock_monotonic() - waiting.suspended_at >= timeout;
+		p->suspension.hands_over = waiting.hands_over;
+		p->suspension.is_patient = age < HANDOVER_PATIENCE;
+		p->suspension.closes_rest = timeout > 0 && age >= timeout;
 	}
 	crew_gather(crew(), poll_visit, poll_done, p);
 }
@@ -218,9 +224,10 @@ void ask_wait(struct ask *a, enum waits_for what)
 
 /* ---- SUSPEND ---- */
 
-void waiting_begin_suspend(const struct ask *a)
+void waiting_begin_suspend(const struct ask *a, bool hands_over)
 {
 	waiting.suspender = a->client_id;
+	waiting.hands_over = hands_over;
 	waiting.suspended_at = clock_monotonic();
 	/* A round that is under way may have begun before an earlier SUSPEND ended: it does not count. */
 	waiting.clean_rounds = waiting.is_polling ? -1 : 0;

@@ -16,7 +16,6 @@
 
 enum key_kind {
 	KEY_TEXT,
-	KEY_UNUSED_TEXT, /* accepted, without effect in this version */
 	KEY_COUNT,	 /* below zero: not set */
 	KEY_LIMIT,
 	KEY_SECONDS,
@@ -47,7 +46,7 @@ static const struct key database_keys[] = {
 	DATABASE("auth_user", KEY_TEXT, auth_user),
 	DATABASE("auth_query", KEY_TEXT, auth_query),
 	DATABASE("auth_dbname", KEY_TEXT, auth_dbname),
-	DATABASE("ecdsa_auth_query", KEY_UNUSED_TEXT, ecdsa_auth_query),
+	DATABASE("ecdsa_auth_query", KEY_TEXT, ecdsa_auth_query),
 	DATABASE("connect_query", KEY_TEXT, connect_query),
 	DATABASE("pool_size", KEY_COUNT, pool_size),
 	DATABASE("min_pool_size", KEY_COUNT, min_pool_size),
@@ -99,7 +98,7 @@ static const struct key_list peer_list = {peer_keys, ARRAY_LEN(peer_keys), "synt
 
 static bool is_text(const struct key *k)
 {
-	return k->kind == KEY_TEXT || k->kind == KEY_UNUSED_TEXT;
+	return k->kind == KEY_TEXT;
 }
 
 /* As atoi(), but with an answer to numbers that fit in no int. */
@@ -117,7 +116,6 @@ static bool take_value(const struct key *k, void *field, const char *value)
 
 	switch (k->kind) {
 	case KEY_TEXT:
-	case KEY_UNUSED_TEXT:
 		str_wipe_free(*(char **)field);
 		*(char **)field = xstrdup(value);
 		return true;
@@ -168,23 +166,24 @@ static const struct key *find_key(const struct key_list *list, const char *name)
 	return NULL;
 }
 
-static bool read_keys(const struct key_list *list, const char *text, const char *name, void *def)
+static bool read_keys(const struct key_list *list, const char *text, void *def)
 {
 	char *copy = xstrdup(text), *at = copy, *word, *value;
 	size_t copy_len = strlen(copy);
 	enum connstr_step step;
 	bool ok = true;
 
-	while (ok && (step = connstr_next(&at, &word, &value)) != CONNSTR_END) {
-		const struct key *k = step == CONNSTR_PAIR ? find_key(list, word) : NULL;
+	/* To the end, so that every mistake of the line is told. */
+	while ((step = connstr_next(&at, &word, &value)) == CONNSTR_PAIR) {
+		const struct key *k = find_key(list, word);
 
-		if (step == CONNSTR_BAD)
-			log_error("%s", list->syntax_error);
-		else if (!k)
+		if (!k)
 			log_error(list->unknown_key, word);
-		ok = k && take_value(k, (char *)def + k->offset, value);
-		if (ok && k->kind == KEY_UNUSED_TEXT)
-			log_warning("database %s: setting %s has no effect in this version", name, word);
+		ok &= k && take_value(k, (char *)def + k->offset, value);
+	}
+	if (step == CONNSTR_BAD) {
+		log_error("%s", list->syntax_error);
+		ok = false;
 	}
 	mem_wipe(copy, copy_len);
 	free(copy);
@@ -223,7 +222,7 @@ struct database_def *database_def_parse(const char *name, const char *text)
 	d->pool_size = d->min_pool_size = d->reserve_pool_size = -1;
 	d->pool_mode = POOL_MODE_UNSET;
 	d->query_wait_timeout = -1;
-	if (!read_keys(&database_list, text, name, d)) {
+	if (!read_keys(&database_list, text, d)) {
 		database_def_free(d);
 		return NULL;
 	}
@@ -256,7 +255,7 @@ struct user_def *user_def_parse(const char *name, const char *text)
 	u->pool_mode = POOL_MODE_UNSET;
 	u->pool_size = u->reserve_pool_size = -1;
 	u->query_wait_timeout = -1;
-	if (!read_keys(&user_list, text, name, u)) {
+	if (!read_keys(&user_list, text, u)) {
 		user_def_free(u);
 		return NULL;
 	}
@@ -277,7 +276,7 @@ struct peer_def *peer_def_parse(const char *id, const char *text)
 	p->id = (int)number;
 	p->port = PEER_PORT;
 	p->pool_size = -1;
-	if (!read_keys(&peer_list, text, id, p)) {
+	if (!read_keys(&peer_list, text, p)) {
 		peer_def_free(p);
 		return NULL;
 	}
@@ -333,20 +332,33 @@ void peer_def_free(struct peer_def *p)
 	free(p);
 }
 
-static bool same_text(const char *a, const char *b)
-{
-	return a == b || (a && b && strcmp(a, b) == 0);
-}
-
 static const char *real_dbname(const struct database_def *d)
 {
 	return d->dbname || d->is_template ? d->dbname : d->name;
 }
 
+char *database_def_identity(const struct database_def *d)
+{
+	const char *const texts[] = {real_dbname(d), d->host, d->user, d->connect_query, d->auth_dbname, d->auth_query};
+	char *identity = xasprintf("%d %d", d->port, (int)d->load_balance_hosts);
+
+	/* Each with its length, so that no two lists of texts look the same. */
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		char *longer = texts[i] ? xasprintf("%s %zu:%s", identity, strlen(texts[i]), texts[i])
+					: xasprintf("%s -", identity);
+
+		free(identity);
+		identity = longer;
+	}
+	return identity;
+}
+
 bool database_def_needs_reconnect(const struct database_def *a, const struct database_def *b)
 {
-	return !same_text(real_dbname(a), real_dbname(b)) || !same_text(a->host, b->host) || a->port != b->port ||
-	       !same_text(a->user, b->user) || !same_text(a->connect_query, b->connect_query) ||
-	       !same_text(a->auth_dbname, b->auth_dbname) || !same_text(a->auth_query, b->auth_query) ||
-	       a->load_balance_hosts != b->load_balance_hosts;
+	char *of_a = database_def_identity(a), *of_b = database_def_identity(b);
+	bool differ = strcmp(of_a, of_b) != 0;
+
+	free(of_a);
+	free(of_b);
+	return differ;
 }

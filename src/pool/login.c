@@ -57,6 +57,7 @@ static void destroy(struct login *l)
 	mem_wipe(&l->verifier, sizeof(l->verifier));
 	startup_wishes_free(&l->wishes);
 	str_wipe_free(l->looked_up_text);
+	wallet_answer_free(&l->answer);
 	config_unref(l->config);
 	free(l);
 }
@@ -83,6 +84,11 @@ void login_free(struct client *c)
 const struct pool *login_lookup_pool(const struct client *c)
 {
 	return c->login && c->login->lookup ? c->login->lookup->pool : NULL;
+}
+
+bool login_is_under_way(const struct client *c)
+{
+	return c->login && c->login->state != LOGIN_STARTUP;
 }
 
 void login_adopt(struct room *r)
@@ -183,8 +189,9 @@ static void log_attempt(const struct client *c)
 	if (!config_settings(c->login->config)->log_connections)
 		return;
 	conn_tls_describe(&c->conn, tls, sizeof(tls));
-	log_info("%slogin attempt: db=%s user=%s tls=%s replication=no", client_prefix(c, prefix, sizeof(prefix)),
-		 c->login->wishes.database, c->login->wishes.user, tls[0] ? tls : "no");
+	log_info("%slogin attempt: db=%s user=%s tls=%s replication=%s", client_prefix(c, prefix, sizeof(prefix)),
+		 c->login->wishes.database, c->login->wishes.user, tls[0] ? tls : "no",
+		 replication_word(c->replication));
 }
 
 bool login_admit(struct client *c)
@@ -219,6 +226,7 @@ static void take_startup(struct client *c, uint32_t version, struct span body)
 	struct login *l = c->login;
 	struct room *r = room_at(c);
 	const struct settings *s;
+	char prefix[400];
 
 	l->config = config_ref(r->config);
 	s = config_settings(l->config);
@@ -247,7 +255,7 @@ static void take_startup(struct client *c, uint32_t version, struct span body)
 		if (!login_admit(c))
 			return;
 		if (s->log_connections)
-			log_info("pgbouncer access from unix socket");
+			log_info("%spgbouncer access from unix socket", client_prefix(c, prefix, sizeof(prefix)));
 		c->is_admin = true;
 		if (route_count_user(c, l->wishes.user))
 			route_proven(c);
@@ -267,6 +275,21 @@ struct auth_job {
 static void run_auth(struct job *j)
 {
 	auth_work(&CONTAINER_OF(j, struct auth_job, job)->login->auth);
+}
+
+static usec_t took(const struct client *c)
+{
+	return worker_now(c->conn.worker) - c->connected_at;
+}
+
+void login_was_refused(const struct client *c, const char *text)
+{
+	const struct login *l = c->login;
+	int method = l->auth.method ? (int)l->input.kind : AUTH_KINDS;
+
+	if (method == AUTH_KIND_ECDSA && l->auth.is_over && l->auth.wallet_reason != ECDSA_OK)
+		text = ecdsa_reason_word(l->auth.wallet_reason);
+	login_refused(&room_at(c)->login_times, method, text, took(c));
 }
 
 static void cache_verifier(struct client *c)
@@ -319,6 +342,11 @@ static void proceed(struct client *c, enum auth_verdict verdict, struct buf *out
 	case AUTH_CONTINUE:
 		return;
 	case AUTH_PENDING:
+		if (l->auth.need == NEED_WALLET) {
+			l->state = LOGIN_LOOKUP;
+			wallet_query_ask(c);
+			return;
+		}
 		aj = calloc(1, sizeof(*aj));
 		if (!aj) {
 			client_fail(c, "out of memory");
@@ -334,6 +362,7 @@ static void proceed(struct client *c, enum auth_verdict verdict, struct buf *out
 		return;
 	case AUTH_OK:
 		login_limit_passed(c);
+		login_accepted(&room_at(c)->login_times, l->input.kind, took(c));
 		route_proven(c);
 		if (!c->conn.is_retired)
 			conn_uncork(&c->conn);
@@ -343,6 +372,23 @@ static void proceed(struct client *c, enum auth_verdict verdict, struct buf *out
 		reject(c);
 		return;
 	}
+}
+
+void login_answered(struct client *c)
+{
+	struct login *l = c->login;
+	struct buf out;
+
+	l->state = LOGIN_AUTH;
+	client_unpause(c, PAUSE_WORK);
+	buf_init(&out);
+	proceed(c, auth_resume(&l->auth, &out), &out);
+	buf_free(&out);
+}
+
+const struct wallet_address *login_wallet(const struct client *c)
+{
+	return c->login && c->login->is_wallet_asked ? &c->login->signer : NULL;
 }
 
 static void reject(struct client *c)
@@ -406,10 +452,6 @@ static size_t typed(struct client *c, const struct frame *f, uint8_t *p, size_t 
 {
 	struct login *l = c->login;
 
-	if (f->type == 'X') {
-		client_close(c, NULL, NULL, "client close request");
-		return n;
-	}
 	if (f->type != 'p') {
 		client_close(c, NULL, NULL, "bad packet");
 		return n;

@@ -10,11 +10,15 @@
 #include "pool/cancel.h"
 #include "pool/client.h"
 #include "pool/evict.h"
+#include "pool/handover.h"
+#include "pool/identity.h"
 #include "pool/login.h"
-#include "pool/method.h"
+#include "pool/peer.h"
 #include "pool/route.h"
 #include "pool/share.h"
 #include "pool/suspend.h"
+#include "pool/wallet_login.h"
+#include "pool/wallet_query.h"
 
 #define TICK_USEC (USEC_PER_SEC / 3)
 
@@ -50,6 +54,7 @@ struct room *room_new(struct pooler *pooler, struct worker *w, struct config *co
 	r->config = config_ref(config);
 	r->settings = config_settings(config);
 	list_init(&r->shares);
+	list_init(&r->peers);
 	list_init(&r->hungry);
 	list_init(&r->spare_changed);
 	list_init(&r->travellers);
@@ -78,8 +83,11 @@ void room_free(struct room *r)
 	room_close_all(r, "shutdown");
 	LIST_FOR_SAFE(node, &r->shares)
 		share_free(LIST_ITEM(node, struct share, link));
+	LIST_FOR_SAFE(node, &r->peers)
+		share_free(LIST_ITEM(node, struct share, link));
 	hash_free(&r->share_by_pool);
 	hash_free(&r->seats);
+	wallet_answers_forget(r, NULL);
 	event_free(r->tick_timer);
 	SSL_CTX_free(r->client_tls);
 	SSL_CTX_free(r->server_tls);
@@ -123,12 +131,12 @@ struct share *room_share(struct room *r, struct pool *pool)
 		share_free(sh);
 		return NULL;
 	}
-	list_add_tail(&r->shares, &sh->link);
+	list_add_tail(share_is_peer(sh) ? &r->peers : &r->shares, &sh->link);
 	start_ticking(r);
 	return sh;
 }
 
-static void drop_share(struct room *r, struct share *sh)
+void room_drop_share(struct room *r, struct share *sh)
 {
 	hash_del(&r->share_by_pool, &sh->pool, sizeof(sh->pool));
 	share_free(sh);
@@ -146,14 +154,14 @@ void room_drop_empty(struct room *r, const struct database *db)
 		struct share *sh = LIST_ITEM(node, struct share, link);
 
 		if (sh->pool->database == db && share_is_empty(sh))
-			drop_share(r, sh);
+			room_drop_share(r, sh);
 	}
 }
 
 static void remove_share(struct room *r, struct share *sh)
 {
 	share_close_all(sh, "database removed", true);
-	drop_share(r, sh);
+	room_drop_share(r, sh);
 }
 
 void room_kill(struct room *r, const struct database *db)
@@ -191,9 +199,12 @@ static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 		if (sh->def)
 			log_info("cleaning up idle pool for user %s on db %s because: pool idle timeout (age= %llds)",
 				 sh->pool->account->name, share_database_name(sh), (long long)(age / USEC_PER_SEC));
-		drop_share(r, sh);
+		room_drop_share(r, sh);
 	}
-	if (list_empty(&r->shares))
+	/* These stay until a RELOAD that no longer names the peer. */
+	LIST_FOR(node, &r->peers)
+		share_maintain(LIST_ITEM(node, struct share, link), now);
+	if (list_empty(&r->shares) && list_empty(&r->peers))
 		event_del(r->tick_timer);
 }
 
@@ -280,6 +291,7 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 
 	r->config = config_ref(a->config);
 	r->settings = config_settings(r->config);
+	r->had_other_peer_id |= r->settings->peer_id != config_settings(old)->peer_id;
 	if (a->client_tls) {
 		SSL_CTX_free(r->client_tls);
 		r->client_tls = a->client_tls[i];
@@ -289,6 +301,7 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 		r->server_tls = a->server_tls[i];
 	}
 	apply_worker_settings(r);
+	wallet_answers_forget(r, NULL);
 	LIST_FOR_SAFE(node, &r->shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
 		const struct database_def *was = sh->def;
@@ -299,15 +312,16 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 			remove_share(r, sh);
 			continue;
 		}
-		if (a->server_tls_changed || !was || database_def_needs_reconnect(was, sh->def))
+		if (a->server_tls_changed || identity_differs(old, r->config) || !was || database_def_needs_reconnect(was, sh->def))
 			share_dirty(sh);
 		share_hunger(sh);
 	}
+	peers_adopt(r);
 	if (r->settings->ecdsa_revoke_on_reload)
 		LIST_FOR_SAFE(node, &r->consoles.head) {
 			struct client *c = LIST_ITEM(node, struct client, link);
 
-			if (c->is_wallet && !method_still_admits(c))
+			if (c->is_wallet && !wallet_still_admitted(c))
 				client_fail(c, "admin forced disconnect");
 		}
 	LIST_FOR(node, &r->consoles.head)
@@ -317,12 +331,9 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 	config_unref(old);
 }
 
-void room_set_pause(struct room *r, enum pause_mode mode)
+static void set_pause_of(struct list *shares, enum pause_mode mode)
 {
-	if (r->pause == SUSPENDED)
-		suspend_end(r);
-	r->pause = mode;
-	LIST_FOR(node, &r->shares) {
+	LIST_FOR(node, shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
 
 		/* Whoever waits now is still served; the first step will say whether anybody does. */
@@ -331,8 +342,18 @@ void room_set_pause(struct room *r, enum pause_mode mode)
 	}
 }
 
+void room_set_pause(struct room *r, enum pause_mode mode)
+{
+	if (r->pause == SUSPENDED)
+		suspend_end(r);
+	r->pause = mode;
+	set_pause_of(&r->shares, mode);
+	set_pause_of(&r->peers, mode);
+}
+
 void room_reconnect(struct room *r, const struct database *db)
 {
+	wallet_answers_forget(r, NULL);
 	LIST_FOR(node, &r->shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
 
@@ -362,6 +383,41 @@ static void close_list(struct list *head, const char *reason)
 		client_close(LIST_ITEM(node, struct client, link), NULL, NULL, reason);
 }
 
+/* With its server: what becomes of that when its client goes is not for this process to say. */
+static void abandon_clients(struct list *clients)
+{
+	LIST_FOR(node, clients) {
+		struct client *c = LIST_ITEM(node, struct client, link);
+		struct server *sv = c->server;
+
+		if (!handover_can_go(c, sv))
+			continue;
+		conn_abandon(&c->conn);
+		if (!sv)
+			continue;
+		conn_abandon(&sv->conn);
+		sv->client = NULL;
+		c->server = NULL;
+	}
+}
+
+void room_abandon(struct room *r)
+{
+	abandon_clients(&r->logins.head);
+	LIST_FOR(node, &r->shares) {
+		struct share *sh = LIST_ITEM(node, struct share, link);
+
+		abandon_clients(&sh->active.head);
+		abandon_clients(&sh->waiting.head);
+		LIST_FOR(snode, &sh->servers[SV_IDLE].head) {
+			struct server *sv = LIST_ITEM(snode, struct server, link);
+
+			if (handover_can_go(NULL, sv))
+				conn_abandon(&sv->conn);
+		}
+	}
+}
+
 void room_close_all(struct room *r, const char *reason)
 {
 	close_list(&r->logins.head, reason);
@@ -369,6 +425,8 @@ void room_close_all(struct room *r, const char *reason)
 	close_list(&r->travellers, reason);
 	close_list(&r->orphans, reason);
 	LIST_FOR_SAFE(node, &r->shares)
+		share_close_all(LIST_ITEM(node, struct share, link), reason, false);
+	LIST_FOR_SAFE(node, &r->peers)
 		share_close_all(LIST_ITEM(node, struct share, link), reason, false);
 }
 

@@ -6,8 +6,8 @@
 
 #include "lib/log.h"
 #include "pool/login_state.h"
-#include "pool/method.h"
 #include "pool/share.h"
+#include "pool/wallet_login.h"
 
 static struct room *room_at(const struct client *c)
 {
@@ -97,7 +97,7 @@ static void open_console(struct client *c)
 		client_fail(c, "not allowed");
 		return;
 	}
-	if (!method_admits_now(c)) {
+	if (!wallet_admitted_now(c)) {
 		client_fail(c, "admin forced disconnect");
 		return;
 	}
@@ -162,12 +162,14 @@ static const char *account_of(const struct client *c)
 {
 	const struct login *l = c->login;
 	const struct settings *s = config_settings(l->config);
+	/* Of now: a RELOAD during the log-in may have given the database another user. */
+	const struct database_def *now = room_database_def(room_at(c), c->database->name), *def = now ? now : l->def;
 
 	if (l->mapped_role)
 		return l->mapped_role;
 	if (c->is_wallet)
-		return method_wallet_role(s, l->def, c->user->name);
-	return l->def->user ? l->def->user : c->user->name;
+		return wallet_login_role(s, def, l->answer.role, c->user->name);
+	return def->user ? def->user : c->user->name;
 }
 
 static void route(struct client *c)
@@ -178,18 +180,21 @@ static void route(struct client *c)
 	struct user *account = user_get(reg, account_of(c));
 	struct pool *pool = account ? pool_get(reg, c->database, account) : NULL;
 
-	if (account)
-		user_put(reg, account);
 	if (!pool) {
+		user_put(reg, account);
 		client_fail(c, "no memory for pool");
 		return;
 	}
+	route_audit(c, true, account->name);
+	user_put(reg, account);
+	c->has_mapped_role = l->mapped_role != NULL;
 	/* It opens servers with the password by which it was let in. */
 	if (login_is_looked_up(l) && !l->def->user)
 		pool_set_secret(reg, pool, l->secret->text);
 	else if (l->auth.cleartext && !l->def->user)
 		pool_set_secret(reg, pool, l->auth.cleartext);
-	route_audit(c, true, pool->account->name);
+	else if (l->answer.secret && !l->def->user && strcmp(l->answer.role, pool->account->name) == 0)
+		pool_set_secret(reg, pool, l->answer.secret);
 	l->state = LOGIN_ROUTED;
 	l->pool = pool;
 	if (pool->home == r->worker->index) {
@@ -204,6 +209,14 @@ static void route(struct client *c)
 	list_add_tail(&r->travellers, &c->link);
 }
 
+/* Where clients are waited for, who was connected before has a right to be served: nobody else has his connection. */
+static bool is_turned_away(const struct client *c)
+{
+	enum shutdown_mode mode = room_at(c)->shutdown;
+
+	return mode != SHUTDOWN_NONE && (mode != SHUTDOWN_WAIT_CLIENTS || c->is_late);
+}
+
 void route_proven(struct client *c)
 {
 	struct login *l = c->login;
@@ -213,6 +226,7 @@ void route_proven(struct client *c)
 	if (l->auth.is_wallet) {
 		c->is_wallet = true;
 		c->wallet = l->auth.wallet;
+		c->is_wallet_queried = l->answer.state == ANSWER_ROLE;
 		wallet_address_lower(&c->wallet, name);
 		/* In role login the role is the user, and the wallet only who answers for it. */
 		if (!route_count_user(c, wallet_address_parse(l->wishes.user, strlen(l->wishes.user), &claimed)
@@ -238,7 +252,7 @@ void route_proven(struct client *c)
 		client_fail(c, text);
 		return;
 	}
-	if (room_at(c)->shutdown != SHUTDOWN_NONE) {
+	if (is_turned_away(c)) {
 		client_fail(c, "pooler is shutting down");
 		return;
 	}
@@ -267,12 +281,12 @@ static void deliver_client(struct worker *w, struct message *m)
 	free(p);
 	atomic_fetch_add_explicit(&w->client_count, 1, memory_order_relaxed);
 	clist_add_tail(&r->logins, &c->link);
-	c->pauses &= (uint8_t)~PAUSE_TRAVEL;
+	c->pauses &= (uint16_t)~PAUSE_TRAVEL;
 	if (conn_attach(&c->conn, w) < 0) {
 		client_close(c, NULL, NULL, "out of memory");
 		return;
 	}
-	if (r->shutdown != SHUTDOWN_NONE) {
+	if (is_turned_away(c)) {
 		client_fail(c, "pooler is shutting down");
 		return;
 	}

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -14,13 +15,14 @@
 #include "pool/deadline.h"
 #include "pool/evict.h"
 #include "pool/relay.h"
+#include "pool/replication.h"
 #include "pool/server_login.h"
 #include "pool/share.h"
 #include "pool/tracking.h"
 #include "proto/writer.h"
 
 static const unsigned may_become[SERVER_STATES] = {
-	[SV_LOGIN] = BIT(SV_IDLE) | BIT(SV_ACTIVE_CANCEL),
+	[SV_LOGIN] = BIT(SV_IDLE) | BIT(SV_ACTIVE) | BIT(SV_ACTIVE_CANCEL),
 	[SV_IDLE] = BIT(SV_ACTIVE) | BIT(SV_USED),
 	[SV_ACTIVE] = BIT(SV_IDLE) | BIT(SV_TESTED) | BIT(SV_USED) | BIT(SV_BEING_CANCELED),
 	[SV_USED] = BIT(SV_IDLE) | BIT(SV_TESTED),
@@ -58,20 +60,31 @@ const char *server_state_word(const struct server *sv)
 	return words[sv->state];
 }
 
-const char *server_prefix(const struct server *sv, char *out, size_t cap)
+/* HOST:PORT; the name alone as long as it has no address. */
+static const char *where_is(const struct server *sv, char *out, size_t cap)
 {
 	struct peer_addr peer;
+
+	if (!sv->addr.sa.sa_family) {
+		snprintf(out, cap, "%s", sv->host);
+		return out;
+	}
+	peer_addr_from(&peer, &sv->addr);
+	if (peer.family == AF_UNIX)
+		peer.port = (uint16_t)(sv->share->def ? sv->share->def->port : 0);
+	return peer_addr_text(&peer, out, cap);
+}
+
+const char *server_prefix(const struct server *sv, char *out, size_t cap)
+{
 	char where[sizeof(sv->host)];
 
-	if (sv->addr.sa.sa_family) {
-		peer_addr_from(&peer, &sv->addr);
-		if (peer.family == AF_UNIX)
-			peer.port = (uint16_t)(sv->share->def ? sv->share->def->port : 0);
-		peer_addr_text(&peer, where, sizeof(where));
-	} else
-		snprintf(where, sizeof(where), "%s", sv->host);
-	snprintf(out, cap, "S-%p: %s/%s@%s ", (const void *)sv, share_database_name(sv->share),
-		 sv->share->pool->account->name, where);
+	where_is(sv, where, sizeof(where));
+	if (share_is_peer(sv->share))
+		snprintf(out, cap, "S-%p: peer-%d@%s ", (const void *)sv, sv->share->pool->peer_id, where);
+	else
+		snprintf(out, cap, "S-%p: %s/%s@%s ", (const void *)sv, share_database_name(sv->share),
+			 sv->share->pool->account->name, where);
 	return out;
 }
 
@@ -131,17 +144,21 @@ static void choose_host(struct server *sv)
 
 static void begin_connect(struct server *sv, socklen_t len)
 {
-	char where[80];
-	struct peer_addr peer;
+	char where[sizeof(sv->addr.un.sun_path) + 8];
 	const struct settings *s = sv->share->room->settings;
 	const struct tcp_options tcp = {s->tcp_keepalive,    s->tcp_keepcnt,	  s->tcp_keepidle,
 					s->tcp_keepintvl, s->tcp_user_timeout, s->tcp_socket_buffer};
 	int err = 0;
 
 	if (conn_connect(&sv->conn, sv->share->room->worker, &sv->addr.sa, len, &tcp, &ops, &err) < 0) {
-		peer_addr_from(&peer, &sv->addr);
-		log_warning("sbuf_connect failed to connect to %s: %s", peer_addr_text(&peer, where, sizeof(where)),
-			    strerror(err));
+		const char *path = sv->addr.un.sun_path;
+
+		/* Of a Unix socket it is the file that tells what is wrong; an abstract one has no file. */
+		if (sv->addr.sa.sa_family == AF_UNIX)
+			snprintf(where, sizeof(where), "unix:%s%s", path[0] ? "" : "@", path[0] ? path : path + 1);
+		else
+			where_is(sv, where, sizeof(where));
+		log_warning("sbuf_connect failed to connect to %s: %s", where, strerror(err));
 		server_close(sv, "connect failed", false);
 		return;
 	}
@@ -173,7 +190,7 @@ static void find_address(struct server *sv)
 		if (sv->host[0])
 			dir = sv->host;
 		if (!dir || !dir[0]) {
-			log_warning("unix socket dir not configured: %s", share_database_name(sh));
+			log_error("unix socket dir not configured: %s", share_database_name(sh));
 			server_close(sv, "cannot connect", false);
 			return;
 		}
@@ -193,7 +210,7 @@ static void find_address(struct server *sv)
 	sh->room->pooler->resolver->resolve(sh->room->worker, sv->host, sv->id, sh->pool);
 }
 
-void server_launch(struct share *sh, const struct server *target)
+void server_launch(struct share *sh, const struct server *target, struct client *replication)
 {
 	struct room *r = sh->room;
 	struct server *sv = calloc(1, sizeof(*sv));
@@ -207,6 +224,7 @@ void server_launch(struct share *sh, const struct server *target)
 	sv->share = sh;
 	sv->conn.fd = -1;
 	sv->id = room_next_id(r);
+	sv->batch = ++r->last_batch;
 	sv->connected_at = sv->used_at = worker_now(r->worker);
 	sv->connect_wall = time(NULL);
 	sv->state = SV_LOGIN;
@@ -215,7 +233,9 @@ void server_launch(struct share *sh, const struct server *target)
 	list_init(&sv->link);
 	clist_add_tail(&sh->servers[SV_LOGIN], &sv->link);
 	sh->used_at = sv->connected_at;
-	sv->login->is_for_cancel = target != NULL;
+	sv->login->is_for_cancel = target || share_is_peer(sh);
+	if (replication)
+		replication_link(replication, sv);
 	if (target && target->addr.sa.sa_family) {
 		/* A cancel goes to the very server that runs the query, whatever the host list says. */
 		socklen_t len = sock_addr_len(&target->addr);
@@ -231,6 +251,30 @@ void server_launch(struct share *sh, const struct server *target)
 		return;
 	}
 	find_address(sv);
+}
+
+struct server *server_inherit(struct share *sh, int fd, bool is_linked)
+{
+	struct server *sv = calloc(1, sizeof(*sv));
+
+	if (!sv) {
+		close(fd);
+		return NULL;
+	}
+	if (conn_open(&sv->conn, sh->room->worker, fd, &ops) < 0) {
+		free(sv);
+		return NULL;
+	}
+	sv->share = sh;
+	sv->conn.has_big_reads = true;
+	sv->state = is_linked ? SV_ACTIVE : SV_IDLE;
+	outstanding_init(&sv->requests);
+	list_init(&sv->link);
+	/* As told: the first of the idle ones is the next to be used. */
+	clist_add_tail(&sh->servers[sv->state], &sv->link);
+	ledger_server_inherited(&sh->room->pooler->registry.ledger, &sh->pool->ledger);
+	evict_note(sh);
+	return sv;
 }
 
 /* --- death --------------------------------------------------------------- */
@@ -252,12 +296,15 @@ static void leave_client(struct server *sv, const char *reason, bool tell)
 
 	if (!c)
 		return;
+	if (sv->state == SV_LOGIN) {
+		replication_part(sv);
+		return;
+	}
 	sv->client = NULL;
 	c->server = NULL;
-	if (c->state == CL_ACTIVE_CANCEL)
-		client_close(c, NULL, NULL, reason);
-	else
-		client_close(c, NULL, tell ? reason : NULL, reason);
+	if (c->state == CL_ACTIVE_CANCEL || server_is_amid_answer(sv))
+		tell = false;
+	client_close(c, NULL, tell ? reason : NULL, reason);
 }
 
 void server_close(struct server *sv, const char *reason, bool tell_client)
@@ -266,7 +313,12 @@ void server_close(struct server *sv, const char *reason, bool tell_client)
 	struct room *r = sh->room;
 	bool was_login = sv->state == SV_LOGIN;
 	bool while_connecting = was_login && sv->login && sv->login->phase <= PHASE_CONNECTING;
-	enum server_kind kind = was_login ? KIND_LOGIN : sv->state == SV_ACTIVE_CANCEL ? KIND_CANCEL : KIND_CONNECTED;
+	enum server_kind kind = was_login				    ? KIND_LOGIN
+				: sv->state == SV_ACTIVE_CANCEL		    ? KIND_CANCEL
+				: sv->replication != REPLICATION_NONE ? KIND_REPLICATION
+									    : KIND_CONNECTED;
+	bool is_amid_request = sv->is_amid_request || (sv->client && sv->client->state == CL_ACTIVE &&
+						       sv->client->pass_left > 0 && !sv->client->drops_message);
 	bool expected = was_login && (sv->login->was_unneeded || strcmp(reason, "pause mode") == 0);
 	char prefix[400];
 
@@ -289,7 +341,8 @@ void server_close(struct server *sv, const char *reason, bool tell_client)
 	server_login_free(sv);
 	if (sv->conn.fd >= 0) {
 		/* Only between messages: in the middle of one it would be read as its body. */
-		if (kind == KIND_CONNECTED && sv->pass_left == 0 && !conn_unsent(&sv->conn) && !sv->conn.is_failed) {
+		if ((kind == KIND_CONNECTED || kind == KIND_REPLICATION) && !is_amid_request &&
+		    !conn_unsent(&sv->conn) && !sv->conn.is_failed) {
 			struct buf b;
 
 			buf_init(&b);
@@ -418,6 +471,10 @@ void server_release(struct server *sv)
 		server_close(sv, "close_needed", false);
 		return;
 	}
+	if (sv->replication != REPLICATION_NONE) {
+		server_close(sv, "replication client was closed", false);
+		return;
+	}
 	if (sv->cancels_in_flight > 0) {
 		/* A late cancel must not hit the next client's query. */
 		sv->is_resetting = wants_reset;
@@ -468,8 +525,11 @@ void server_deadline(struct server *sv)
 
 	if (sv->conn.fd < 0)
 		return;
-	if (sv->state == SV_LOGIN || sv->state == SV_ACTIVE_CANCEL)
+	if (sv->state == SV_LOGIN || sv->state == SV_ACTIVE_CANCEL) {
 		deadline_consider(&due, sv->connected_at, s->server_connect_timeout);
+		if (share_is_peer(sh))
+			deadline_consider(&due, sv->connected_at, s->cancel_wait_timeout);
+	}
 	deadline_consider(&due, now, sh->query_timeout);
 	deadline_consider(&due, now, sh->idle_transaction_timeout);
 	deadline_consider(&due, now, sh->transaction_timeout);
@@ -496,9 +556,25 @@ void server_deadline(struct server *sv)
 	conn_set_deadline(&sv->conn, due);
 }
 
+const char *server_is_late(const struct server *sv, usec_t now)
+{
+	const struct settings *s = sv->share->room->settings;
+	bool is_peer = share_is_peer(sv->share);
+
+	if (deadline_over(now, sv->connected_at, s->server_connect_timeout))
+		return sv->state == SV_LOGIN && sv->login->phase <= PHASE_CONNECTING && sv->conn.fd >= 0 && !is_peer
+			       ? "connect failed"
+			       : "connect timeout";
+	/* The request that it carries, or is opened for, has as long in all. */
+	if (is_peer && deadline_over(now, sv->connected_at, s->cancel_wait_timeout))
+		return "cancel_wait_timeout";
+	return NULL;
+}
+
 static void on_deadline(struct conn *conn)
 {
 	struct server *sv = of(conn);
+	const char *late;
 	struct share *sh = sv->share;
 	const struct settings *s = sh->room->settings;
 	usec_t now = now_of(sv);
@@ -506,15 +582,10 @@ static void on_deadline(struct conn *conn)
 
 	switch (sv->state) {
 	case SV_LOGIN:
-		if (deadline_over(now, sv->connected_at, s->server_connect_timeout)) {
-			server_close(sv, sv->login->phase <= PHASE_CONNECTING ? "connect failed" : "connect timeout",
-				     false);
-			return;
-		}
-		break;
 	case SV_ACTIVE_CANCEL:
-		if (deadline_over(now, sv->connected_at, s->server_connect_timeout)) {
-			server_close(sv, "connect timeout", false);
+		late = server_is_late(sv, now);
+		if (late) {
+			server_close(sv, late, false);
 			return;
 		}
 		break;

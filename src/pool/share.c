@@ -7,10 +7,12 @@
 #include "lib/mem.h"
 #include "pool/cancel.h"
 #include "pool/client.h"
-#include "pool/method.h"
+#include "pool/peer.h"
+#include "pool/replication.h"
 #include "pool/server_login.h"
 #include "pool/deadline.h"
 #include "pool/evict.h"
+#include "pool/wallet_login.h"
 
 /* A reset or check query that takes longer no longer keeps a waiter from a new connection. */
 #define TEST_PATIENCE USEC_PER_SEC
@@ -21,6 +23,10 @@ struct share *share_new(struct room *r, struct pool *pool)
 
 	if (!sh)
 		return NULL;
+	if (pool->peer_id > 0 && !(sh->own_def = calloc(1, sizeof(*sh->own_def)))) {
+		free(sh);
+		return NULL;
+	}
 	sh->room = r;
 	sh->pool = pool_ref(&r->pooler->registry, pool);
 	list_init(&sh->link);
@@ -63,6 +69,7 @@ void share_free(struct share *sh)
 	mem_wipe(&sh->keys, sizeof(sh->keys));
 	mem_wipe(&sh->derived, sizeof(sh->derived));
 	pool_put(reg, sh->pool);
+	free(sh->own_def);
 	free(sh);
 }
 
@@ -80,19 +87,63 @@ static void revoke_wallets(struct share *sh)
 		LIST_FOR_SAFE(node, &lists[i]->head) {
 			struct client *c = LIST_ITEM(node, struct client, link);
 
-			if (c->is_wallet && !method_still_admits(c))
+			if (c->is_wallet && !wallet_still_admitted(c))
 				client_fail(c, "admin forced disconnect");
 		}
+}
+
+const char *share_role(const struct share *sh)
+{
+	return sh->is_forced ? sh->def->user : sh->pool->account->name;
+}
+
+/* Who has the role by a map of his own, and not by the database, must not become the new one. */
+static void drop_mapped(struct share *sh)
+{
+	struct counted_list *lists[] = {&sh->waiting, &sh->active};
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		LIST_FOR_SAFE(node, &lists[i]->head) {
+			struct client *c = LIST_ITEM(node, struct client, link);
+
+			if (c->has_mapped_role)
+				client_fail(c, "admin forced disconnect");
+		}
+}
+
+/*
+ * The database has another forced user: its clients go on as that one. Where
+ * he has a pool already, this one keeps its name and logs in as he does.
+ */
+static void follow_forced_user(struct share *sh, const char *name)
+{
+	struct registry *reg = &sh->room->pooler->registry;
+	struct user *account = user_get(reg, name);
+
+	drop_mapped(sh);
+	mem_wipe(&sh->keys, sizeof(sh->keys));
+	mem_wipe(&sh->derived, sizeof(sh->derived));
+	if (account)
+		pool_set_account(reg, sh->pool, account);
+	user_put(reg, account);
 }
 
 void share_adopt(struct share *sh)
 {
 	const struct settings *s = sh->room->settings;
 	const struct database_def *d = room_database_def(sh->room, share_database_name(sh));
-	const struct user_def *u = config_find_user(sh->room->config, sh->pool->account->name);
+	const struct user_def *u;
 
+	if (share_is_peer(sh)) {
+		peer_adopt(sh);
+		return;
+	}
+	if (d && sh->is_forced && d->user && strcmp(d->user, share_role(sh)) != 0)
+		follow_forced_user(sh, d->user);
+	u = config_find_user(sh->room->config, sh->pool->account->name);
 	sh->def = d;
 	sh->account_def = u;
+	sh->is_forced = d && d->user && (sh->is_forced || strcmp(d->user, sh->pool->account->name) == 0);
 	if (!d)
 		return;
 	sh->mode = u && u->pool_mode != POOL_MODE_UNSET ? u->pool_mode
@@ -142,7 +193,12 @@ static void share_retry_at(struct share *sh, usec_t until)
 
 bool share_is_paused(const struct share *sh)
 {
-	return sh->room->pause == PAUSED || (sh->room->pause == SUSPENDED && !sh->is_flushing) ||
+	bool is_suspended = sh->room->pause == SUSPENDED && !sh->is_flushing;
+
+	/* The query that a peer is to cancel is none of ours: PAUSE does not hold it up. */
+	if (share_is_peer(sh))
+		return is_suspended;
+	return sh->room->pause == PAUSED || is_suspended ||
 	       atomic_load_explicit(&sh->pool->database->is_paused, memory_order_relaxed);
 }
 
@@ -153,6 +209,19 @@ int share_server_count(const struct share *sh)
 	for (int i = 0; i < SERVER_STATES; i++)
 		n += sh->servers[i].count;
 	return n;
+}
+
+void share_fill_params(struct share *sh)
+{
+	struct counted_list *lists[] = {&sh->active, &sh->waiting};
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		LIST_FOR(node, &lists[i]->head) {
+			struct client *c = LIST_ITEM(node, struct client, link);
+
+			if (!c->needs_greeting && !c->is_seat)
+				params_fill(&c->params, &sh->greeting_params);
+		}
 }
 
 void share_dirty(struct share *sh)
@@ -206,6 +275,17 @@ struct server *share_idle_server(struct share *sh)
 	return NULL;
 }
 
+struct client *share_first_waiter(const struct share *sh)
+{
+	LIST_FOR(node, &sh->waiting.head) {
+		struct client *c = LIST_ITEM(node, struct client, link);
+
+		if (!c->server)
+			return c;
+	}
+	return NULL;
+}
+
 void share_serve_waiter(struct share *sh)
 {
 	if (share_is_paused(sh)) {
@@ -216,10 +296,20 @@ void share_serve_waiter(struct share *sh)
 		struct client *c = LIST_ITEM(node, struct client, link);
 		struct server *sv;
 
+		/* It is a successor's to serve. */
+		if (c->conn.is_frozen)
+			continue;
+		if (c->server)
+			continue;
+		if (c->replication != REPLICATION_NONE) {
+			/* It does not want this server, but maybe its place. */
+			share_hunger(sh);
+			return;
+		}
 		if (c->needs_greeting) {
 			/* It needs no server any more, only what the server said. */
 			if (sh->has_greeting)
-				client_welcome(c);
+				client_welcome(c, NULL);
 			continue;
 		}
 		sv = share_idle_server(sh);
@@ -230,49 +320,59 @@ void share_serve_waiter(struct share *sh)
 	}
 }
 
-static void launch(struct share *sh, enum ledger_answer answer, struct server *target)
+static void launch(struct share *sh, enum ledger_answer answer, const struct ledger_wish *wish, struct server *target)
 {
+	struct client *own = wish->purpose == FOR_REPLICATION ? replication_next(sh) : NULL;
+	struct client *who = own ? own : share_first_waiter(sh);
 	char prefix[400];
 
 	/* It is for the first who waits. */
-	if (answer == LEDGER_LAUNCH_RESERVE && sh->waiting.count > 0)
-		log_warning("%staking connection from reserve_pool",
-			    client_prefix(LIST_ITEM(sh->waiting.head.next, struct client, link), prefix,
-					  sizeof(prefix)));
-	server_launch(sh, target);
+	if (answer == LEDGER_LAUNCH_RESERVE && who)
+		log_warning("%staking connection from reserve_pool", client_prefix(who, prefix, sizeof(prefix)));
+	server_launch(sh, target, own);
 }
 
-static void want_server(struct share *sh, enum ledger_purpose purpose, usec_t waiting_since, struct server *target)
+/* true: the pool stands in line for it, and can do so for nobody else. */
+static bool want_server(struct share *sh, const struct ledger_wish *wish, struct server *target)
 {
 	struct ledger_reply reply;
 	enum ledger_answer answer = ledger_want(&sh->room->pooler->registry.ledger, &sh->pool->ledger, &sh->limits,
-						purpose, waiting_since, worker_now(sh->room->worker), &reply);
+						wish, worker_now(sh->room->worker), &reply);
 
 	if (answer == LEDGER_LAUNCH || answer == LEDGER_LAUNCH_RESERVE)
-		launch(sh, answer, target);
+		launch(sh, answer, wish, target);
 	else /* A retry for nobody in particular is not worth an eviction. */
-		share_take(sh->room, sh->pool, answer, &reply, waiting_since);
+		share_take(sh->room, sh->pool, answer, &reply, wish);
+	return reply.is_in_line;
+}
+
+static bool somebody_waits_for(const struct share *sh, const struct ledger_wish *wish)
+{
+	return wish->purpose == FOR_REPLICATION ? replication_next(sh) != NULL
+						: sh->waiting.count > sh->replication_waiting;
 }
 
 void share_take(struct room *r, struct pool *pool, enum ledger_answer answer, const struct ledger_reply *reply,
-		usec_t waiting_since)
+		const struct ledger_wish *wish)
 {
 	struct share *sh = hash_get(&r->share_by_pool, &pool, sizeof(pool));
 	struct registry *reg = &r->pooler->registry;
 	/* At the end of the program nothing is begun any more. */
-	bool is_wanted = sh && sh->def && !share_is_paused(sh) && sh->waiting.count > 0 && !r->worker->wants_stop;
+	bool is_wanted = sh && sh->def && !share_is_paused(sh) && somebody_waits_for(sh, wish) && !r->worker->wants_stop;
 
+	if (sh && !is_wanted && answer != LEDGER_WAIT)
+		share_hunger(sh); /* it may be what others need */
 	switch (answer) {
 	case LEDGER_LAUNCH:
 	case LEDGER_LAUNCH_RESERVE:
 		if (is_wanted)
-			launch(sh, answer, NULL);
+			launch(sh, answer, wish, NULL);
 		else /* The slot is for others; that it was not used is no failure. */
 			ledger_server_gone(&reg->ledger, &pool->ledger, KIND_LOGIN, true, NULL);
 		return;
 	case LEDGER_EVICT:
 		if (is_wanted)
-			evict_begin(sh, reply->victim, waiting_since);
+			evict_begin(sh, reply->victim, wish);
 		else {
 			ledger_not_evicted(&reg->ledger, &pool->ledger);
 			pool_put(reg, CONTAINER_OF(reply->victim, struct pool, ledger));
@@ -314,9 +414,26 @@ static int soon_tested(struct share *sh)
 	return n;
 }
 
+static bool want_own_server(struct share *sh, const struct client *c)
+{
+	const struct ledger_wish wish = {.purpose = FOR_REPLICATION,
+					 .waiting_since = c->active_at,
+					 .own_unused = sh->servers[SV_IDLE].count + sh->servers[SV_USED].count};
+
+	return want_server(sh, &wish, NULL);
+}
+
+static bool want_for(struct share *sh, enum ledger_purpose purpose, usec_t waiting_since)
+{
+	const struct ledger_wish wish = {.purpose = purpose, .waiting_since = waiting_since};
+
+	return want_server(sh, &wish, NULL);
+}
+
 static void decide(struct share *sh)
 {
 	struct server *target;
+	bool has_asked = false, is_in_line = false;
 	int testing;
 
 	sh->retry_at = 0;
@@ -326,9 +443,8 @@ static void decide(struct share *sh)
 		close_unused_while_paused(sh);
 		return;
 	}
-	target = cancel_next_target(sh);
-	if (target) {
-		want_server(sh, FOR_CANCEL, 0, target);
+	if (cancel_is_waiting(sh, &target)) {
+		want_server(sh, &(struct ledger_wish){.purpose = share_is_peer(sh) ? FOR_PEER : FOR_CANCEL}, target);
 		return;
 	}
 	testing = sh->waiting.count > 0 ? soon_tested(sh) : 0;
@@ -336,8 +452,16 @@ static void decide(struct share *sh)
 		struct client *c = LIST_ITEM(node, struct client, link);
 		struct server *sv;
 
-		if (c->needs_greeting && sh->has_greeting) {
-			client_welcome(c);
+		if (c->conn.is_frozen)
+			continue;
+		if (c->needs_greeting && sh->has_greeting && (!client_welcome(c, NULL) || c->state == CL_ACTIVE))
+			continue;
+		/* Its server is its own. What it cannot have yet may do for those behind it. */
+		if (c->replication != REPLICATION_NONE) {
+			if (!has_asked && replication_wants_server(c)) {
+				is_in_line = want_own_server(sh, c);
+				has_asked = true;
+			}
 			continue;
 		}
 		/* It has asked for nothing yet: no reason to open a connection during SUSPEND. */
@@ -355,12 +479,13 @@ static void decide(struct share *sh)
 			share_hunger(sh);
 			return;
 		}
-		want_server(sh, FOR_CLIENT, c->active_at, NULL);
+		if (!is_in_line)
+			want_for(sh, FOR_CLIENT, c->active_at);
 		return;
 	}
 	if (sh->wants_retry && !sh->is_flushing) {
 		sh->wants_retry = false;
-		want_server(sh, FOR_CLIENT, worker_now(sh->room->worker), NULL);
+		want_for(sh, FOR_CLIENT, worker_now(sh->room->worker));
 	}
 }
 
@@ -397,9 +522,10 @@ void share_maintain(struct share *sh, usec_t now)
 	/* Nothing else watches the time of an attempt that has no socket yet. */
 	LIST_FOR_SAFE(node, &sh->servers[SV_LOGIN].head) {
 		struct server *sv = LIST_ITEM(node, struct server, link);
+		const char *late = sv->conn.fd < 0 ? server_is_late(sv, now) : NULL;
 
-		if (sv->conn.fd < 0 && deadline_over(now, sv->connected_at, sh->room->settings->server_connect_timeout))
-			server_close(sv, "connect timeout", false);
+		if (late)
+			server_close(sv, late, false);
 	}
 	/* close_needed servers that nobody holds. */
 	for (int i = 0; i < SERVER_STATES; i++) {
@@ -415,11 +541,12 @@ void share_maintain(struct share *sh, usec_t now)
 	LIST_FOR_SAFE(node, &sh->servers[SV_ACTIVE].head) {
 		struct server *sv = LIST_ITEM(node, struct server, link);
 
-		if (sv->wants_close && sv->is_ready && sh->mode == POOL_SESSION && sh->room->settings->server_fast_close)
+		if (sv->wants_close && (sv->replication != REPLICATION_NONE ||
+					(sv->is_ready && sh->mode == POOL_SESSION && sh->room->settings->server_fast_close)))
 			server_close(sv, "database configuration changed", true);
 	}
 	if (sh->limits.min_pool_size > 0 && !share_is_paused(sh) && sh->room->shutdown == SHUTDOWN_NONE &&
 	    (sh->def->user || sh->active.count + sh->waiting.count > 0) &&
 	    ledger_below_min(ledger, &sh->pool->ledger, &sh->limits))
-		want_server(sh, FOR_MIN_SIZE, 0, NULL);
+		want_for(sh, FOR_MIN_SIZE, 0);
 }

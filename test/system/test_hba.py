@@ -519,9 +519,9 @@ def test_options_of_the_line(gate):
 
 @ours
 @pytest.mark.parametrize("hba, ident, why", [
-    ("local all all ecdsa replay=once\n", "", "ecdsa option replay=once is not available in this version"),
-    ("local all all ecdsa formats=bound\n", "", "format bound is not available in this version"),
-    ("local all all ecdsa max_lifetime=5\n", "", "ecdsa option max_lifetime=5 is not available"),
+    ("local all all ecdsa replay=twice\n", "", "ecdsa option replay=twice has a value that is not possible"),
+    ("local all all ecdsa formats=bound\n", "", "format bound lets nobody in while ecdsa_server_names is empty"),
+    ("local all all ecdsa max_lifetime=0\n", "", "ecdsa_max_lifetime must be between 1 and"),
     ("local all all ecdsa lifetime=5\n", "", "ecdsa option lifetime=5 is unknown"),
     ("local all %s ecdsa\n" % ALICE.address.replace("f39F", "f39f"), "", "the correct spelling is " + ALICE.address),
     ("", "m %s u\n" % ALICE.address.replace("f39F", "f39f"), "the correct spelling is " + ALICE.address),
@@ -578,6 +578,18 @@ def test_revocation_can_be_turned_off(gate):
         rules(p, ident="m %s svc2\n" % BOB.address)
         assert is_open(c)
     refused(p, ALICE.address, ALICE.password(), "no_mapping")
+
+
+@ours
+def test_a_mapped_role_is_never_exchanged(gate, pg):
+    """RELOAD gives the database another user: who has the old one by a map does not become the new one."""
+    p = gate("host all u_trust 127.0.0.1/32 trust\n" + LINE, "m %s svc\n" % ALICE.address, ecdsa_revoke_on_reload=0)
+    with p.login(ALICE.address, "svc", ALICE.password()) as c, p.login("u_trust", "svc") as other:
+        assert c.value("SELECT current_user") == other.value("SELECT current_user") == "svc"
+        p.databases["svc"] = pg.entry(user="svc2", password="svc2_pw")
+        p.reload()
+        assert other.value("SELECT current_user") == "svc2"
+        assert c.expect_error().text == "admin forced disconnect"
 
 
 @ours

@@ -207,7 +207,9 @@ static void a_child_inherits_only_what_it_is_given(void **state)
 	assert_true(child_run(family, &spec, out, sizeof(out), why, sizeof(why)));
 	unsetenv("MNEMONIC");
 	assert_null(strstr(out, "MNEMONIC"));
-	assert_non_null(strstr(out, "SigIgn:\t0000000000000000"));
+	/* But for the two that the C library keeps to itself, and lets nobody set. */
+	assert_non_null(strstr(out, "SigIgn:"));
+	assert_int_equal(strtoull(strstr(out, "SigIgn:") + strlen("SigIgn:"), NULL, 16) & ~(3ull << 31), 0);
 	assert_non_null(strstr(out, "\n/\n"));
 	assert_non_null(strstr(out, "0077\n"));
 	snprintf(script, sizeof(script), "test -e /proc/self/fd/%d && test ! -e /proc/self/fd/%d && echo good", pass, leak);
