@@ -141,6 +141,7 @@ struct fetch {
 	struct storage_op op;
 	struct backup_entry *entry; /* NULL: free */
 	struct buf text;
+	bool is_too_large;
 	char key[BACKUP_KEY_MAX];
 };
 
@@ -148,7 +149,8 @@ static bool take_text(void *ctx, struct span bytes)
 {
 	struct fetch *f = ctx;
 
-	if (buf_len(&f->text) + bytes.len > MANIFEST_MAX)
+	f->is_too_large = buf_len(&f->text) + bytes.len > MANIFEST_MAX;
+	if (f->is_too_large)
 		return false;
 	buf_put(&f->text, bytes.ptr, bytes.len);
 	return buf_ok(&f->text);
@@ -158,6 +160,7 @@ static void fetch_start(struct catalog *c, struct fetch *f, struct backup_entry 
 {
 	f->entry = e;
 	f->op = (struct storage_op){0};
+	f->is_too_large = false;
 	buf_clear(&f->text);
 	manifest_key_make(c->prefix, e->when, (enum backup_format)e->format, f->key);
 	c->store->ops->get(c->store, &f->op, f->key, NULL, 0, 0, NULL, take_text, f);
@@ -186,9 +189,9 @@ static enum storage_result fetch_end(struct catalog *c, struct fetch *f)
 
 	f->entry = NULL;
 	/* Removed since it was listed, or larger than a manifest is: as if there were none. */
-	if (f->op.result == STORAGE_NOT_FOUND || (f->op.result == STORAGE_CANCELLED && buf_len(&f->text))) {
+	if (f->op.result == STORAGE_NOT_FOUND || f->is_too_large) {
 		e->is_judged = true;
-		c->unbelieved += f->op.result != STORAGE_NOT_FOUND;
+		c->unbelieved += f->is_too_large;
 		return STORAGE_OK;
 	}
 	if (f->op.result != STORAGE_OK) {
@@ -248,8 +251,9 @@ enum storage_result catalog_manifest(struct catalog *c, const struct backup_entr
 		c->unbelieved++;
 	else if (r != STORAGE_OK && r != STORAGE_NOT_FOUND)
 		c->error = f.op.error;
+	c->unbelieved += f.is_too_large;
 	buf_free(&f.text);
-	return r == STORAGE_NOT_FOUND ? STORAGE_OK : r;
+	return r == STORAGE_NOT_FOUND || f.is_too_large ? STORAGE_OK : r;
 }
 
 enum storage_result manifest_store(struct storage *st, const char *prefix, int64_t when, enum backup_format format,

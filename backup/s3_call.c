@@ -17,6 +17,11 @@
 #define RETRY_AFTER_MOST (300 * USEC_PER_SEC)
 #define DAMAGED_MOST 2
 #define PATIENCE (5 * USEC_PER_SEC)
+/* A body is given a second more for so much of it. */
+#define SLOWEST_BODY ((uint64_t)256 << 10)
+/* From this size on libcurl sends Expect: 100-continue. */
+#define EXPECT_FROM ((uint64_t)1 << 20)
+#define SILENT_MOST 2
 /* So much is hashed before the loop gets its turn. */
 #define HASH_SLICE ((uint64_t)16 << 20)
 #define FILE_BLOCK ((size_t)256 << 10)
@@ -305,6 +310,7 @@ static void head_line(struct http_request *r, struct span line)
 	struct s3_call *c = r->owner;
 
 	s3_answer_line(&c->answer, line);
+	c->was_asked = c->was_asked || c->answer.status == 100;
 	/* Of several heads (100 Continue) the last one stays. */
 	if (line.len > 2 || c->answer.status < 200)
 		return;
@@ -376,6 +382,20 @@ static bool wants_probe(const struct s3_call *c)
 	       (s == 400 || s == 301 || s == 307) && !*c->answer.region;
 }
 
+/* A server that never asks for a body costs a second of waiting each time. */
+static void note_expectation(struct s3_call *c)
+{
+	struct s3_store *s3 = c->s3;
+
+	if (s3->missing.continues || !c->body || c->body->len <= EXPECT_FROM || c->answer.status >= 300)
+		return;
+	s3->silent_in_row = c->was_asked ? 0 : s3->silent_in_row + 1;
+	if (s3->silent_in_row < SILENT_MOST)
+		return;
+	s3->missing.continues = true;
+	s3_notice(s3, "the store does not answer Expect: 100-continue, so parts are sent at once");
+}
+
 static void judge(struct s3_call *c)
 {
 	struct s3_store *s3 = c->s3;
@@ -404,7 +424,7 @@ static void judge(struct s3_call *c)
 		take_keys(c);
 		return;
 	}
-	c->was_ambiguous = c->was_ambiguous || status >= 500 || status == 408;
+	c->was_ambiguous = c->was_ambiguous || (status >= 500 && status != 501) || status == 408;
 	if (status < 300 && c->doc.root != S3_ROOT_ERROR && c->expects != S3_ROOT_NONE &&
 	    (!is_whole || c->doc.root != c->expects)) {
 		c->was_ambiguous = true;
@@ -428,6 +448,8 @@ static void answered(struct http_request *r)
 	if (s3->base.watcher.request)
 		s3->base.watcher.request(s3->base.watcher.ctx, c->what, c->answer.status, loop_now() - c->sent_at,
 					 r->sent, r->received);
+	if (r->curl_result == CURLE_OK)
+		note_expectation(c);
 	if (r->was_cancelled || (c->is_cancelled && !c->is_patient)) {
 		c->was_ambiguous = c->was_ambiguous || r->may_have_arrived;
 		end(c, STORAGE_CANCELLED);
@@ -540,10 +562,12 @@ static void sign_and_send(struct s3_call *c, const struct s3_key_set *keys)
 		put_line(c, &line, "Authorization", authorization);
 		free(authorization);
 	}
+	if (c->body && s3->missing.continues)
+		c->lines[line++] = xstrdup("Expect:");
 	free(path);
 
 	s3_answer_clear(&c->answer);
-	c->is_refused = c->is_payload = false;
+	c->is_refused = c->is_payload = c->was_asked = false;
 	c->http = (struct http_request){
 		.method = request.method,
 		.url = c->url,
@@ -697,7 +721,7 @@ void s3_pump(struct loop_timer *t)
 		s3->running++;
 		s3->parts_running += c->is_part;
 		/* Time counts from when it could begin. */
-		c->deadline = loop_now() + c->budget;
+		s3_call_renew(c);
 		/* On the next turn, since its end may change this list. */
 		c->state = S3_RESTING;
 		loop_timer_set(s3->base.loop, &c->timer, loop_now());
@@ -734,4 +758,6 @@ void s3_call_cancel(struct s3_call *c)
 void s3_call_renew(struct s3_call *c)
 {
 	c->deadline = loop_now() + c->budget;
+	if (c->body)
+		c->deadline += (usec_t)(c->body->len / SLOWEST_BODY) * USEC_PER_SEC;
 }

@@ -96,7 +96,7 @@ void s3_object_headers(struct s3_call *c, const char *content_type, const struct
 	s3_call_header(c, "x-amz-storage-class", s3->storage_class);
 	s3_call_header(c, "x-amz-server-side-encryption", s3->sse);
 	s3_call_header(c, "x-amz-server-side-encryption-aws-kms-key-id", s3->sse_kms_key);
-	s3_call_header(c, "x-amz-tagging", s3->tags);
+	s3_call_header(c, "x-amz-tagging", s3->missing.tags ? NULL : s3->tags);
 	s3_call_header(c, "x-amz-acl", s3->acl);
 	if (!meta)
 		return;
@@ -113,6 +113,23 @@ bool s3_is_ours(const struct s3_call *head, const char *run_id, uint64_t size)
 	       (uint64_t)head->answer.length == size;
 }
 
+void s3_lacks_conditions(struct s3_store *s3)
+{
+	s3_notice(s3, "the store has no conditional writes; names are checked before they are used");
+	s3->missing.conditional_write = true;
+}
+
+bool s3_sends_tags(const struct s3_store *s3)
+{
+	return s3->tags && !s3->missing.tags;
+}
+
+void s3_lacks_tags(struct s3_store *s3)
+{
+	s3_notice(s3, "the store does not take tags; objects go without");
+	s3->missing.tags = true;
+}
+
 bool s3_is_conflict(const struct s3_call *c)
 {
 	return strcmp(c->error.code, "ConditionalRequestConflict") == 0;
@@ -125,7 +142,7 @@ struct put_work {
 	const char *content_type;	    /* owned */
 	struct object_meta meta;
 	const struct storage_body *body;    /* borrowed */
-	bool replaces, has_condition;
+	bool replaces, has_condition, has_no_tags;
 	bool was_refused_condition;	    /* the store answered the condition, not the object */
 	enum storage_result first_result;   /* of the PUT that is being settled */
 	struct storage_error first_error;
@@ -139,6 +156,8 @@ static void put_send(struct put_work *p, bool has_condition)
 
 	p->has_condition = has_condition;
 	s3_object_headers(c, p->content_type, p->replaces ? NULL : &p->meta);
+	if (p->has_no_tags)
+		s3_call_header(c, "x-amz-tagging", NULL);
 	if (has_condition)
 		s3_call_header(c, "if-none-match", "*");
 	c->body = p->body;
@@ -206,15 +225,19 @@ static void put_ended(struct s3_call *c)
 	struct put_work *p = c->owner;
 	bool was_lost = c->result == STORAGE_NETWORK || c->result == STORAGE_TIMED_OUT;
 
-	if (p->replaces) {
-		s3_work_end(&p->w, c->result);
-	} else if (c->result == STORAGE_OK) {
-		if (p->was_refused_condition) {
-			s3_notice(p->w.s3,
-				  "the store has no conditional writes; names are checked before they are used");
-			p->w.s3->missing.conditional_write = true;
-		}
+	if (c->result == STORAGE_OK) {
+		if (p->was_refused_condition)
+			s3_lacks_conditions(p->w.s3);
+		if (p->has_no_tags)
+			s3_lacks_tags(p->w.s3);
 		s3_work_end(&p->w, STORAGE_OK);
+	} else if (c->result == STORAGE_UNSUPPORTED && !p->has_condition && s3_sends_tags(p->w.s3) && !p->has_no_tags) {
+		/* It was not the condition alone, if at all: so that is sent again, without the tags. */
+		p->has_no_tags = true;
+		p->was_refused_condition = false;
+		put_send(p, !p->replaces && !p->w.s3->missing.conditional_write);
+	} else if (p->replaces) {
+		s3_work_end(&p->w, c->result);
 	} else if (p->has_condition && (c->result == STORAGE_UNSUPPORTED ||
 					(c->result == STORAGE_FAILED && c->answer.status == 400))) {
 		p->was_refused_condition = true;

@@ -135,10 +135,15 @@ static void twins_hunt(struct s3_store *s3, struct storage_op *op, const char *k
 
 struct begin_work {
 	struct s3_work w;
+	char *content_type; /* owned */
 	struct object_meta meta;
 	struct storage_upload **out; /* borrowed */
 	struct storage_body nothing;
+	bool has_no_tags;
 };
+
+static void begin_send(struct begin_work *, bool has_tags);
+static void begin_clean(struct s3_work *);
 
 static void begin_ended(struct s3_call *c)
 {
@@ -149,6 +154,12 @@ static void begin_ended(struct s3_call *c)
 	struct storage_upload *u = NULL;
 	bool has_twins;
 
+	if (result == STORAGE_UNSUPPORTED && s3_sends_tags(s3) && !b->has_no_tags) {
+		begin_send(b, false);
+		return;
+	}
+	if (result == STORAGE_OK && b->has_no_tags && s3_sends_tags(s3))
+		s3_lacks_tags(s3);
 	if (result == STORAGE_OK && (!c->doc.upload_id || !*c->doc.upload_id ||
 				     strlen(c->doc.upload_id) > STORAGE_UPLOAD_ID_MAX)) {
 		snprintf(c->error.code, sizeof(c->error.code), "MalformedAnswer");
@@ -174,6 +185,7 @@ static void begin_ended(struct s3_call *c)
 
 		/* The op goes on under another work. */
 		s3_call_free(c);
+		begin_clean(&b->w);
 		free(b->w.key);
 		free(b);
 		if (result == STORAGE_OK) {
@@ -188,25 +200,41 @@ static void begin_ended(struct s3_call *c)
 	s3_work_end(&b->w, result);
 }
 
-void s3_upload_begin(struct storage *st, struct storage_op *op, const char *key, const char *content_type,
-		     const struct object_meta *meta, struct storage_upload **out)
+static void begin_send(struct begin_work *b, bool has_tags)
 {
-	struct begin_work *b = s3_work_new(sizeof(*b), s3_of(st), op, key);
 	struct s3_call *c = s3_work_call(&b->w, "begin", "POST", begin_ended);
 
-	b->out = out;
-	*out = NULL;
-	if (meta)
-		b->meta = *meta;
-	b->nothing = (struct storage_body){.bytes = span_str(""), .fd = -1};
+	b->has_no_tags = !has_tags;
 	s3_call_query(c, "uploads", "");
-	s3_object_headers(c, content_type, meta);
+	s3_object_headers(c, b->content_type, &b->meta);
+	if (!has_tags)
+		s3_call_header(c, "x-amz-tagging", NULL);
 	s3_call_header(c, "x-amz-checksum-algorithm", s3_check_algorithm(b->w.s3));
 	c->body = &b->nothing;
 	c->is_signed_in_full = true;
 	c->is_patient = true;
 	c->expects = S3_ROOT_INITIATE;
 	s3_call_go(c);
+}
+
+static void begin_clean(struct s3_work *w)
+{
+	free(CONTAINER_OF(w, struct begin_work, w)->content_type);
+}
+
+void s3_upload_begin(struct storage *st, struct storage_op *op, const char *key, const char *content_type,
+		     const struct object_meta *meta, struct storage_upload **out)
+{
+	struct begin_work *b = s3_work_new(sizeof(*b), s3_of(st), op, key);
+
+	b->w.clean = begin_clean;
+	b->content_type = xstrdup(content_type);
+	b->out = out;
+	*out = NULL;
+	if (meta)
+		b->meta = *meta;
+	b->nothing = (struct storage_body){.bytes = span_str(""), .fd = -1};
+	begin_send(b, true);
 }
 
 /* ---- part ---- */
@@ -407,11 +435,8 @@ static void complete_ended(struct s3_call *c)
 				c->result == STORAGE_FAILED || c->result == STORAGE_NOT_FOUND);
 
 	if (c->result == STORAGE_OK) {
-		if (w->was_refused_condition) {
-			s3_notice(w->w.s3,
-				  "the store has no conditional writes; names are checked before they are used");
-			w->w.s3->missing.conditional_write = true;
-		}
+		if (w->was_refused_condition)
+			s3_lacks_conditions(w->w.s3);
 		s3_work_end(&w->w, STORAGE_OK);
 	} else if (c->result == STORAGE_CHANGED && !c->was_ambiguous && !s3_is_conflict(c)) {
 		complete_exists(w);

@@ -28,7 +28,8 @@ struct s3_keys;
 
 /* What the store does not know how to do; found out by asking. */
 struct s3_missing {
-	bool conditional_write, list_uploads;
+	bool conditional_write, list_uploads, tags;
+	bool continues; /* 100 Continue: nobody waits for it any more */
 };
 
 struct s3_store {
@@ -53,6 +54,7 @@ struct s3_store {
 	unsigned running, running_max;
 	unsigned parts_running, parts_max, parts_wanted; /* parts_max is lowered when the store is slow */
 	unsigned slow_in_row, quick_in_row;
+	unsigned silent_in_row; /* large bodies that were sent without having been asked for */
 };
 
 enum s3_call_state { S3_QUEUED, S3_KEYS, S3_HASHING, S3_SENT, S3_RESTING, S3_ENDED };
@@ -73,7 +75,7 @@ struct s3_call {
 	/* Its work may be done although it is cancelled, so then its answer is waited for a little. It may end well. */
 	bool is_patient;
 	unsigned attempts;	/* of the store unless changed */
-	usec_t budget;		/* of the store unless changed; all tries together */
+	usec_t budget;		/* of the store unless changed; all tries together; a large body gets more */
 	size_t doc_max;		/* of a body that is XML */
 	enum s3_root expects;	/* the root that a success must have; S3_ROOT_NONE: its body is not read */
 	/* Of a GET: the payload. false ends the call. NULL: not a GET of an object. */
@@ -100,7 +102,7 @@ struct s3_call {
 	size_t query_count, header_count;
 	struct http_request http;
 	char *url, *lines[S3_HEADERS_MAX + 4]; /* owned; of the try under way */
-	bool has_slot, is_cancelled, is_refused, is_payload, is_probe, has_probed, is_hashed;
+	bool has_slot, was_asked, is_cancelled, is_refused, is_payload, is_probe, has_probed, is_hashed;
 	bool has_adjusted_clock, has_adjusted_keys, has_adjusted_region;
 	unsigned damaged;
 	uint64_t hashed;

@@ -38,6 +38,10 @@ void s3_work_cancel(struct storage_op *);
 void s3_object_headers(struct s3_call *, const char *content_type, const struct object_meta *);
 /* Whether a HEAD has found the object of this run, whole. */
 bool s3_is_ours(const struct s3_call *, const char *run_id, uint64_t size);
+/* What a store has turned out not to know is said once, and left out from then on. */
+void s3_lacks_conditions(struct s3_store *);
+void s3_lacks_tags(struct s3_store *);
+bool s3_sends_tags(const struct s3_store *);
 /* Another write of the name was under way: it is not said which one won. */
 bool s3_is_conflict(const struct s3_call *);
 

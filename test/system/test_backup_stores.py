@@ -6,11 +6,13 @@ import socket
 import ssl
 import threading
 import time
+import types
 from email.utils import formatdate
 
 import pytest
 from harness import env, faultproxy as fp
 from harness.certs import Certs, _openssl
+from harness.nulls3 import NullS3
 from harness.operations import KINDS, MIB, by_name, content, operate
 from harness.store import Store
 
@@ -179,6 +181,38 @@ def test_a_store_with_conditional_writes(bucket, proxy, s3_store, files):
     assert s.head(key="lost-2")["run_id"] == "3"
 
 
+def use_names(s, files):
+    small, big = files.make("small", 1000), files.make("big", 5 * MIB + 1000)
+    for n in range(2):
+        assert s.put(key="a%d" % n, file=small, run_id="1")["result"] == "ok"
+        assert s.put(key="a%d" % n, file=small, run_id="2")["result"] == "exists"
+        assert s.replace(key="r", file=small)["result"] == "ok"
+        assert s.upload(key="b%d" % n, file=big, part=5 * MIB, run_id="3")["result"] == "ok"
+    return [e["text"] for e in s.take_events("notice")]
+
+
+def test_a_store_without_tags(bucket, proxy, s3_store, files):
+    """Swift takes neither tags nor conditions: objects go without, and each is said once."""
+    said = use_names(s3_store(tags="a=b"), files)
+    assert len([t for t in said if "conditional" in t]) == 1 and len([t for t in said if "tags" in t]) == 1
+    assert "x-amz-tagging" not in proxy.requests()[-1].headers
+
+
+def test_a_store_that_takes_tags_goes_on_getting_them(files):
+    """It is the condition that it does not know."""
+    server = NullS3()
+    p = fp.FaultProxy(types.SimpleNamespace(host="127.0.0.1:%d" % server.port))
+    p.rule(None, fp.reply(501, fp.error("NotImplemented")), where=lambda r: "if-none-match" in r.headers)
+    s = Store(**server.settings(endpoint=p.endpoint, tags="a=b"))
+    said = use_names(s, files)
+    assert ["conditional" in t for t in said] == [True]
+    makers = [r for r in p.requests() if r.kind in ("put", "begin")]
+    assert len(makers) == 7 and all(r.headers["x-amz-tagging"] == "a=b" for r in makers)
+    s.close()
+    p.close()
+    server.close()
+
+
 @pytest.mark.parametrize("status", [501, 405])
 def test_a_store_that_does_not_list_uploads(bucket, proxy, s3_store, files, status):
     proxy.rule("list_uploads", fp.reply(status, fp.error("NotImplemented" if status == 501 else "MethodNotAllowed")))
@@ -302,6 +336,19 @@ def test_a_slow_store_gets_fewer_parts_at_once(bucket, proxy, s3_store, files):
     assert s.upload(key="k", file=body, part=5 * MIB, width=2, run_id="r")["result"] == "ok"
     assert [e["text"] for e in s.take_events("notice") if "slow" in e["text"]]
     assert max(n for part, n in most if part >= 5) == 1
+
+
+def test_a_store_that_never_asks_for_a_body(files):
+    """Expect: 100-continue costs a second each time, so it is sent no longer."""
+    server = NullS3(asks=False)
+    s = Store(**server.settings())
+    begun = time.monotonic()
+    assert s.upload(key="k", file=files.make("six", 30 * MIB), part=5 * MIB, width=1, run_id="r")["result"] == "ok"
+    assert time.monotonic() - begun < 5
+    assert server.expected == ["100-continue"] * 2 + [None] * 4
+    assert [e["text"] for e in s.take_events("notice") if "Expect" in e["text"]]
+    s.close()
+    server.close()
 
 
 # ---- TLS ----

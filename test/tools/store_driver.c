@@ -10,6 +10,7 @@
  */
 #include <fcntl.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -551,6 +552,8 @@ int main(void)
 	char why[300] = "", *line = NULL;
 	size_t cap = 0;
 
+	/* A peer that is gone is an error of the request. */
+	signal(SIGPIPE, SIG_IGN);
 	s3_library_start();
 	loop = loop_new();
 	while (getline(&line, &cap, stdin) > 0) {

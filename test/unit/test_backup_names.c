@@ -625,7 +625,8 @@ static void a_manifest_may_be_sealed(void **state)
 	struct keyring *other = keyring_of(KEY_FROM_MNEMONIC, "another one", 11);
 	const uint8_t *macs[] = {ring->keys[0].manifest};
 	struct manifest_keys keys = {macs, 1, ring, true};
-	struct seal_spec spec = {.format = FORMAT_2, .key = &ring->keys[0], .content = CONTENT_DUMP, .segment_bytes = 4096};
+	struct seal_spec spec = {
+		.format = FORMAT_2, .key = &ring->keys[0], .content = CONTENT_DUMP, .segment_bytes = 4096};
 	struct manifest *m = sample(), *back;
 	struct sealer *s;
 	struct buf stored;

@@ -13,8 +13,10 @@ ZEROS = bytes(1 << 20)
 
 
 class NullS3:
-    def __init__(self, objects=0, prefix="pg-backup", tls=None):
-        """objects: so many backups are listed under prefix, one an hour up to the end of 2025."""
+    def __init__(self, objects=0, prefix="pg-backup", tls=None, asks=True):
+        """objects: so many backups are listed under prefix, one an hour up to the end of 2025.
+        asks: whether it answers Expect: 100-continue."""
+        self.asks, self.expected = asks, []
         self.objects, self.prefix, self.tls = objects, prefix, tls
         self.made, self.uploads = {}, {}
         self.received = 0
@@ -53,7 +55,9 @@ class NullS3:
                 method, target, _ = lines[0].split(" ", 2)
                 headers = {n.strip().lower(): v.strip() for n, _, v in (line.partition(":") for line in lines[1:])}
                 left = int(headers.get("content-length", 0))
-                if headers.get("expect", "").lower() == "100-continue":
+                if method == "PUT":
+                    self.expected.append(headers.get("expect"))
+                if self.asks and headers.get("expect", "").lower() == "100-continue":
                     sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
                 body = b""
                 if left <= 1 << 16 or method == "POST":
@@ -70,6 +74,8 @@ class NullS3:
                         left -= n
                 self.received += int(headers.get("content-length", 0))
                 self._answer(sock, method, target, headers, body)
+                if headers.get("connection", "").lower() == "close":
+                    return
         except OSError:
             pass
         finally:
