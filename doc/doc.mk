@@ -1,5 +1,5 @@
 # Guides, man pages, and the list of settings that the program itself writes.
-DOC_GUIDES = doc/config.md doc/console.md doc/migration.md doc/status.md doc/usage.md doc/wallet-login.md
+DOC_GUIDES = doc/config.md doc/console.md doc/migration.md doc/monitoring.md doc/status.md doc/usage.md doc/wallet-login.md
 MAN_TEXTS = doc/man/pg-ecdsa-proxy.1.md doc/man/pg-ecdsa-token.1.md doc/man/pgbouncer.ini.5.md
 MAN_PAGES = doc/man/pg-ecdsa-proxy.1 doc/man/pg-ecdsa-token.1 doc/man/pgbouncer.ini.5
 
@@ -21,8 +21,11 @@ CLEANFILES += doc/settings.md doc/settings.md.new
 
 if HAVE_PANDOC
 man_MANS = $(MAN_PAGES)
-$(MAN_PAGES): $(MAN_TEXTS)
-	$(AM_V_GEN)$(MKDIR_P) doc/man && $(PANDOC) --standalone --from markdown-smart --to man --output $@ \
-		$(top_srcdir)/$@.md
-CLEANFILES += $(MAN_PAGES)
+# The settings in pgbouncer.ini(5) are those of the program; a cross build, which cannot run it, names the option.
+$(MAN_PAGES): $(MAN_TEXTS) pg-ecdsa-proxy$(EXEEXT)
+	$(AM_V_GEN)$(MKDIR_P) doc/man && { ./pg-ecdsa-proxy$(EXEEXT) --describe-settings 2>/dev/null || \
+		echo "Printed by **pg-ecdsa-proxy \\--describe-settings**."; } | sed 's/^### /## /' >$@.settings && \
+		sed -e '/^@SETTINGS@$$/{' -e 'r $@.settings' -e 'd' -e '}' $(top_srcdir)/$@.md | \
+		$(PANDOC) --standalone --from markdown-smart --to man --output $@ && rm -f $@.settings
+CLEANFILES += $(MAN_PAGES) $(MAN_PAGES:=.settings)
 endif

@@ -200,7 +200,8 @@ bool ini_parse(struct span text, const char *file, const struct ini_events *even
 struct nesting {
 	const struct ini_events *outer;
 	void *ctx;
-	int depth;
+	int depth, files;
+	bool is_too_deep; /* has been said; with goes_on nothing more is included */
 };
 
 static bool load_nested(struct nesting *, const char *file);
@@ -224,7 +225,10 @@ static bool nested_include(void *ctx, const char *file, struct ini_place place)
 	struct nesting *n = ctx;
 	bool ok;
 
+	if (n->is_too_deep)
+		return false;
 	if (n->depth == INI_INCLUDE_DEPTH) {
+		n->is_too_deep = true;
 		log_error("include nesting level too deep (%s:%d)%s", place.file, place.line,
 			  n->outer->goes_on ? "" : ", stopping loading");
 		return false;
@@ -244,6 +248,11 @@ static bool load_nested(struct nesting *n, const char *file)
 	struct file_text f;
 	bool ok;
 
+	if (++n->files > INI_FILES_MAX) {
+		n->is_too_deep = true;
+		log_error("more than %d files are included", INI_FILES_MAX);
+		return false;
+	}
 	if (file_read(file, INI_FILE_MAX, NULL, &f) < 0) {
 		log_error("could not load file \"%s\": %s", file, strerror(errno));
 		return false;

@@ -28,6 +28,10 @@ static atomic_bool to_stderr = true, to_syslog, is_bare, is_journal;
 static atomic_uint counts[LEVEL_NOISE + 1];
 static atomic_int file_fd = -1;
 static char *file_name; /* owned; control role only */
+static _Thread_local struct {
+	const char *file; /* borrowed; NULL: nowhere */
+	int line;
+} place;
 static char *ident;	/* owned; syslog keeps a pointer to it */
 
 static int facility_of(const char *word)
@@ -70,7 +74,8 @@ static int open_file(const char *name)
 
 /*
  * Standard error goes to the systemd journal: it stamps lines by itself, and
- * takes their priority from a "<N>" in front. systemd.exec(5), JOURNAL_STREAM.
+ * takes their priority, which says what our level would, from a "<N>" in
+ * front. systemd.exec(5), JOURNAL_STREAM.
  */
 static bool stderr_is_journal(void)
 {
@@ -156,17 +161,44 @@ static void write_all(int fd, const char *line, size_t len)
 	}
 }
 
-static void write_stderr(int priority, const char *line, size_t len, size_t head, const char *level)
+/* A message of several lines is an entry each, so each has its priority in front. */
+static void write_journal(int priority, const char *text, size_t len)
 {
-	char native[LINE_MAX_BYTES + 16];
-	int n;
+	char native[2 * LINE_MAX_BYTES];
+	size_t n = 0;
 
-	if (!atomic_load_explicit(&is_journal, memory_order_relaxed)) {
-		write_all(2, line, len);
-		return;
+	for (const char *end = text + len; text < end && n + LINE_MAX_BYTES < sizeof(native);) {
+		const char *nl = memchr(text, '\n', (size_t)(end - text));
+		int line = (int)((nl ? nl : end) - text);
+
+		n += (size_t)snprintf(native + n, sizeof(native) - n, "<%d>%.*s\n", priority, line, text);
+		text += line + 1;
 	}
-	n = snprintf(native, sizeof(native), "<%d>%s %.*s", priority, level, (int)(len - head), line + head);
-	write_all(2, native, (size_t)n);
+	write_all(2, native, n);
+}
+
+void log_at(const char *file, int line)
+{
+	place.file = file;
+	place.line = line;
+}
+
+/* "level: message (FILE:LINE)"; fills in what stands in front and behind. */
+static int bare_head(enum log_level level, char *line, size_t cap)
+{
+	static const char *const words[] = {"fatal", "error", "warning", "note", "debug", "noise"};
+
+	return snprintf(line, cap, "%s: ", words[level]);
+}
+
+static void add_place(char *text, size_t cap)
+{
+	char where[512];
+	size_t len = strlen(text), n;
+
+	n = (size_t)snprintf(where, sizeof(where), " (%s:%d)", place.file, place.line);
+	if (n < sizeof(where) && n < cap - len && !strstr(text, where))
+		memcpy(text + len, where, n + 1);
 }
 
 unsigned log_count(enum log_level level)
@@ -194,13 +226,16 @@ void log_line(enum log_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	atomic_fetch_add_explicit(&counts[level], 1, memory_order_relaxed);
 	if (atomic_load_explicit(&is_bare, memory_order_relaxed)) {
-		static const char *const words[] = {"fatal", "error", "warning", "note", "debug", "noise"};
-
-		head = snprintf(line, sizeof(line), "%s: ", words[level]);
+		if (place.file) {
+			level = level == LEVEL_WARNING ? LEVEL_ERROR : level;
+			add_place(text, sizeof(text));
+		}
+		atomic_fetch_add_explicit(&counts[level], 1, memory_order_relaxed);
+		head = bare_head(level, line, sizeof(line));
 		goto write;
 	}
+	atomic_fetch_add_explicit(&counts[level], 1, memory_order_relaxed);
 	gettimeofday(&tv, NULL);
 	if (tv.tv_sec != last.second) {
 		struct tm tm;
@@ -215,11 +250,15 @@ void log_line(enum log_level level, const char *fmt, ...)
 write:
 	n = (size_t)head + tidy(text, line + head, sizeof(line) - (size_t)head - 1);
 	line[n] = '\n';
-	if (atomic_load_explicit(&to_stderr, memory_order_relaxed))
-		write_stderr(priorities[level], line, n + 1, (size_t)head, names[level]);
+	if (atomic_load_explicit(&to_stderr, memory_order_relaxed)) {
+		if (atomic_load_explicit(&is_journal, memory_order_relaxed))
+			write_journal(priorities[level], line + head, n - (size_t)head);
+		else
+			write_all(2, line, n + 1);
+	}
 	if (atomic_load_explicit(&file_fd, memory_order_relaxed) >= 0)
 		write_all(atomic_load(&file_fd), line, n + 1);
 	if (level <= LEVEL_LOG && atomic_load_explicit(&to_syslog, memory_order_relaxed))
-		syslog(priorities[level], "%s %.*s", names[level], (int)(n - (size_t)head), line + head);
+		syslog(priorities[level], "%.*s", (int)(n - (size_t)head), line + head);
 	errno = saved_errno;
 }

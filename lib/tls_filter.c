@@ -22,6 +22,7 @@ struct tls_filter {
 	struct buf *out;     /* borrowed for one call, else NULL */
 	char *host;	     /* owned; the name to verify; NULL: none */
 	char *error;	     /* owned; NULL: none */
+	int dh_bits;	     /* of the prime in the ServerKeyExchange; 0: there was none */
 	bool has_failed;     /* even without memory for the text */
 	bool peer_has_closed;
 };
@@ -176,6 +177,29 @@ static int verify_peer(int ok, X509_STORE_CTX *store)
 
 /* ---- life ---- */
 
+/*
+ * The side that has chosen the prime of a Diffie-Hellman exchange forgets it
+ * with the handshake, so it is noted as it passes: RFC 5246, 7.4.3. With
+ * elliptic curves there is another structure in its place, which is not read.
+ */
+static void see_message(int sent UNUSED, int version UNUSED, int type, const void *message, size_t len,
+			SSL *ssl UNUSED, void *arg)
+{
+	struct tls_filter *f = arg;
+	const uint8_t *m = message;
+	size_t prime;
+	int top = 8;
+
+	if (type != SSL3_RT_HANDSHAKE || len < 7 || m[0] != SSL3_MT_SERVER_KEY_EXCHANGE)
+		return;
+	prime = (size_t)m[4] << 8 | m[5];
+	if (prime == 0 || prime > len - 6)
+		return;
+	while (top > 0 && !(m[6] >> (top - 1)))
+		top--;
+	f->dh_bits = (int)(prime - 1) * 8 + top;
+}
+
 struct tls_filter *tls_filter_new(SSL_CTX *ctx, bool accept_side, const char *host, bool verify_name)
 {
 	struct tls_filter *f = calloc(1, sizeof(*f));
@@ -193,6 +217,8 @@ struct tls_filter *tls_filter_new(SSL_CTX *ctx, bool accept_side, const char *ho
 	BIO_set_data(bio, f);
 	SSL_set_bio(f->ssl, bio, bio);
 	SSL_set_app_data(f->ssl, f);
+	SSL_set_msg_callback(f->ssl, see_message);
+	SSL_set_msg_callback_arg(f->ssl, f);
 	if (accept_side) {
 		SSL_set_accept_state(f->ssl);
 		return f;
@@ -332,6 +358,8 @@ enum tls_step tls_filter_handshake(struct tls_filter *f, struct buf *cipher_out)
 		return end(f, TLS_STEP_FAILED);
 	begin(f, cipher_out);
 	ret = SSL_do_handshake(f->ssl);
+	if (ret == 1)
+		SSL_set_msg_callback(f->ssl, NULL);
 	return end(f, ret == 1 ? TLS_STEP_OK : judge(f, ret));
 }
 
@@ -449,7 +477,6 @@ void tls_filter_shutdown(struct tls_filter *f, struct buf *cipher_out)
 void tls_filter_describe(const struct tls_filter *f, char *out, size_t cap)
 {
 	const SSL_CIPHER *cipher = SSL_get_current_cipher(f->ssl);
-	EVP_PKEY *key = NULL;
 	int used;
 
 	if (cap > 0)
@@ -469,9 +496,8 @@ void tls_filter_describe(const struct tls_filter *f, char *out, size_t cap)
 		break;
 	}
 	case NID_kx_dhe:
-		if (SSL_get_peer_tmp_key(f->ssl, &key) || SSL_get_tmp_key(f->ssl, &key))
-			snprintf(out + used, cap - (size_t)used, "/DH=%d", EVP_PKEY_get_bits(key));
-		EVP_PKEY_free(key);
+		if (f->dh_bits)
+			snprintf(out + used, cap - (size_t)used, "/DH=%d", f->dh_bits);
 		break;
 	}
 	ERR_clear_error();

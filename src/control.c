@@ -9,6 +9,7 @@
 
 #include "admin/console.h"
 #include "auth/replay.h"
+#include "http/http.h"
 #include "lib/list.h"
 #include "lib/mem.h"
 #include "net/crew.h"
@@ -17,6 +18,7 @@
 #include "pool/login_limit.h"
 #include "pool/autodb.h"
 #include "pool/params.h"
+#include "pool/peer.h"
 #include "pool/room.h"
 #include "pool/wallet_clock.h"
 #include "process.h"
@@ -53,11 +55,15 @@ static struct {
 	struct dns *dns;	     /* the resolver's */
 	struct event *stats_timer, *drain_timer, *autodb_timer; /* owned */
 	char *server_tls; /* owned; what the server contexts in force were made from */
+	uint8_t certificate[32]; /* SHA-256 of the one that clients see */
+	bool has_certificate;
 	struct list tasks; /* the first one is at work when is_busy */
 	bool is_busy, is_ending;
 	bool log_to_stderr;
 	bool has_registry;
 	bool owns_replay_file; /* what is remembered belongs into it at the end */
+	bool is_successor; /* the process that this one follows still lives, and could go on by itself */
+	bool handed_over;  /* the other way round: a successor has the sockets */
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;
 } control;
@@ -195,7 +201,6 @@ static void adopt_here(struct config *next)
 	const struct log_setup log = control_log_setup(s, control.log_to_stderr);
 	const struct dns_times times = resolver_times(s);
 	const struct limit_rules rules = login_limit_rules(s);
-	const usec_t was = config_window_max(control.config);
 
 	config_unref(control.config);
 	control.config = config_ref(next);
@@ -204,13 +209,15 @@ static void adopt_here(struct config *next)
 		log_error("Cannot open logfile: '%s': %s", s->logfile, strerror(errno));
 	listeners_set_options(control.listeners, s->tcp_defer_accept != 0, &tcp);
 	dns_set_times(control.dns, &times);
-	/* What was forgotten as too old must not become good again by a window that grows. */
-	if (config_window_max(next) > was)
-		replay_window_grew(control.pooler.replay,
-				   wallet_clock(&control.pooler, s) - was / USEC_PER_SEC - 1);
+	replay_set_window(control.pooler.replay, config_window_max(next) / USEC_PER_SEC);
 	if (!limiter_adopt(control.pooler.limiter, &rules, clock_monotonic()))
 		log_error("out of memory: ecdsa_limit_entries stays as it was");
 	watch_autodbs();
+}
+
+static void note_certificate(const struct tls_setup *tls)
+{
+	control.has_certificate = tls_setup_certificate(tls, control.certificate);
 }
 
 static void prepare_tls(struct task *t)
@@ -223,6 +230,7 @@ static void prepare_tls(struct task *t)
 		log_error("TLS configuration could not be reloaded, keeping old configuration");
 		return;
 	}
+	note_certificate(&t->tls);
 	t->adoption.client_tls = t->tls.client;
 	t->adoption.server_tls = t->tls.server;
 	server_tls = tls_setup_server_text(s);
@@ -241,6 +249,7 @@ static void begin_reload(struct task *t)
 		return;
 	}
 	autodb_reloaded(&control.pooler.registry, control.config, t->adoption.config);
+	peers_reloaded(control.config, t->adoption.config);
 	adopt_here(t->adoption.config);
 	prepare_tls(t);
 	crew_gather(control.crew, visit_adopt, on_gathered, t);
@@ -308,11 +317,21 @@ static int servers_left(void)
 	return n;
 }
 
+/* And sockets that are on their way to become some. Relaxed: the last one to leave is seen a poll later at worst. */
+static bool has_clients(void)
+{
+	/* In this order: who arrives is counted among the clients before it ceases to be under way. */
+	for (int i = 0; i < control.crew->n; i++)
+		if (atomic_load_explicit(&control.crew->workers[i]->client_count, memory_order_acquire) > 0)
+			return true;
+	return atomic_load_explicit(&control.pooler.registry.clients, memory_order_relaxed) > 0;
+}
+
 static void on_drain_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg UNUSED)
 {
-	/* Relaxed: the last one to leave is seen a poll later at worst. */
-	if (control.shutdown == SHUTDOWN_WAIT_CLIENTS &&
-	    atomic_load_explicit(&control.pooler.registry.clients, memory_order_relaxed) == 0) {
+	if (listeners_are_closing(control.listeners))
+		return;
+	if (control.shutdown == SHUTDOWN_WAIT_CLIENTS && !has_clients()) {
 		log_info("client connections dropped, exiting");
 		end_loop();
 	} else if (control.shutdown == SHUTDOWN_WAIT_SERVERS && servers_left() == 0) {
@@ -348,6 +367,7 @@ static void ask_pause(enum pause_mode mode, void (*done)(void *ctx), void *ctx)
 	struct task *t = add_task(TASK_PAUSE);
 
 	control.pause = mode;
+	control.handed_over = false;
 	if (mode == SUSPENDED)
 		listeners_suspend(control.listeners);
 	else
@@ -406,6 +426,17 @@ static void each_listener(listeners_row *row, void *arg)
 	listeners_each(control.listeners, row, arg);
 }
 
+static void note_handover(void)
+{
+	control.handed_over = true;
+}
+
+static bool current_certificate(uint8_t sha256[32])
+{
+	memcpy(sha256, control.certificate, sizeof(control.certificate));
+	return control.has_certificate;
+}
+
 static const struct control_ops control_ops = {
 	.reload = ask_reload,
 	.set = ask_set,
@@ -416,7 +447,9 @@ static const struct control_ops control_ops = {
 	.set_pause = ask_pause,
 	.shutdown_mode = current_shutdown,
 	.each_listener = each_listener,
+	.handed_over = note_handover,
 	.status = service_status,
+	.certificate = current_certificate,
 };
 
 /* ---- sockets that come in ---- */
@@ -433,7 +466,7 @@ static void deliver_accepted(struct worker *w, struct message *m)
 	struct accepted *a = CONTAINER_OF(m, struct accepted, message);
 
 	room_accept(room_of(w), a->fd, &a->from, a->is_unix);
-	atomic_fetch_sub_explicit(&w->client_count, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&w->client_count, 1, memory_order_release);
 	free(a);
 }
 
@@ -507,39 +540,52 @@ static int make_rooms(struct tls_setup *tls)
 	return 0;
 }
 
-/* The memory of used proofs, with what the last process left; else what is older than this one is refused. */
-static bool start_replay(void)
+/*
+ * The memory of used proofs, with what the last process left, or the one that this one follows has told; else what is
+ * older than this one is refused.
+ */
+static bool start_replay(const struct takeover *t)
 {
 	const struct settings *s = settings();
 	struct pooler *p = &control.pooler;
 	int64_t now = wallet_clock(p, s);
+	bool has_file = s->ecdsa_replay_file && s->ecdsa_replay_file[0];
 
 	p->replay = replay_new(s->ecdsa_replay_entries);
 	if (!p->replay) {
 		log_fatal("out of memory: ecdsa_replay_entries");
 		return false;
 	}
-	if (s->ecdsa_replay_file && s->ecdsa_replay_file[0] && replay_read_file(p->replay, s->ecdsa_replay_file, now)) {
-		log_info("%zu used proofs taken over from %s", replay_count(p->replay, now), s->ecdsa_replay_file);
-		control.owns_replay_file = true;
+	replay_set_window(p->replay, config_window_max(control.config) / USEC_PER_SEC);
+	if (t ? takeover_replay(t, p->replay, now) : has_file && replay_read_file(p->replay, s->ecdsa_replay_file, now)) {
+		log_info("%zu used proofs taken over from %s", replay_count(p->replay, now),
+			 t ? "the old process" : s->ecdsa_replay_file);
+		/* The file is gone: if nothing comes of this start, it is written again. */
+		control.owns_replay_file = !t;
 	} else
 		replay_begins(p->replay, now);
 	return true;
 }
 
+/* Another process has what is here, or will go on with it. */
+static bool lets_go(void)
+{
+	return control.is_successor || (control.pause == SUSPENDED && control.handed_over);
+}
+
 /*
- * Nobody logs in any more. Not after a start that failed, nor when a successor has taken over: the file would say what
- * somebody else's memory no longer does, and be believed.
+ * Nobody logs in any more. Not where there is another process: the file would say what its memory no longer does, and
+ * be believed.
  */
 static void stop_replay(void)
 {
 	const struct settings *s = settings();
 
-	if (control.owns_replay_file && control.pause != SUSPENDED && s->ecdsa_replay_file && s->ecdsa_replay_file[0])
+	if (control.owns_replay_file && !lets_go() && s->ecdsa_replay_file && s->ecdsa_replay_file[0])
 		replay_write_file(control.pooler.replay, s->ecdsa_replay_file, wallet_clock(&control.pooler, s));
 }
 
-static int start_pooler(struct tls_setup *tls)
+static int start_pooler(struct tls_setup *tls, const struct takeover *t)
 {
 	struct pooler *p = &control.pooler;
 	struct limit_rules rules;
@@ -553,20 +599,21 @@ static int start_pooler(struct tls_setup *tls)
 	registry_init(&p->registry, control.crew->n);
 	statement_store_init(&p->statements);
 	control.has_registry = true;
+	/* Before whatever may fail: control_stop() ends what has a registry. */
+	console_init(p, &control_ops);
 	rules = login_limit_rules(settings());
 	p->limiter = limiter_new(&rules, clock_monotonic());
 	if (!p->limiter) {
 		log_fatal("out of memory: ecdsa_limit_entries");
 		return -1;
 	}
-	if (!start_replay())
+	if (!start_replay(t))
 		return -1;
 	control.dns = resolver_start(p, settings());
 	if (!control.dns) {
 		log_fatal("dns setup failed");
 		return -1;
 	}
-	console_init(p, &control_ops);
 	return make_rooms(tls);
 }
 
@@ -583,7 +630,15 @@ static struct listeners *adopt_passed(const struct settings *s, const struct lis
 	return listeners_adopt(options, passed, n);
 }
 
-static int start_listening(void)
+static struct listeners *make_listeners(const struct settings *s, const struct listen_options *options,
+					struct takeover *t)
+{
+	if (t)
+		return takeover_listeners(t, options);
+	return service_socket_count() > 0 ? adopt_passed(s, options) : listeners_open(options);
+}
+
+static int start_listening(struct takeover *t)
 {
 	const struct settings *s = settings();
 	const struct listen_options options = {
@@ -598,27 +653,44 @@ static int start_listening(void)
 		.tcp = tcp_options(s),
 	};
 
-	control.listeners = service_socket_count() > 0 ? adopt_passed(s, &options) : listeners_open(&options);
+	control.listeners = make_listeners(s, &options, t);
 	if (!control.listeners)
 		return -1;
 	listeners_start(control.listeners, control.crew->control, on_accepted, NULL);
 	return 0;
 }
 
-int control_start(struct config *config, struct tls_setup *tls, bool log_to_stderr)
+/* The last step: the old process ends. */
+static int follow(struct takeover *t)
+{
+	if (t && takeover_finish(t, &control.pooler, settings()->pidfile) < 0)
+		return -1;
+	control.is_successor = false;
+	/* Its HTTP addresses are free by now. Clients are worth more than these. */
+	if (t && http_start(control.crew->control->base) < 0)
+		log_error("going on without http_listen");
+	return 0;
+}
+
+int control_start(struct config *config, struct tls_setup *tls, struct takeover *t, bool log_to_stderr)
 {
 	int ret = -1;
 
 	control.config = config;
 	control.log_to_stderr = log_to_stderr;
 	control.server_tls = tls_setup_server_text(config_settings(config));
+	control.is_successor = t != NULL;
+	note_certificate(tls);
 	list_init(&control.tasks);
 	control.crew = crew_new(tls->n);
 	if (!control.crew)
 		log_fatal("cannot set the event loops up");
-	else if (start_pooler(tls) == 0 && signals_start(control.crew->control->base, &control_ops) == 0 &&
-		 start_timers() == 0 && start_listening() == 0)
-		ret = 0;
+	else if (start_pooler(tls, t) == 0 && signals_start(control.crew->control->base, &control_ops) == 0 &&
+		 start_timers() == 0 && (t || http_start(control.crew->control->base) == 0) && start_listening(t) == 0) {
+		if (t)
+			takeover_adopt(t, &control.pooler);
+		ret = follow(t);
+	}
 	tls_setup_free(tls);
 	return ret;
 }
@@ -664,15 +736,35 @@ static void stop_workers(void)
 	}
 }
 
+/* Clients and servers at the end. What they still owe each other is delivered while all rooms are there. */
+static void close_rooms(void)
+{
+	bool only_lets_go = lets_go();
+
+	for (int i = 0; i < control.crew->n; i++) {
+		struct room *r = room_of(control.crew->workers[i]);
+
+		if (!r)
+			continue;
+		if (only_lets_go)
+			room_abandon(r);
+		room_close_all(r, only_lets_go ? "handed over" : "shutdown");
+	}
+	crew_settle(control.crew);
+	for (int i = 0; i < control.crew->n; i++)
+		room_free(room_of(control.crew->workers[i]));
+}
+
 void control_stop(void)
 {
 	control.is_ending = true;
 	/* The files go first: nobody should find a door that leads nowhere. */
 	/* SUSPEND is how a successor begins to take over: the file is his by now. */
-	listeners_free(control.listeners, control.pause == SUSPENDED);
+	listeners_free(control.listeners, control.pause == SUSPENDED || control.is_successor);
 	pidfile_remove();
 	if (control.crew) {
 		stop_workers();
+		http_stop();
 		if (control.has_registry)
 			console_stop();
 		signals_stop();
@@ -680,13 +772,7 @@ void control_stop(void)
 		event_drop(control.drain_timer);
 		event_drop(control.autodb_timer);
 		resolver_stop();
-		/* What the rooms still owe each other at the end is delivered while all of them are there. */
-		for (int i = 0; i < control.crew->n; i++)
-			if (room_of(control.crew->workers[i]))
-				room_close_all(room_of(control.crew->workers[i]), "shutdown");
-		crew_settle(control.crew);
-		for (int i = 0; i < control.crew->n; i++)
-			room_free(room_of(control.crew->workers[i]));
+		close_rooms();
 		crew_free(control.crew);
 	}
 	if (control.has_registry) {

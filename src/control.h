@@ -21,6 +21,7 @@
 #include "config/config.h"
 #include "lib/log.h"
 #include "lib/util.h"
+#include "takeover.h"
 #include "tls_setup.h"
 
 /* worker_threads, with "auto" made a number. */
@@ -29,9 +30,10 @@ struct log_setup control_log_setup(const struct settings *, bool to_stderr);
 
 /*
  * After the last fork: event bases, DNS, signals, listeners. Takes the
- * reference to config, and the contexts of tls. -1: logged, FATAL.
+ * reference to config, and the contexts of tls. With a takeover (else NULL;
+ * borrowed) the old process has ended when it is done. -1: logged, FATAL.
  */
-int control_start(struct config *, struct tls_setup *, bool log_to_stderr) MUST_CHECK;
+int control_start(struct config *, struct tls_setup *, struct takeover *, bool log_to_stderr) MUST_CHECK;
 /* Starts the threads, logs "process up" and runs until the end. The exit status. */
 int control_run(void);
 /* Closes and frees everything; after a control_start() that failed as well. */

@@ -16,6 +16,7 @@
 #include "net/listener.h"
 #include "process.h"
 #include "service.h"
+#include "takeover.h"
 
 struct options {
 	const char *config_path;
@@ -50,13 +51,6 @@ static int show_version(void)
 	return 0;
 }
 
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
 static int usage_error(const char *program)
 {
 	fprintf(stderr, "Try \"%s --help\" for more information.\n", program);
@@ -74,7 +68,8 @@ static int read_options(int argc, char **argv, struct options *o)
 		{"help", no_argument, NULL, 'h'},    {"describe-settings", no_argument, NULL, DESCRIBE_SETTINGS},
 		{"check", no_argument, NULL, CHECK}, {NULL, 0, NULL, 0},
 	};
-	const char *program = base_name(argv[0]);
+	/* As called: so getopt() begins its own lines, too. */
+	const char *program = argv[0];
 	int c;
 
 	while ((c = getopt_long(argc, argv, "dqRu:vVh", longs, NULL)) != -1)
@@ -121,33 +116,41 @@ static bool is_empty(const char *text)
 	return !text || !*text;
 }
 
-/* Somebody who answers on our Unix socket would be robbed of it. */
-static int check_old_process(const struct options *o, const struct settings *s)
+static bool may_take_over(const struct settings *s)
+{
+	log_warning("Online restart is deprecated, use so_reuseport instead");
+	if (service_is_managed())
+		log_fatal("cannot reboot under service manager");
+	else if (is_empty(s->unix_socket_dir))
+		log_fatal("cannot reboot if unix dir not configured");
+	else if (s->unix_socket_dir[0] == '@')
+		log_fatal("cannot reboot with abstract Unix socket");
+	else
+		return true;
+	return false;
+}
+
+/* Step 6: who was here before. With a takeover *t is set. -1: the start ends with *status. */
+static int look_for_old_process(const struct options *o, const struct settings *s, struct takeover **t, int *status)
 {
 	if (o->takeover) {
-		log_warning("Online restart is deprecated, use so_reuseport instead");
-		if (service_is_managed()) {
-			log_fatal("cannot reboot under service manager");
+		if (!may_take_over(s))
 			return -1;
-		}
-		log_warning("online restart is not available in this version, connections are not taken over");
-		if (is_empty(s->unix_socket_dir)) {
-			log_fatal("cannot reboot if unix dir not configured");
+		switch (takeover_begin(s, t)) {
+		case TAKEOVER_READY:
+			return 0; /* the pidfile is its, as yet */
+		case TAKEOVER_FAILED:
+			*status = takeover_exit_status();
 			return -1;
+		case TAKEOVER_NONE:
+			break;
 		}
-		if (s->unix_socket_dir[0] == '@') {
-			log_fatal("cannot reboot with abstract Unix socket");
-			return -1;
-		}
-	}
-	/* With sockets from the service manager none is made. */
-	if (service_socket_count() == 0 && listeners_unix_in_use(s->unix_socket_dir, s->listen_port)) {
+	} else if (service_socket_count() == 0 && listeners_unix_in_use(s->unix_socket_dir, s->listen_port)) {
+		/* Somebody who answers there would be robbed of it. With sockets from the service manager none is made. */
 		log_fatal("unix socket is in use, cannot continue");
 		return -1;
 	}
-	if (o->takeover)
-		log_info("old process not found, try to continue normally");
-	return 0;
+	return pidfile_check(s->pidfile);
 }
 
 static int go_to_background(const struct settings *s)
@@ -165,8 +168,9 @@ static int go_to_background(const struct settings *s)
 	return process_daemonize();
 }
 
-/* Steps 3 to 8: all that must come before the first thread. */
-static int prepare(const struct options *o, const struct config *config, struct tls_setup *tls)
+/* Steps 3 to 9: all that must come before the first thread. *status: of a start that ends here. */
+static int prepare(const struct options *o, const struct config *config, struct tls_setup *tls, struct takeover **t,
+		   int *status)
 {
 	const struct settings *s = config_settings(config);
 	const struct log_setup log = control_log_setup(s, !o->quiet);
@@ -186,8 +190,10 @@ static int prepare(const struct options *o, const struct config *config, struct 
 		log_fatal("PgBouncer should not run as root");
 		return -1;
 	}
-	if (check_old_process(o, s) < 0 || pidfile_check(s->pidfile) < 0)
+	if (look_for_old_process(o, s, t, status) < 0)
 		return -1;
+	if (*t)
+		log_info("disko over, going background");
 	if (o->daemon && go_to_background(s) < 0)
 		return -1;
 	process_descriptor_limit(config, tls->n);
@@ -198,6 +204,7 @@ static int run(const struct options *o)
 {
 	const struct log_setup early = {.to_stderr = !o->quiet};
 	struct tls_setup tls = {0};
+	struct takeover *takeover = NULL;
 	struct config *config;
 	int status = 1;
 
@@ -211,15 +218,22 @@ static int run(const struct options *o)
 		return 1;
 	}
 	atomic_store(&log_verbosity, config_settings(config)->verbose);
-	if (prepare(o, config, &tls) < 0) {
+	if (prepare(o, config, &tls, &takeover, &status) < 0) {
+		takeover_free(takeover);
 		tls_setup_free(&tls);
 		config_unref(config);
-		return 1;
+		return status;
 	}
-	if (control_start(config, &tls, !o->quiet && !o->daemon) == 0 &&
-	    pidfile_write(config_settings(config)->pidfile) == 0)
+	if (control_start(config, &tls, takeover, !o->quiet && !o->daemon) < 0)
+		status = takeover ? takeover_exit_status() : 1;
+	/* After a takeover it is too late to give up. */
+	else if (pidfile_write(config_settings(config)->pidfile) == 0 || takeover) {
+		takeover_free(takeover);
+		takeover = NULL;
 		status = control_run();
+	}
 	control_stop();
+	takeover_free(takeover);
 	return status;
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,9 +16,12 @@
 #include <unistd.h>
 
 #include "lib/file.h"
+#include "lib/hash.h"
 #include "lib/mem.h"
 
 #define PIDFILE_MAX 128
+
+#define ROOM_BEHIND 64
 
 /* What the configuration does not show: listeners, log, DNS, standard streams; and each Worker's own. */
 #define FDS_OF_THE_PROCESS 32
@@ -116,21 +120,37 @@ bool process_is_root(void)
 	return getuid() == 0 || geteuid() == 0;
 }
 
-/* Users a pool may be made for: those of auth_file, and of [users] what is not there as well. */
+/* A set: only the keys matter. Without memory it stays smaller, and so does an estimate. */
+static void add_name(struct hash *names, const char *name)
+{
+	if (given(name))
+		hash_put_str(names, name, names);
+}
+
+/* Users a pool may be made for: of auth_file, of [users], the auth_user of a database, and the console's. */
 static int64_t known_users(const struct config *c)
 {
-	int64_t n = (int64_t)config_secret_count(c);
+	struct hash names;
+	int64_t n;
 
+	hash_init(&names);
+	add_name(&names, CONSOLE_DATABASE);
+	for (size_t i = 0; i < config_secret_count(c); i++)
+		add_name(&names, config_secret_at(c, i)->user);
 	for (size_t i = 0; i < config_user_count(c); i++)
-		if (!config_find_secret(c, config_user_at(c, i)->name))
-			n++;
+		add_name(&names, config_user_at(c, i)->name);
+	for (size_t i = 0; i < config_database_count(c); i++)
+		add_name(&names, config_database_at(c, i)->auth_user);
+	n = (int64_t)names.count;
+	hash_free(&names);
 	return n;
 }
 
 static int64_t expected_descriptors(const struct config *c)
 {
 	const struct settings *s = config_settings(c);
-	int64_t users = known_users(c), n = (int64_t)s->max_client_conn + 10;
+	/* The console is a database, too, with a pool of two. */
+	int64_t users = known_users(c), n = (int64_t)s->max_client_conn + 10 + 2;
 
 	for (size_t i = 0; i < config_database_count(c); i++) {
 		const struct database_def *db = config_database_at(c, i);
@@ -142,26 +162,44 @@ static int64_t expected_descriptors(const struct config *c)
 	return n;
 }
 
+/* The limit in force then, in *limit. false: not known. */
+static bool raise_limit(int64_t wanted, struct rlimit *limit)
+{
+	struct rlimit raised;
+
+	if (getrlimit(RLIMIT_NOFILE, limit) < 0) {
+		log_warning("could not read the file descriptor limit: %s", strerror(errno));
+		return false;
+	}
+	if (wanted <= 0 || limit->rlim_cur == RLIM_INFINITY || limit->rlim_cur >= (rlim_t)wanted)
+		return true;
+	raised = *limit;
+	raised.rlim_cur = limit->rlim_max == RLIM_INFINITY || limit->rlim_max > (rlim_t)wanted ? (rlim_t)wanted :
+												 limit->rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+		*limit = raised;
+	return true;
+}
+
+void process_make_room_behind(int fd)
+{
+	struct rlimit limit;
+
+	/* By half as much again, so that thousands of them ask seldom. */
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+	    limit.rlim_cur < (rlim_t)fd + ROOM_BEHIND)
+		raise_limit((int64_t)fd + fd / 2 + ROOM_BEHIND, &limit);
+}
+
 void process_descriptor_limit(const struct config *c, int workers)
 {
 	int64_t expected = expected_descriptors(c);
-	int64_t wanted = expected + FDS_OF_THE_PROCESS + (int64_t)FDS_OF_A_WORKER * workers;
-	struct rlimit limit, raised;
+	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {
-		log_warning("could not read the file descriptor limit: %s", strerror(errno));
-		return;
-	}
-	if (wanted > 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < (rlim_t)wanted) {
-		raised = limit;
-		raised.rlim_cur = limit.rlim_max == RLIM_INFINITY || limit.rlim_max > (rlim_t)wanted ? (rlim_t)wanted :
-												       limit.rlim_max;
-		if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
-			limit = raised;
-	}
-	log_info("kernel file descriptor limit: %lld (hard: %lld); max_client_conn: %d, max expected fd use: %lld",
-		 (long long)limit.rlim_cur, (long long)limit.rlim_max, config_settings(c)->max_client_conn,
-		 (long long)expected);
+	if (raise_limit(expected + FDS_OF_THE_PROCESS + (int64_t)FDS_OF_A_WORKER * workers, &limit))
+		log_info("kernel file descriptor limit: %lld (hard: %lld); max_client_conn: %d, max expected fd use: %lld",
+			 (long long)limit.rlim_cur, (long long)limit.rlim_max, config_settings(c)->max_client_conn,
+			 (long long)expected);
 }
 
 /* The first process to come back here is the one that goes on; the others leave without clean-up of their copies. */
@@ -206,24 +244,35 @@ static int pidfile_in_the_way(const char *path)
 	return -1;
 }
 
-int pidfile_check(const char *path)
+long pidfile_read(const char *path)
 {
 	struct file_text file;
 	long pid;
-	char *end;
 
 	if (!given(path))
 		return 0;
 	if (file_read(path, PIDFILE_MAX, NULL, &file) < 0)
-		return errno == ENOENT ? 0 : pidfile_in_the_way(path);
-	pid = strtol(file.text, &end, 10);
-	if (end == file.text || (*end && *end != '\n') || pid <= 0)
-		pid = 0;
+		return errno == ENOENT ? 0 : PIDFILE_UNREADABLE;
+	pid = strtol(file.text, NULL, 10);
+	/* kill() takes what fits in no pid_t for a group, or everybody. */
+	if (pid <= 0 || pid > INT_MAX)
+		pid = PIDFILE_NO_NUMBER;
 	file_text_free(&file);
+	return pid;
+}
+
+int pidfile_check(const char *path)
+{
+	long pid = pidfile_read(path);
+
 	if (pid == 0)
-		return pidfile_in_the_way(path);
+		return 0;
+	if (pid == PIDFILE_UNREADABLE) {
+		log_fatal("could not open pidfile '%s': %s", path, strerror(errno));
+		return -1;
+	}
 	/* Our own number: left by the last run of a container, where we are always process 1. */
-	if (pid != getpid() && (kill((pid_t)pid, 0) == 0 || errno != ESRCH))
+	if (pid < 0 || (pid != getpid() && (kill((pid_t)pid, 0) == 0 || errno != ESRCH)))
 		return pidfile_in_the_way(path);
 	log_info("stale pidfile, removing");
 	if (unlink(path) < 0 && errno != ENOENT) {

@@ -38,6 +38,8 @@ bool process_is_root(void);
 
 /* Raises the soft limit towards what the configuration may need, and logs the line of step 9. */
 void process_descriptor_limit(const struct config *, int workers);
+/* There shall be room for some more behind this descriptor: connections that are taken over keep to no configuration. */
+void process_make_room_behind(int fd);
 
 /* Goes to the background; returns in the grandchild only. */
 int process_daemonize(void) MUST_CHECK;
@@ -45,6 +47,10 @@ int process_daemonize(void) MUST_CHECK;
 /* "" or NULL: none is wanted, which is fine. */
 int pidfile_check(const char *path) MUST_CHECK;
 int pidfile_write(const char *path) MUST_CHECK;
+#define PIDFILE_UNREADABLE -1L /* errno says why */
+#define PIDFILE_NO_NUMBER -2L
+/* What is in it: > 0. 0: there is no file, or none is wanted; or one of the above. */
+long pidfile_read(const char *path);
 /* Harmless when this process has not written one. */
 void pidfile_remove(void);
 

@@ -88,9 +88,15 @@ packages() {
 	module xdist || needed+=" python3-pytest-xdist"
 	module pytest_timeout || needed+=" python3-pytest-timeout"
 	module psycopg || needed+=" python3-psycopg"
+	module psycopg2 || needed+=" python3-psycopg2"
+	module asyncpg || needed+=" python3-asyncpg"
 	module ecdsa || needed+=" python3-ecdsa"
 	module Cryptodome || needed+=" python3-pycryptodome"
 	[ -x /usr/sbin/pgbouncer ] || needed+=" pgbouncer"
+	have promtool || needed+=" prometheus"
+	have chromium || needed+=" chromium"
+	have chromedriver || needed+=" chromium-driver"
+	module selenium || needed+=" python3-selenium"
 	have clang || needed+=" clang"
 	# A node from elsewhere does not mix with Debian's npm.
 	have node || needed+=" nodejs npm"
@@ -307,7 +313,8 @@ for stage; do
 			wrapper="setarch $(uname -m) -R" parallel=$((jobs + 1)) system tsan-system "$top/build-tsan" 2 4 \
 				--ignore test/system/test_token.py --ignore test/system/test_token_formats.py \
 				--ignore test/system/test_token_keys.py --ignore test/system/test_includes.py \
-				--ignore test/system/test_exporter.py --ignore test/system/test_regress.py
+				--ignore test/system/test_exporter.py --ignore test/system/test_regress.py \
+				--ignore test/system/test_http_browser.py
 		fi ;;
 	fuzz)		fuzz ;;
 	install)	install_and_dist ;;

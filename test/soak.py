@@ -12,16 +12,22 @@ limit      for a minute, 20 connections a second that open at once with one
 modes      1,000 clients on 10 servers for ten minutes in each pool mode, with a
            RELOAD every second and now and then a KILL_CLIENT and a KILL: no
            error that was not asked for (--seconds: of each mode)
+pgbench    pgbench with 200 clients for ten minutes in each pool mode, with a RELOAD
+           every second and now and then a KILL_CLIENT: no other error
+           (--seconds: of each mode)
 shutdown   every way to shut down, under load: nobody is cut who may not be
 failover   PAUSE, restart of PostgreSQL, RESUME: no client sees an error
 idle       what 10,000 idle clients do to the answers for 200 busy ones
 """
 import argparse
+import contextlib
 import os
 import random
+import re
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -285,6 +291,50 @@ def one_mode(pooler, mode, clients, seconds):
             % (done, clients, done / spent, second, kills[0], kills[1], crowd.asked))
 
 
+# --- pgbench ----------------------------------------------------------------------
+
+# Sessions are shared by leaving: with -C each transaction is one.
+PGBENCH = {"session": ["-C"], "transaction": [], "statement": ["-S"]}
+
+
+def pgbench(pooler, mode, clients, seconds, log):
+    """Its clients are killed now and then; each that is must say so, and nobody else may fail."""
+    with open(log, "w") as out:
+        process = subprocess.Popen(["pgbench", "-h", pooler.host, "-p", str(pooler.port), "-U", "u_trust", "-n",
+                                    "-c", str(clients), "-j", "2", "-T", str(seconds), *PGBENCH[mode], "db"],
+                                   stdout=out, stderr=subprocess.STDOUT, text=True)
+    reloads, kills, start = 0, 0, time.monotonic()
+    try:
+        env.wait_for(lambda: pooler.pool()["sv_active"] > 0 or process.poll() is not None, "pgbench to work")
+        while process.poll() is None:
+            with pooler.console() as console:
+                assert console.query("RELOAD").tags == ["RELOAD"]
+                reloads += 1
+                # pgbench does not count a client that is lost at the very end.
+                if reloads % 15 == 1 and time.monotonic() < start + seconds * 0.9 and kills < clients // 2:
+                    victims = [r["id"] for r in console.query("SHOW CLIENTS").dicts() if r["database"] == "db"]
+                    answer = console.query("KILL_CLIENT %s" % random.choice(victims)) if victims else None
+                    kills += bool(answer and answer.tags == ["KILL_CLIENT"])
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+    with open(log) as f:
+        words = f.read()
+    done = re.search(r"number of transactions actually processed: (\d+)", words)
+    faults = [line for line in words.splitlines() if re.search("error|fatal|panic", line, re.I)]
+    lost = [line for line in faults if "admin forced disconnect" in line]
+    # What follows a lost connection: the same client again, or a summary.
+    strange = [line for line in faults if not re.search("admin forced disconnect|Run was aborted|failed transactions", line)]
+    assert done and not strange, "\n".join(strange or words.splitlines()[-20:])
+    assert len(lost) <= kills, "%d lost of %d killed" % (len(lost), kills)
+    assert (process.returncode == 0) == (not lost), "pgbench ended with %d" % process.returncode
+    return ("%s transactions by %d clients, %.0f a second; %d RELOAD, %d KILL_CLIENT, of which %d met a client at work"
+            % (done.group(1), clients, int(done.group(1)) / seconds, reloads, kills, len(lost)))
+
+
 def cut_only_between_transactions(in_transaction, words):
     if in_transaction:
         return "cut in the middle of a transaction: " + words
@@ -479,6 +529,16 @@ class Soak:
             yield mode + " mode", one_mode(p, mode, clients, self.options.seconds or seconds)
             self.end()
 
+    def pgbench(self):
+        clients, seconds = (30, 4) if self.short else (200, self.options.seconds or 600)
+        subprocess.run(["pgbench", "-i", "-q", "-s", "10", "-h", self.pg.host, "-p", str(self.pg.port), "-U", "u_trust",
+                        "db"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for mode in PGBENCH:
+            p = self.pooler(pool_mode=mode, default_pool_size=10, max_client_conn=clients + 100)
+            yield "pgbench, %s mode" % mode, pgbench(p, mode, clients, seconds,
+                                                     os.path.join(self.scratch, "pgbench.log"))
+            self.end()
+
     def shutdown(self):
         times = []
         for name, how, rule in SHUTDOWNS:
@@ -499,7 +559,7 @@ class Soak:
         yield "idle", idle(self.pooler(max_client_conn=idlers + 1000, default_pool_size=20), busy, idlers, seconds,
                            rounds)
 
-    PARTS = ["crowd", "restarts", "wallets", "limit", "modes", "shutdown", "failover", "idle"]
+    PARTS = ["crowd", "restarts", "wallets", "limit", "modes", "pgbench", "shutdown", "failover", "idle"]
 
 
 def main():
@@ -507,7 +567,7 @@ def main():
     from harness.postgres import Postgres
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="a few seconds each")
-    parser.add_argument("--seconds", type=int, help="of each mode of part modes")
+    parser.add_argument("--seconds", type=int, help="of each mode of parts modes and pgbench")
     parser.add_argument("part", nargs="*", help=" ".join(Soak.PARTS))
     options = parser.parse_args()
     unknown = set(options.part) - set(Soak.PARTS)

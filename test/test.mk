@@ -4,6 +4,7 @@ EXTRA_DIST += \
 	test/bench/bench.py test/bench/run.sh \
 	test/clients/java/Plain.java \
 	test/clients/js/package.json test/clients/js/plain.mjs test/clients/js/wallet.mjs \
+	test/clients/go/go.mod test/clients/go/go.sum test/clients/go/main.go \
 	test/fuzz/run.sh test/run.sh test/soak.py test/soak.sh test/tsan.supp \
 	test/differential test/system
 

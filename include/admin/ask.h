@@ -45,9 +45,12 @@ struct ask {
 	struct buf answer;
 	char *error; /* owned; NULL: none */
 	const char *sqlstate;
-	int *fds; /* owned, as are the descriptors: one a DataRow of the answer, by SHOW FDS */
-	size_t fd_count;
+	struct fds_answer *fds; /* owned: of SHOW FDS, the descriptors that go with its rows; NULL: none */
 	bool is_silent; /* nothing is said, the client is left paused */
+
+	/* Asked by the process itself, not by a client: called on the control role, and takes the ask. */
+	void (*answered)(struct ask *);
+	void *ctx; /* of answered */
 };
 
 /* NULL: out of memory. text is copied. */
@@ -55,6 +58,12 @@ struct ask *ask_new(struct client *, const char *text);
 void ask_free(struct ask *);
 void ask_forget(struct ask *); /* at the end of the process: off its list, and freed */
 void ask_send(struct worker *, struct ask *); /* takes it */
+/*
+ * On the control role, for itself: with the rights of a stats user. It may be
+ * answered before this returns; what is still queued at the end of the process
+ * never is. false: out of memory.
+ */
+MUST_CHECK bool ask_here(const char *text, void (*answered)(struct ask *), void *ctx);
 
 /* The rest is the control role's. Each of these takes the ask. */
 void ask_done(struct ask *, const char *tag); /* CommandComplete behind what is in answer */

@@ -30,7 +30,10 @@ struct control_ops {
 	void (*set_pause)(enum pause_mode, void (*done)(void *ctx), void *ctx);
 	enum shutdown_mode (*shutdown_mode)(void);
 	void (*each_listener)(listeners_row *, void *arg);
+	/* The sockets of a suspended process were given to a successor: unless a RESUME comes, they are his. */
+	void (*handed_over)(void);
 	void (*status)(const char *text); /* one line for the service manager, each stats_period */
+	bool (*certificate)(uint8_t sha256[32]); /* of the certificate that clients see; false: none */
 };
 
 /* Line 1 of --version, also the value of SHOW VERSION. */

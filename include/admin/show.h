@@ -17,6 +17,7 @@
 struct chunk {
 	char database[DATABASE_NAME_MAX + 1];
 	char user[USER_NAME_MAX + 1];
+	int peer_id; /* 0: a pool of a database */
 	int worker;
 	size_t place;	 /* among the chunks of this Worker */
 	struct buf rows; /* owned */
@@ -40,8 +41,9 @@ struct show {
 
 /* A buf for the rows of a pool; valid until the next chunk of the same Worker. */
 struct buf *chunk_begin(struct chunks *, const struct room *, const char *database, const char *user);
+struct buf *chunk_begin_peer(struct chunks *, const struct room *, int peer_id);
 
-/* Appends all rows to out, by database, user, Worker, and releases the chunks. */
+/* Appends all rows to out, by database, user, Worker, those of peers last, and releases the chunks. */
 void chunks_merge(struct chunks *workers, int n_workers, struct buf *out);
 
 /* What SHOW answers for this command; NULL: no rows, or no such command. */
@@ -53,14 +55,17 @@ void count_known(size_t *databases, size_t *users);
 const char *balance_name(const struct database_def *);
 bool is_fake_parameter(const char *name);
 
+void fds_answer_free(struct fds_answer *); /* NULL is fine */
 /* The answer of SHOW FDS, a descriptor with each row; on the client's Worker. false: errno says why; close it. */
 bool fds_send(struct conn *, struct ask *) MUST_CHECK;
 
 /* By subject, one file each. */
-extern const struct show show_config, show_databases, show_users, show_peers, show_peer_pools; /* show_config.c */
+extern const struct show show_config, show_databases, show_users;			       /* show_config.c */
 extern const struct show show_dns_hosts, show_dns_zones;				       /* show_dns.c */
 extern const struct show show_ecdsa_limits, show_stats_ecdsa;				       /* show_ecdsa.c */
 extern const struct show show_fds;							       /* show_fds.c */
+extern const struct show show_peers, show_peer_pools;					       /* show_peers.c */
+extern const struct show show_handover;							       /* show_handover.c */
 extern const struct show show_pools, show_lists, show_mem;				       /* show_pools.c */
 extern const struct show show_clients, show_servers, show_sockets, show_active_sockets;        /* show_sockets.c */
 extern const struct show show_stats, show_stats_totals, show_stats_averages, show_totals;      /* show_stats.c */

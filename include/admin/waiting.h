@@ -16,8 +16,8 @@
 
 void waiting_open(void);
 void waiting_stop(void);
-/* The clock of suspend_timeout runs from here; the mode follows. */
-void waiting_begin_suspend(const struct ask *);
+/* The clock of suspend_timeout runs from here; the mode follows. hands_over: SUSPEND HANDOVER. */
+void waiting_begin_suspend(const struct ask *, bool hands_over);
 /* A console client is gone. If it has suspended the process, that ends. */
 void waiting_client_gone(uint64_t client_id);
 /* Somebody knows an admin's cancel key: what he waits for ends, and a pause or suspend with it. */

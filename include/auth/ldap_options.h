@@ -30,6 +30,7 @@ struct ldap_options {
 	char *base_dn, *bind_dn, *password; /* search and bind */
 	char *attribute, *filter;
 	enum ldap_scope scope;
+	bool is_cut; /* something stands behind the last pair */
 };
 
 /* true: *o is filled and to be freed. false: error says what is wrong, and nothing is to be freed. */

@@ -15,7 +15,8 @@
  * a second all the same, and is free of the ceiling on checks a second.
  *
  * Memory is fixed: sets of 8 entries of 32 bytes, found by a keyed hash. A new
- * source takes the place of the least guilty of its set. Nothing is allocated
+ * source takes the place of the least guilty of its set, and who has had a
+ * success lately keeps his as long as another can go. Nothing is allocated
  * but by limiter_new() and, for another size, by limiter_adopt().
  *
  * One a process, used by every Worker; a mutex a group of sets, never held

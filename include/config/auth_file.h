@@ -34,15 +34,19 @@ struct auth_file {
 	size_t wallet_count;
 };
 
-/* Takes the text over, in any case. NULL: a wallet name is spelled wrong, and each has been logged. */
-struct auth_file *auth_file_parse(struct file_text *source, const char *path);
+/*
+ * Takes the text over, in any case. goes_on: a malformed line does not end it,
+ * for whoever wants to hear of all. NULL: a wallet name is spelled wrong, and
+ * each has been logged.
+ */
+struct auth_file *auth_file_parse(struct file_text *source, const char *path, bool goes_on);
 
 /*
  * What auth_file says now; known (may be NULL) is shared when it is still
- * true. *out is NULL when the file cannot be read, which is logged and no
- * failure. false: as auth_file_parse().
+ * true, and when the file cannot be read, which is logged and no failure.
+ * false: as auth_file_parse().
  */
-MUST_CHECK bool auth_file_load(const char *path, struct auth_file *known, struct auth_file **out);
+MUST_CHECK bool auth_file_load(const char *path, struct auth_file *known, bool goes_on, struct auth_file **out);
 struct auth_file *auth_file_ref(struct auth_file *); /* NULL is fine, here and below */
 void auth_file_unref(struct auth_file *);
 

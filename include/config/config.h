@@ -111,6 +111,7 @@ const struct stored_secret *config_find_secret(const struct config *, const char
 const struct stored_secret *config_stand_in(const struct config *, const char *user);
 size_t config_secret_count(const struct config *);
 const struct stored_secret *config_secret_at(const struct config *, size_t i); /* sorted by user */
+const struct peer_def *config_find_peer(const struct config *, int id);
 size_t config_peer_count(const struct config *);
 const struct peer_def *config_peer_at(const struct config *, size_t i);
 /* By ecdsa_allowed_addresses and auth_file; now in Unix seconds. */
@@ -130,6 +131,8 @@ bool config_list_has(const char *list, const char *word);
 
 /* true when two definitions differ in what a server connection depends on (specification, end of section 3). */
 bool database_def_needs_reconnect(const struct database_def *, const struct database_def *);
+/* All of that as one text, to be compared by another process; owned by the caller. */
+char *database_def_identity(const struct database_def *);
 
 /*
  * Reads path on top of prev (NULL: the first load). NULL when anything is
@@ -143,6 +146,8 @@ struct config *config_load(const char *path, const struct config *prev, int comm
  * one is logged. What is returned lacks what was wrong; never NULL.
  */
 struct config *config_check(const char *path);
+/* Of a checked one: where the files say this setting; NULL: nowhere. */
+const char *config_place(const struct config *, const char *setting, int *line);
 /*
  * SET: a copy of prev with one setting changed. NULL: unknown setting or bad
  * value, logged. A restart-only setting gives back prev with one more reference.

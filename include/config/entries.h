@@ -32,6 +32,8 @@ struct entries *entries_new(const struct entries *prev);
 MUST_CHECK bool entries_add_database(struct entries *, const struct entries *prev, const char *name, const char *text);
 MUST_CHECK bool entries_add_user(struct entries *, const char *name, const char *text);
 MUST_CHECK bool entries_add_peer(struct entries *, const char *id, const char *text);
+bool entries_have_database(const struct entries *, const char *name);
+bool entries_have_user(const struct entries *, const char *name);
 /* Sorts; from here on nothing changes. */
 void entries_finish(struct entries *);
 

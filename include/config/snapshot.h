@@ -32,6 +32,8 @@ struct config {
 	struct network *limit_exempt; /* owned: the networks of ecdsa_limit_exempt */
 	size_t limit_exempt_count;
 	usec_t window_max; /* see config_window_max() */
+	bool is_checked;	 /* whoever made it wants to hear of every problem */
+	struct origin *origins;	 /* owned; one a setting, or NULL: only what is checked keeps them */
 };
 
 /* Where the file says a setting; line 0: it does not. */
@@ -39,6 +41,7 @@ struct origin {
 	char *file; /* owned */
 	int line;
 };
+void origins_free(struct origin *); /* of all settings */
 
 /* " (FILE:LINE)", or "" when the place is not known. */
 const char *origin_text(const struct origin *, char *buf, size_t cap);

@@ -20,6 +20,7 @@
 #include "lib/util.h"
 
 #define INI_INCLUDE_DEPTH 10
+#define INI_FILES_MAX 10000 /* in one load: includes of includes multiply */
 #define INI_FILE_MAX ((size_t)256 << 20)
 
 struct ini_place {

@@ -38,6 +38,13 @@ int log_configure(const struct log_setup *);
 /* Closes and opens the log file and syslog again, for log rotation. */
 void log_reopen(void);
 void log_line(enum log_level, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/*
+ * Which line of which file what follows is about; NULL: none. Shown, and only
+ * then of consequence, in bare lines that do not name it themselves. There a
+ * warning about a line counts as an error: it is one that will be left out.
+ * The name is borrowed until the next call; one place a thread.
+ */
+void log_at(const char *file, int line);
 /* Lines of that level since the start of the process. */
 unsigned log_count(enum log_level);
 

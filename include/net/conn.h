@@ -80,6 +80,7 @@ struct conn {
 	bool peer_closed : 1;	/* EV_CLOSED was seen: read on to the end */
 	bool is_paused : 1;
 	bool is_suspended : 1;	/* nothing is read, told or timed out until conn_unsuspend() */
+	bool is_frozen : 1;	/* nor sent */
 	bool has_big_reads : 1;	/* reads with read_cap instead of idle_read_cap */
 	bool wants_redelivery : 1;
 	bool is_connecting : 1;
@@ -118,6 +119,8 @@ void conn_resume(struct conn *); /* what waits is shown at the next step 3, not 
  * owner may still send.
  */
 void conn_suspend(struct conn *);
+/* Neither may the owner: what is unsent stays as it is, so that another process can be told. */
+void conn_freeze(struct conn *);
 void conn_unsuspend(struct conn *);
 /* Nothing was read that has not been used up, and no handshake is under way. */
 bool conn_has_read_all(const struct conn *);
@@ -150,6 +153,14 @@ bool conn_fault(const char *word);
 
 void conn_detach(struct conn *);
 int conn_attach(struct conn *, struct worker *) MUST_CHECK;
+
+/*
+ * Online restart. What another process had read and its owner not used up, and what the socket had not taken from it:
+ * shown and sent as if it had happened here. false: out of memory.
+ */
+bool conn_restore(struct conn *, struct span in, struct span out) MUST_CHECK;
+/* The other way round: another process goes on with the socket, so nothing may be said through it any more. */
+void conn_abandon(struct conn *);
 
 /* For the Worker. */
 void conn_ready_turn(struct conn *);

@@ -47,7 +47,7 @@ void crew_gather(struct crew *, gather_visit *visit, gather_done *done, void *ct
  * that asked. The job is the caller's and must live until done. Each lane has
  * its own threads and its own queue: LANE_COMPUTE some, the others one.
  */
-enum lane { LANE_COMPUTE, LANE_PAM, LANE_LDAP, LANES };
+enum lane { LANE_COMPUTE, LANE_PAM, LANE_LDAP, LANE_ATTEST, LANES };
 
 struct job {
 	struct message reply;

@@ -5,7 +5,10 @@
  * whose client has the key takes the connection over, and all the rest
  * happens there. Nobody has it: closed. No error is ever sent.
  *
- * Rules: behaviour specification, section 23.
+ * With peering a key says of which process it is, and another's goes there
+ * (pool/peer.h). When peer_id has changed meanwhile it is looked for here first.
+ *
+ * Rules: behaviour specification, section 23.  Tests: test/system/test_cancel.py, test_peers.py
  */
 #ifndef POOL_CANCEL_H
 #define POOL_CANCEL_H
@@ -23,7 +26,11 @@ void cancel_finished(struct server *);
 void cancel_detach_target(struct server *target);
 /* The same when it closes: nobody may point to it any more. */
 void cancel_target_gone(struct server *target);
-/* Is there one whose target still runs? Drops the others. */
-struct server *cancel_next_target(struct share *);
+/* Is there one that still has something to cancel? Drops the others. target: whose query; NULL: a peer's business. */
+bool cancel_is_waiting(struct share *, struct server **target);
+/* Takes a request into the queue of this share, on its Worker. target has counted it; NULL for a peer's share. */
+void cancel_enqueue(struct client *, struct share *, struct server *target);
+/* Takes a request to another Worker, as an orphan, and calls arrived there; from in here when it is there already. */
+void cancel_move(struct client *, struct worker *to, void (*arrived)(struct client *));
 
 #endif

@@ -44,7 +44,7 @@ struct client {
 	void *console;	       /* the admin room's; NULL for others */
 	struct database *database; /* counted entity; NULL until known */
 	struct user *user;	   /* counted entity: the login name */
-	struct server *cancel_target; /* of a cancel request */
+	struct server *cancel_target; /* of a cancel request; NULL when it goes to a peer */
 	struct client_statements *statements; /* owned; NULL: it has prepared nothing */
 	struct params params;
 	uint64_t id;
@@ -55,14 +55,16 @@ struct client {
 	usec_t wait_start;
 	time_t connect_wall;
 	struct peer_addr addr;
-	uint8_t key[8];
+	uint8_t key[8]; /* of a cancel request: the one that it brings */
 	struct wallet_address wallet;
 	uint8_t pauses; /* enum pause_reason bits */
 	enum client_state state : 8;
 	bool is_wallet : 1;
 	bool is_wallet_queried : 1; /* let in, or given its role, by ecdsa_auth_query or auth_query */
+	bool has_mapped_role : 1; /* a map or a list says whom it is at the server, not the database */
 	bool is_admin : 1;
 	bool is_unix : 1;
+	bool is_late : 1; /* came in when a shutdown had begun */
 	bool in_copy : 1;
 	bool ended_copy_early : 1; /* CopyDone came before the server said CopyInResponse */
 	bool drops_message : 1;	  /* the current message goes nowhere */
@@ -75,6 +77,8 @@ struct client {
 };
 
 struct client *client_new(struct room *, int fd, const struct peer_addr *, bool is_unix);
+/* Takes fd: a connection that is counted, but on no list, and has no id. NULL: memory; fd is closed. */
+struct client *client_bare(struct room *, int fd, const struct peer_addr *, bool is_unix);
 /*
  * reason goes to the log. text: FATAL to the client with this SQLSTATE (NULL: 08P01); NULL: say nothing.
  * A linked server is released or closed by the rules.

@@ -36,13 +36,15 @@ struct user { /* a name that logs in, here or at a server */
 	bool is_known; /* has logged in by auth_query: stays; ledger's mutex */
 	struct scram_verifier verifier; /* derived from a plain secret; ledger's mutex */
 	uint64_t verifier_of;		/* hash of the secret it was derived from */
+	struct scram_keys keys; /* of its last log-in by a stored SCRAM secret, for its servers; ledger's mutex */
 };
 
 /* A pool is whole on one Worker: its home, fixed at birth. */
 struct pool {
 	char key[sizeof(void *) * 2]; /* both pointers */
-	struct database *database; /* counted */
-	struct user *account;	   /* counted: the server-side user */
+	struct database *database; /* counted; of a peer's pool its own, which is in no table */
+	struct user *account;	   /* counted: the server-side user; its home may read it without the mutex */
+	int peer_id;		   /* > 0: connections to this peer, see pool/peer.h */
 	struct ledger_pool ledger; /* with the references to the pool */
 	int home; /* index of the Worker */
 	char *secret; /* owned, wiped: what auth_query said last of the account, as the client's; ledger's mutex */
@@ -77,6 +79,16 @@ static inline const char *user_shown(const struct user *u)
 	return u->eip55[0] ? u->eip55 : u->name;
 }
 struct pool *pool_get(struct registry *, struct database *, struct user *account);
+/*
+ * It logs in as somebody else from here on: RELOAD has given its database
+ * another forced user. Its home calls it. false: that user's pool is there
+ * already, and nothing has changed.
+ */
+bool pool_set_account(struct registry *, struct pool *, struct user *account);
+/* For those who are not its home: a copy. */
+void pool_account_name(struct registry *, const struct pool *, char name[USER_NAME_MAX + 1]);
+/* For a peer; in no table, so whoever makes it keeps it. Its home is peer_id mod the Workers. NULL: out of memory. */
+struct pool *pool_new_peer(struct registry *, int peer_id);
 void pool_put(struct registry *, struct pool *);
 struct pool *pool_ref(struct registry *, struct pool *);
 
@@ -95,5 +107,9 @@ struct tally tally_read(struct registry *, const struct tally *);
 /* A copy of the verifier cached for this user and secret; false when there is none. */
 bool user_verifier(struct registry *, struct user *, const char *secret, struct scram_verifier *);
 void user_set_verifier(struct registry *, struct user *, const char *secret, const struct scram_verifier *);
+
+/* What a client of this account proved with, for all pools that log in as it; false, and nothing written: nobody did. */
+bool user_keys(struct registry *, struct user *, struct scram_keys *);
+void user_set_keys(struct registry *, struct user *, const struct scram_keys *);
 
 #endif

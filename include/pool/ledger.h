@@ -42,6 +42,11 @@ struct ledger {
 	atomic_int nudged_count;
 };
 
+/* As much of a failure's text as is kept, its NUL included: configuration specification, section 22. */
+#define LEDGER_ERROR_MAX 100
+/* A server's sentence with long names in it, as a reason and for those who wait. */
+#define SERVER_ERROR_MAX 512
+
 enum server_kind { KIND_LOGIN, KIND_CONNECTED, KIND_CANCEL, KINDS };
 
 struct ledger_pool {
@@ -50,7 +55,7 @@ struct ledger_pool {
 	bool login_taken;      /* somebody is connecting or logging in */
 	usec_t attempt_at;     /* start of the last attempt; 0: never */
 	bool last_login_failed, last_connect_failed;
-	char error[100];       /* of the last failure */
+	char error[LEDGER_ERROR_MAX]; /* of the last failure */
 	bool has_greeting;
 	usec_t lifetime_close_at; /* last close for server_lifetime */
 
@@ -72,7 +77,7 @@ struct ledger_limits { /* <= 0 means no limit, except min_pool_size and reserve_
 	usec_t login_retry, reserve_timeout;
 };
 
-enum ledger_purpose { FOR_CLIENT, FOR_CANCEL, FOR_MIN_SIZE };
+enum ledger_purpose { FOR_CLIENT, FOR_CANCEL, FOR_MIN_SIZE, FOR_PEER /* to a peer, with a cancel request */ };
 enum ledger_answer {
 	LEDGER_LAUNCH,		/* slot and login right are yours */
 	LEDGER_LAUNCH_RESERVE,	/* the same, from the reserve: worth a warning */
@@ -91,6 +96,8 @@ void ledger_group_init(struct ledger_group *);
 /* Joins its groups; the tallies are set. Leaves them, when nobody refers to it any more. The caller holds the lock. */
 void ledger_pool_open(struct ledger_pool *, struct ledger_group *database, struct ledger_group *user);
 void ledger_pool_close(struct ledger *, struct ledger_pool *);
+/* It belongs to another user from here on, its servers too; what it knew of failed log-ins is over. With the lock held. */
+void ledger_pool_move(struct ledger *, struct ledger_pool *, struct tally *, struct ledger_group *user);
 /* waiting_since: the first waiter's last message; only for FOR_CLIENT. */
 enum ledger_answer ledger_want(struct ledger *, struct ledger_pool *, const struct ledger_limits *,
 			       enum ledger_purpose, usec_t waiting_since, usec_t now, struct ledger_reply *);
@@ -120,11 +127,15 @@ struct ledger_pool *ledger_take_nudged(struct ledger *);
 void ledger_nudge_over(struct ledger *, struct ledger_pool *);
 /* The server that held the login right is logged in: kind becomes connected, failure flags are cleared. */
 void ledger_login_done(struct ledger *, struct ledger_pool *);
-/* It is used for a cancel request instead. */
+/* Online restart: a connected server that another process has opened; no limit is asked. */
+void ledger_server_inherited(struct ledger *, struct ledger_pool *);
+/* It is used for a cancel request instead. What is known of failed log-ins stays: this was none. */
 void ledger_login_to_cancel(struct ledger *, struct ledger_pool *);
 /* A server is gone. error: it died in log-in, for this reason (NULL: no failure, or another kind). */
 void ledger_server_gone(struct ledger *, struct ledger_pool *, enum server_kind, bool while_connecting,
 			const char *error);
+/* The next attempt need not wait for the end of the pause after a failure. */
+void ledger_forget_failure(struct ledger *, struct ledger_pool *);
 /* Fast fail: true with the cached error copied, when the last login failed and no server beyond login exists. */
 bool ledger_failing(struct ledger *, struct ledger_pool *, char *error, size_t cap);
 /* May a server that is over its lifetime be closed now? Notes the time when it may. */

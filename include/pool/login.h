@@ -24,8 +24,12 @@ void login_answered(struct client *);
 const struct wallet_address *login_wallet(const struct client *);
 /* Does it wait for a lookup? Then in which pool, or NULL. Borrowed; for SHOW. */
 const struct pool *login_lookup_pool(const struct client *);
+/* Has its start-up message been read? Then another process could not go on with it. */
+bool login_is_under_way(const struct client *);
 void login_adopt(struct room *); /* after RELOAD: deadlines are filed again */
 /* Identity is proven and the client stands on its pool's Worker: hands over what the pool should know. */
+/* For the statistics: a client in CL_LOGIN hears this text as the end of it. */
+void login_was_refused(const struct client *, const char *text);
 const struct scram_keys *login_keys(const struct client *);
 /*
  * The limiter has nothing against the client: its database is counted and the attempt logged. For pool/method.c,

@@ -53,6 +53,11 @@ void outstanding_error(struct outstanding *, bool in_copy, outstanding_dropped *
 void outstanding_before_ready(struct outstanding *, outstanding_dropped *, void *ctx);
 /* CommandComplete that ends copy mode: drops entries through the next CopyDone. In both the Query that copies stays. */
 void outstanding_copy_done(struct outstanding *, outstanding_dropped *, void *ctx);
+/* The i-th of them, i < count. */
+static inline const struct request *outstanding_at(const struct outstanding *q, uint32_t i)
+{
+	return &q->ring[(q->first + i) & (q->cap - 1)];
+}
 /* The server owes nothing: what is left, if anything, is answered here. */
 bool outstanding_nothing_sent(const struct outstanding *);
 /* Is the head a fake entry whose turn has come? In a failed batch it never comes. */

@@ -45,7 +45,8 @@ struct statement_store {
 struct statement { /* immutable but for its count */
 	struct statement_store *store; /* borrowed */
 	atomic_uint_least32_t refs;    /* rises under the lock only; falls anywhere, but to 0 under the lock only */
-	char name[STATEMENT_NAME_MAX]; /* on servers */
+	uint64_t number;	       /* from 1 */
+	char name[STATEMENT_NAME_MAX]; /* on servers: PGBOUNCER_number */
 	size_t name_len;	       /* without its NUL */
 	size_t text_len;
 	uint8_t text[]; /* what follows the name in a Parse message: query, NUL, number of types, types */
@@ -56,6 +57,12 @@ void statement_store_destroy(struct statement_store *);
 size_t statement_store_count(struct statement_store *);
 /* Found or made; counted for the caller. NULL: out of memory. */
 struct statement *statement_get(struct statement_store *, struct span text);
+/* Online restart: under the number that it had; later ones get higher numbers. NULL: out of memory, or it has another. */
+struct statement *statement_restore(struct statement_store *, uint64_t number, struct span text);
+/* No statement gets a number up to this one any more. */
+void statement_store_begin_after(struct statement_store *, uint64_t number);
+/* With the store locked. */
+void statement_store_each(struct statement_store *, void (*each)(void *ctx, const struct statement *), void *ctx);
 struct statement *statement_ref(struct statement *);
 void statement_put(struct statement *);
 
@@ -77,6 +84,8 @@ size_t client_statements_count(const struct client_statements *); /* NULL: 0 */
 struct client_statement *client_statements_find(const struct client_statements *, struct span name);
 /* Allocates the map, takes the caller's count. An entry of that name is replaced. false: memory; the count is put. */
 bool client_statements_add(struct client_statements **, struct span name, struct statement *);
+/* In no map yet; takes the caller's count. NULL: memory; the count is put. */
+struct client_statement *client_statement_new(struct span name, struct statement *, bool is_doubtful);
 /* Out of the map and into the caller's hands; NULL: not known. The map is freed when it is empty. */
 struct client_statement *client_statements_take(struct client_statements **, struct span name);
 /* Takes an entry back, unless its name has been given again. */
@@ -120,6 +129,8 @@ size_t server_statements_count(const struct server_statements *); /* held ones; 
 struct server_statement *server_statements_find(const struct server_statements *, const struct statement *);
 /* Found or made, not held when made; moved to the recent end. Allocates the map. NULL: out of memory. */
 struct server_statement *server_statements_touch(struct server_statements **, struct statement *);
+/* Online restart: it is there; the most recently used one so far. false: out of memory. */
+bool server_statements_restore(struct server_statements **, struct statement *);
 void server_statement_begin(struct server_statements *, struct server_statement *, enum statement_request);
 /* May free the entry. */
 void server_statement_end(struct server_statements *, struct server_statement *, enum statement_request,

@@ -16,6 +16,7 @@
 #include "net/crew.h"
 #include "net/sockets.h"
 #include "pool/entity.h"
+#include "pool/login_times.h"
 #include "pool/prepared.h"
 #include "wallet/check.h"
 
@@ -76,7 +77,8 @@ struct room {
 	struct config *config;	 /* counted */
 	const struct settings *settings; /* of config */
 	SSL_CTX *client_tls, *server_tls; /* counted; NULL: off */
-	struct list shares;	 /* all of this Worker */
+	struct list shares;	 /* all of this Worker, but for those of peers */
+	struct list peers;	 /* the shares of peers that have their home here: pool/peer.h */
 	struct hash share_by_pool;
 	struct list hungry;	 /* shares with something to decide in this turn */
 	struct list spare_changed; /* shares that may have more or fewer servers to spare than the ledger knows */
@@ -89,6 +91,8 @@ struct room {
 	struct login_counts login_counts;
 	struct wallet_answers *wallet_answers; /* owned: pool/wallet_query.h; NULL: none */
 	uint64_t wallet_generation;	       /* grows when answers are forgotten: what was asked before is not kept */
+	bool had_other_peer_id;	  /* clients may have keys of a former peer_id */
+	struct login_times login_times;
 	bool wants_minimum;	  /* pools that are there without clients are to be opened; Worker 0 only */
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;
@@ -122,6 +126,8 @@ void room_set_pause(struct room *, enum pause_mode);
 /* Marks servers close_needed and forgets greetings; db NULL: all but the console. */
 void room_reconnect(struct room *, const struct database *db);
 void room_set_shutdown(struct room *, enum shutdown_mode);
+/* Online restart: the sockets belong to another process, nothing may be said through them any more. */
+void room_abandon(struct room *);
 /* Closes every client and server at once. */
 void room_close_all(struct room *, const char *reason);
 
@@ -134,6 +140,7 @@ uint64_t room_next_id(struct room *);
 /* The definition of a database: its entry, or the template for other names; NULL: not defined (any more). */
 const struct database_def *room_database_def(const struct room *, const char *name);
 struct share *room_share(struct room *, struct pool *); /* found or made; NULL: memory */
+void room_drop_share(struct room *, struct share *);	 /* without clients and servers */
 /* The pools of this database that have neither clients nor servers. */
 void room_drop_empty(struct room *, const struct database *);
 /* KILL: closes all clients and servers; the pools go, and their statistics. db NULL: of all databases. */

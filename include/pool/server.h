@@ -78,6 +78,8 @@ struct server {
 
 /* Starts a connection attempt; slot and login right have been granted by the ledger. */
 void server_launch(struct share *, const struct server *cancel_target);
+/* Takes fd: a connection that another process has logged in; idle, or active for a client that is still to be linked. */
+struct server *server_inherit(struct share *, int fd, bool is_linked);
 /* The only place where a server changes state, and with it the list it is on. */
 void server_enter(struct server *, enum server_state next);
 /* Reason goes to the log; tell: the linked client gets it as a FATAL error, else it is only closed. */
@@ -94,5 +96,7 @@ const char *server_state_word(const struct server *);
 /* "S-0x...: db/user@host:port " for log lines. */
 const char *server_prefix(const struct server *, char *out, size_t cap);
 void server_deadline(struct server *); /* files the earliest it may have */
+/* In SV_LOGIN and SV_ACTIVE_CANCEL: why it must be closed by now; NULL: it has time left. */
+const char *server_is_late(const struct server *, usec_t now);
 
 #endif

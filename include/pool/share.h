@@ -10,6 +10,7 @@
 #ifndef POOL_SHARE_H
 #define POOL_SHARE_H
 
+#include "pool/histogram.h"
 #include "pool/params.h"
 #include "pool/room.h"
 #include "pool/server.h"
@@ -23,8 +24,10 @@ struct share {
 	struct pool *pool;	 /* counted entity */
 
 	/* Recomputed by share_adopt(). */
-	const struct database_def *def; /* into room->config; NULL: no longer defined */
+	const struct database_def *def; /* into room->config, or own_def; NULL: no longer defined */
+	struct database_def *own_def; /* owned; of a peer's pool: what a definition would say. Texts are the snapshot's */
 	const struct user_def *account_def; /* or NULL */
+	bool is_forced; /* the pool of the database's forced user, whoever RELOAD says that is */
 	struct ledger_limits limits;
 	enum pool_mode mode;
 	int max_prepared; /* statements a server may hold; 0: named statements are not tracked */
@@ -51,6 +54,7 @@ struct share {
 	bool stops_servers;	/* its clients are: servers are read to the end of their messages only */
 	bool wants_retry;	/* a client was refused by fast fail: try again when the pause is over */
 	struct stats stats;
+	struct histogram wait_times, query_times, xact_times;
 	usec_t retry_at;	/* who waits may be helped by time alone, then; 0: by an event only */
 	bool was_nudged;	/* there may be room under a shared limit: the ledger wants to know what came of it */
 	bool has_shared_limits; /* max_db_connections or max_user_connections */
@@ -66,6 +70,8 @@ void share_turn(struct share *);
 void share_take(struct room *, struct pool *, enum ledger_answer, const struct ledger_reply *, usec_t waiting_since);
 void share_maintain(struct share *, usec_t now);       /* three times a second */
 bool share_is_paused(const struct share *);
+/* The greeting is here: what is not known of clients that another process has greeted is what servers begin with. */
+void share_fill_params(struct share *);
 /* Forgets the greeting and marks all servers close_needed. */
 void share_dirty(struct share *);
 /* An idle, ready server, taken off nothing yet; closes those that may not be used. NULL: none. */
@@ -75,6 +81,12 @@ void share_serve_waiter(struct share *);
 /* Clients and servers, at once; tell: clients get the reason as a FATAL error. */
 void share_close_all(struct share *, const char *reason, bool tell);
 int share_server_count(const struct share *); /* of every state */
+const char *share_role(const struct share *); /* whom its servers log in as */
+/* Of a peer's pool: cancel requests on their way to it, and nothing else. */
+static inline bool share_is_peer(const struct share *s)
+{
+	return s->pool->peer_id > 0;
+}
 static inline const char *share_database_name(const struct share *s)
 {
 	return s->pool->database->name;

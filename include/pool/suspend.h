@@ -2,6 +2,10 @@
  * pool/suspend.h - SUSPEND on one Worker: what is under way is brought to an
  * end, then nothing is read any more.
  *
+ * For an online restart less has to end (SUSPEND HANDOVER): half messages,
+ * unsent bytes, and clients that wait for a server go to the next process as
+ * they are (pool/handover.h), so it is done in milliseconds.
+ *
  * Clients come first: one whose buffers are empty is no longer read. The
  * servers of a share follow when all its clients are at rest, so that those
  * that wait are still served. A query that a server works on is no obstacle:
@@ -18,8 +22,13 @@
 
 #include "pool/room.h"
 
-/* How many connections are not at rest yet. closes_rest: suspend_timeout is over, they are closed. */
-int suspend_step(struct room *, bool closes_rest);
+struct suspension {
+	bool closes_rest; /* suspend_timeout is over: what is not at rest is closed */
+	bool hands_over;  /* a successor will be told of bytes under way: SHOW HANDOVER */
+};
+
+/* How many connections are not at rest yet. */
+int suspend_step(struct room *, const struct suspension *);
 /* Everybody is read again. */
 void suspend_end(struct room *);
 

@@ -44,6 +44,8 @@ void tracking_answer_fakes(struct server *);
 bool tracking_wants_tag(const struct server *, const struct frame *);
 /* A whole one: DEALLOCATE ALL and DISCARD ALL take effect. */
 void tracking_command_complete(struct server *, struct span body);
+/* A request that another process has sent is on the queue, with its entry: the maps learn what it will do. */
+void tracking_restored(struct server *, const struct request *);
 /* The maps of a server that is gone, and what its requests hold. */
 void tracking_free(struct server *);
 

@@ -250,7 +250,7 @@ static void deliver(struct client *c, struct ask *a)
 		}
 		if (a->wants_heading)
 			put_ready(&a->answer, 'I');
-		if (a->fd_count == 0)
+		if (!a->fds)
 			conn_send_buf(&c->conn, &a->answer);
 		else if (!fds_send(&c->conn, a)) {
 			client_close(c, NULL, NULL, strerror(errno));

@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "admin/ask.h"
+#include "admin/show.h"
 #include "admin/stats_book.h"
 #include "admin/waiting.h"
 #include "lib/log.h"
@@ -45,6 +45,20 @@ static struct crew *crew(void)
 	return console_host.pooler->crew;
 }
 
+/* One after the other; a command that is done at once does not nest in the next. */
+static void empty_queue(void)
+{
+	if (control.is_emptying)
+		return;
+	control.is_emptying = true;
+	while (!control.running && !list_empty(&control.queue)) {
+		control.running = LIST_ITEM(control.queue.next, struct ask, link);
+		list_del(&control.running->link);
+		verb_run(control.running);
+	}
+	control.is_emptying = false;
+}
+
 struct ask *ask_new(struct client *c, const char *text)
 {
 	struct ask *a = calloc(1, sizeof(*a));
@@ -67,6 +81,25 @@ struct ask *ask_new(struct client *c, const char *text)
 	return a;
 }
 
+bool ask_here(const char *text, void (*answered)(struct ask *), void *ctx)
+{
+	struct ask *a = calloc(1, sizeof(*a));
+
+	if (!a || !(a->text = strdup(text))) {
+		free(a);
+		return false;
+	}
+	list_init(&a->link);
+	buf_init(&a->answer);
+	a->wants_heading = true;
+	a->verdict = command_parse(text, &a->command);
+	a->answered = answered;
+	a->ctx = ctx;
+	list_add_tail(&control.queue, &a->link);
+	empty_queue();
+	return true;
+}
+
 void ask_forget(struct ask *a)
 {
 	list_del(&a->link);
@@ -76,27 +109,11 @@ void ask_forget(struct ask *a)
 
 void ask_free(struct ask *a)
 {
-	for (size_t i = 0; i < a->fd_count; i++)
-		close(a->fds[i]);
-	free(a->fds);
+	fds_answer_free(a->fds);
 	buf_wipe_free(&a->answer); /* keys, of SHOW FDS */
 	free(a->text);
 	free(a->error);
 	free(a);
-}
-
-/* One after the other; a command that is done at once does not nest in the next. */
-static void empty_queue(void)
-{
-	if (control.is_emptying)
-		return;
-	control.is_emptying = true;
-	while (!control.running && !list_empty(&control.queue)) {
-		control.running = LIST_ITEM(control.queue.next, struct ask, link);
-		list_del(&control.running->link);
-		verb_run(control.running);
-	}
-	control.is_emptying = false;
 }
 
 static void take_ask(struct worker *w UNUSED, struct message *m)
@@ -118,10 +135,14 @@ static void send_back(struct ask *a)
 	database_put(&console_host.pooler->registry, a->database);
 	a->database = NULL;
 	list_del(&a->link);
-	a->message.deliver = console_answer;
-	worker_post(crew()->control, crew()->workers[a->worker], &a->message);
 	if (control.running == a)
 		control.running = NULL;
+	if (a->answered)
+		a->answered(a);
+	else {
+		a->message.deliver = console_answer;
+		worker_post(crew()->control, crew()->workers[a->worker], &a->message);
+	}
 	empty_queue();
 }
 

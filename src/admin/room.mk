@@ -12,6 +12,8 @@ librooms_admin_a_SOURCES = \
 	src/admin/show_dns.c \
 	src/admin/show_ecdsa.c \
 	src/admin/show_fds.c \
+	src/admin/show_peers.c \
+	src/admin/show_handover.c \
 	src/admin/show_pools.c \
 	src/admin/show_sockets.c \
 	src/admin/show_stats.c \

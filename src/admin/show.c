@@ -106,7 +106,7 @@ static const struct show show_state = SHOW_RUN("state", state_columns, run_state
 
 static const struct show *const shows[] = {
 	&show_active_sockets, &show_clients,   &show_config,  &show_databases, &show_dns_hosts,
-	&show_dns_zones,      &show_ecdsa_limits, &show_fds,  &show_help,      &show_lists,    &show_mem,
+	&show_dns_zones,      &show_ecdsa_limits, &show_fds,  &show_handover, &show_help,      &show_lists,    &show_mem,
 	&show_peer_pools,
 	&show_peers,	      &show_pools,     &show_servers, &show_sockets,   &show_state,
 	&show_stats,	      &show_stats_averages, &show_stats_ecdsa, &show_stats_totals, &show_totals, &show_users,
@@ -166,6 +166,14 @@ struct buf *chunk_begin(struct chunks *chunks, const struct room *room, const ch
 	return &c->rows;
 }
 
+struct buf *chunk_begin_peer(struct chunks *chunks, const struct room *room, int peer_id)
+{
+	struct buf *b = chunk_begin(chunks, room, "", "");
+
+	chunks->at[chunks->n - 1].peer_id = peer_id;
+	return b;
+}
+
 static void visit_room(struct worker *w, void *ctx)
 {
 	struct gathering *g = ctx;
@@ -176,8 +184,10 @@ static void visit_room(struct worker *w, void *ctx)
 static int by_pool(const void *pa, const void *pb)
 {
 	const struct chunk *a = *(const struct chunk *const *)pa, *b = *(const struct chunk *const *)pb;
-	int order = strcmp(a->database, b->database);
+	int order = a->peer_id - b->peer_id;
 
+	if (order == 0)
+		order = strcmp(a->database, b->database);
 	if (order == 0)
 		order = strcmp(a->user, b->user);
 	if (order == 0)

@@ -1,4 +1,4 @@
-/* SHOW of what the configuration defines: CONFIG, DATABASES, USERS, PEERS, PEER_POOLS. */
+/* SHOW of what the configuration defines: CONFIG, DATABASES, USERS. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -326,56 +326,3 @@ void count_known(size_t *databases, size_t *users)
 	free(names);
 	free(live);
 }
-
-/* ---- PEERS ---- */
-
-#define PEER_COLUMNS(COL)	  \
-	COL(INT, peer_id, p->id)  \
-	COL(TEXT, host, p->host)  \
-	COL(INT, port, p->port)	  \
-	COL(INT, pool_size, own_or(p->pool_size, s->default_pool_size))
-
-static const struct column peer_columns[] = {PEER_COLUMNS(COLUMN)};
-
-static int by_id(const void *a, const void *b)
-{
-	int x = (*(const struct peer_def *const *)a)->id, y = (*(const struct peer_def *const *)b)->id;
-
-	return (x > y) - (x < y);
-}
-
-static void run_peers(struct ask *a)
-{
-	const struct settings *s = config_settings(config());
-	size_t n = config_peer_count(config());
-	const struct peer_def **peers = xcalloc(n + 1, sizeof(*peers));
-	struct buf *b = &a->answer;
-
-	for (size_t i = 0; i < n; i++)
-		peers[i] = config_peer_at(config(), i);
-	qsort(peers, n, sizeof(*peers), by_id);
-	for (size_t i = 0; i < n; i++) {
-		const struct peer_def *p = peers[i];
-		size_t at = row_begin(b, ARRAY_LEN(peer_columns));
-
-		PEER_COLUMNS(CELL)
-		msg_end(b, at);
-	}
-	free(peers);
-	ask_done(a, "SHOW");
-}
-
-const struct show show_peers = SHOW_RUN("peers", peer_columns, run_peers);
-
-/* No cancel request is forwarded to a peer yet, so the table has no rows. */
-static const struct column peer_pool_columns[] = {
-	{"peer_id", COLUMN_INT},	  {"cl_active_cancel_req", COLUMN_INT}, {"cl_waiting_cancel_req", COLUMN_INT},
-	{"sv_active_cancel", COLUMN_INT}, {"sv_login", COLUMN_INT},
-};
-
-static void run_peer_pools(struct ask *a)
-{
-	ask_done(a, "SHOW");
-}
-
-const struct show show_peer_pools = SHOW_RUN("peer_pools", peer_pool_columns, run_peer_pools);

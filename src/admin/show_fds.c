@@ -3,13 +3,12 @@
  * our own Unix user gets the descriptors themselves, one with each row, and
  * the secrets; everybody else sees numbers.
  *
- * What is sent is a duplicate, made while its owner holds the socket: by the
- * time of sending the number may mean another connection.
+ * What is sent is taken from a pouch, filled while the owner holds the socket:
+ * by the time of sending the number may mean another connection.
  *
  * Console specification, section 8.17.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,7 +17,9 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "net/conn_fds.h"
+#include "net/fd_pouch.h"
 #include "pool/client.h"
+#include "pool/handover.h"
 #include "pool/share.h"
 #include "proto/writer.h"
 
@@ -74,24 +75,37 @@ struct part {
 	char database[DATABASE_NAME_MAX + 1]; /* "" comes first */
 	char user[USER_NAME_MAX + 1];
 	int rank; /* what comes before what under the same name */
+	int worker;
+	size_t n; /* rows */
 	struct buf rows; /* owned; may hold keys */
-	int *fds;	 /* owned, as are the descriptors: one a row */
-	size_t n, cap;
 };
 
-struct parts { /* of one Worker */
+struct parts { /* of one Worker, in the order of names */
 	struct part *at; /* owned */
 	size_t n, cap;
 	bool with_fds;
+	struct fd_pouch pouch; /* with_fds: one a row, in the order of rows */
 	int error; /* errno of a descriptor that could not be had */
 };
 
 struct fds_gathering {
 	struct ask *ask;
+	struct parts listeners;
 	struct parts workers[WORKERS_MAX];
 };
 
-static struct part *begin_part(struct parts *parts, const char *database, const char *user, int rank)
+/* The pouches, and from which the next so many rows take theirs. */
+struct fds_answer {
+	struct fd_pouch *pouches; /* owned; one a Worker, and that of the listeners */
+	int pouch_count;
+	struct fds_run {
+		int pouch;
+		size_t n;
+	} *runs; /* owned */
+	size_t run_count, at;
+};
+
+static struct part *begin_part(struct parts *parts, int worker, const char *database, const char *user, int rank)
 {
 	struct part *p;
 
@@ -104,6 +118,7 @@ static struct part *begin_part(struct parts *parts, const char *database, const 
 	strncpy(p->database, database, sizeof(p->database) - 1);
 	strncpy(p->user, user, sizeof(p->user) - 1);
 	p->rank = rank;
+	p->worker = worker;
 	buf_init(&p->rows);
 	return p;
 }
@@ -116,22 +131,20 @@ static void put_row(struct parts *parts, const struct fd_row *r)
 
 	if (parts->error)
 		return;
-	if (parts->with_fds) {
-		int copy = fcntl(r->fd, F_DUPFD_CLOEXEC, 0);
-
-		if (copy < 0) {
-			parts->error = errno;
-			return;
-		}
-		if (p->n == p->cap) {
-			p->cap = p->cap ? p->cap * 2 : 16;
-			p->fds = xrealloc(p->fds, p->cap * sizeof(*p->fds));
-		}
-		p->fds[p->n++] = copy;
+	if (parts->with_fds && !fd_pouch_put(&parts->pouch, r->fd)) {
+		parts->error = errno;
+		return;
 	}
+	p->n++;
 	at = row_begin(b, ARRAY_LEN(fd_columns));
 	FD_COLUMNS(CELL)
 	msg_end(b, at);
+}
+
+static void seal(struct parts *parts)
+{
+	if (parts->with_fds && !parts->error && !fd_pouch_seal(&parts->pouch))
+		parts->error = errno;
 }
 
 static uint64_t key_number(const uint8_t key[8])
@@ -148,12 +161,6 @@ static const struct scram_keys *keys_of(const struct parts *parts, const struct 
 	return parts->with_fds && s && strcmp(user, s->pool->account->name) == 0 ? &s->keys : NULL;
 }
 
-/* TLS cannot be handed over, and half a pair is of no use. */
-static bool can_go(const struct client *c, const struct server *sv)
-{
-	return (!c || !c->conn.tls) && (!sv || !sv->conn.tls);
-}
-
 /*
  * secret: what auth_query, PAM or LDAP said of the pool's account, NULL for
  * those that auth_file knows: the next process cannot ask for it again.
@@ -165,16 +172,19 @@ static void put_clients(struct parts *parts, const struct list *clients, const c
 		struct fd_row r = {.task = "client", .fd = c->conn.fd, .port = c->addr.port, .params = &c->params};
 
 		/* What waits for a log-in's secret ends with that log-in. */
-		if (c->is_seat || !can_go(c, c->server))
+		if (c->is_seat || !handover_can_go(c, c->server))
 			continue;
-		r.user = c->user ? c->user->name : NULL;
-		r.database = c->database ? c->database->name : NULL;
 		r.addr = peer_addr_host(&c->addr, r.addr_text, sizeof(r.addr_text));
-		r.cancel = key_number(c->key);
-		r.link = c->server ? c->server->conn.fd : 0;
-		r.keys = c->user ? keys_of(parts, c->share, c->user->name) : NULL;
-		if (secret && c->user && strcmp(c->user->name, c->share->pool->account->name) == 0)
-			r.password = secret;
+		/* A name that is not proven yet could be taken for one that is. */
+		if (c->share) {
+			r.user = c->user->name;
+			r.database = c->database->name;
+			r.cancel = key_number(c->key);
+			r.link = c->server ? c->server->conn.fd : 0;
+			r.keys = keys_of(parts, c->share, c->user->name);
+			if (secret && strcmp(c->user->name, c->share->pool->account->name) == 0)
+				r.password = secret;
+		}
 		put_row(parts, &r);
 	}
 }
@@ -186,7 +196,7 @@ static void put_servers(struct parts *parts, const struct share *s, const struct
 		struct fd_row r = {.task = "server", .fd = sv->conn.fd, .params = &sv->params};
 		struct peer_addr peer;
 
-		if (!can_go(sv->client, sv) || sv->conn.fd < 0 || (sv->client && sv->client->is_seat))
+		if (!handover_can_go(sv->client, sv) || sv->conn.fd < 0 || (sv->client && sv->client->is_seat))
 			continue;
 		r.user = s->pool->account->name;
 		r.database = share_database_name(s);
@@ -200,28 +210,57 @@ static void put_servers(struct parts *parts, const struct share *s, const struct
 	}
 }
 
+static int by_name(const void *pa, const void *pb)
+{
+	const struct pool *a = (*(const struct share *const *)pa)->pool, *b = (*(const struct share *const *)pb)->pool;
+	int order = strcmp(a->database->name, b->database->name);
+
+	return order ? order : strcmp(a->account->name, b->account->name);
+}
+
+/* Owned by the caller. */
+static const struct share **sorted_shares(const struct room *room, size_t *n)
+{
+	const struct share **shares;
+	size_t total = 0;
+
+	LIST_FOR(node, &room->shares)
+		total++;
+	shares = xcalloc(total + 1, sizeof(*shares));
+	*n = 0;
+	LIST_FOR(node, &room->shares)
+		shares[(*n)++] = LIST_ITEM(node, struct share, link);
+	qsort(shares, *n, sizeof(*shares), by_name);
+	return shares;
+}
+
 static void visit_fds(struct worker *w, void *ctx)
 {
 	static const enum server_state order[] = {SV_ACTIVE, SV_IDLE, SV_USED, SV_TESTED, SV_LOGIN};
 	struct parts *parts = &((struct fds_gathering *)ctx)->workers[w->index];
 	const struct room *room = room_of(w);
+	const struct share **shares;
+	size_t n;
 
-	begin_part(parts, "", "", 1);
+	begin_part(parts, w->index, "", "", 1);
 	put_clients(parts, &room->logins.head, NULL);
-	LIST_FOR(node, &room->shares) {
-		const struct share *s = LIST_ITEM(node, struct share, link);
+	shares = sorted_shares(room, &n);
+	for (size_t i = 0; i < n; i++) {
+		const struct share *s = shares[i];
 		char *secret = NULL;
 
-		begin_part(parts, share_database_name(s), s->pool->account->name, 1);
+		begin_part(parts, w->index, share_database_name(s), s->pool->account->name, 1);
 		if (parts->with_fds && !config_find_secret(room->config, s->pool->account->name) &&
 		    !pool_secret(&room->pooler->registry, s->pool, &secret))
 			parts->error = ENOMEM;
 		put_clients(parts, &s->active.head, secret);
 		put_clients(parts, &s->waiting.head, secret);
 		str_wipe_free(secret);
-		for (size_t i = 0; i < ARRAY_LEN(order); i++)
-			put_servers(parts, s, &s->servers[order[i]].head);
+		for (size_t j = 0; j < ARRAY_LEN(order); j++)
+			put_servers(parts, s, &s->servers[order[j]].head);
 	}
+	free(shares);
+	seal(parts);
 }
 
 static void put_listener(void *arg, int fd, const union sock_addr *addr, int unix_port)
@@ -237,6 +276,17 @@ static void put_listener(void *arg, int fd, const union sock_addr *addr, int uni
 
 /* ---- all of them, in order ---- */
 
+void fds_answer_free(struct fds_answer *answer)
+{
+	if (!answer)
+		return;
+	for (int i = 0; i < answer->pouch_count; i++)
+		fd_pouch_free(&answer->pouches[i]);
+	free(answer->pouches);
+	free(answer->runs);
+	free(answer);
+}
+
 static int by_pool(const void *pa, const void *pb)
 {
 	const struct part *a = *(const struct part *const *)pa, *b = *(const struct part *const *)pb;
@@ -244,7 +294,9 @@ static int by_pool(const void *pa, const void *pb)
 
 	if (order == 0)
 		order = strcmp(a->user, b->user);
-	return order ? order : a->rank - b->rank;
+	if (order == 0)
+		order = a->rank - b->rank;
+	return order ? order : a->worker - b->worker;
 }
 
 static void append_part(struct ask *a, struct part *p)
@@ -254,44 +306,64 @@ static void append_part(struct ask *a, struct part *p)
 	if (!buf_ok(&p->rows))
 		a->answer.failed = true;
 	buf_put(&a->answer, rows.ptr, rows.len);
-	if (p->n > 0) {
-		a->fds = xrealloc(a->fds, (a->fd_count + p->n) * sizeof(*a->fds));
-		memcpy(a->fds + a->fd_count, p->fds, p->n * sizeof(*p->fds));
-		a->fd_count += p->n;
-	}
+	if (a->fds)
+		a->fds->runs[a->fds->run_count++] = (struct fds_run){p->worker, p->n};
 	buf_wipe_free(&p->rows);
-	free(p->fds);
+}
+
+static size_t count_parts(const struct fds_gathering *g, int workers)
+{
+	size_t n = g->listeners.n;
+
+	for (int i = 0; i < workers; i++)
+		n += g->workers[i].n;
+	return n;
 }
 
 static void fds_gathered(struct worker *control UNUSED, void *ctx)
 {
 	struct fds_gathering *g = ctx;
 	struct ask *a = g->ask;
-	int workers = console_host.pooler->crew->n, error = 0;
+	int workers = console_host.pooler->crew->n, error;
 	struct part **sorted;
-	size_t total = 0, n = 0;
+	size_t total, n = 0;
 
-	begin_part(&g->workers[0], "", "", 0);
-	console_host.ops->each_listener(put_listener, &g->workers[0]);
-	for (int i = 0; i < workers; i++) {
-		total += g->workers[i].n;
-		error = error ? error : g->workers[i].error;
+	begin_part(&g->listeners, workers, "", "", 0);
+	console_host.ops->each_listener(put_listener, &g->listeners);
+	seal(&g->listeners);
+	error = g->listeners.error;
+	total = count_parts(g, workers);
+	if (g->listeners.with_fds) {
+		a->fds = xcalloc(1, sizeof(*a->fds));
+		a->fds->pouch_count = workers + 1;
+		a->fds->pouches = xcalloc((size_t)workers + 1, sizeof(*a->fds->pouches));
+		a->fds->runs = xcalloc(total, sizeof(*a->fds->runs));
 	}
-	sorted = xcalloc(total + 1, sizeof(*sorted));
-	for (int i = 0; i < workers; i++)
-		for (size_t j = 0; j < g->workers[i].n; j++)
-			sorted[n++] = &g->workers[i].at[j];
+	sorted = xcalloc(total, sizeof(*sorted));
+	for (int i = 0; i <= workers; i++) {
+		struct parts *parts = i < workers ? &g->workers[i] : &g->listeners;
+
+		for (size_t j = 0; j < parts->n; j++)
+			sorted[n++] = &parts->at[j];
+		if (a->fds)
+			a->fds->pouches[i] = parts->pouch;
+		error = error ? error : parts->error;
+	}
 	qsort(sorted, n, sizeof(*sorted), by_pool);
 	for (size_t i = 0; i < n; i++)
 		append_part(a, sorted[i]);
 	free(sorted);
 	for (int i = 0; i < workers; i++)
 		free(g->workers[i].at);
+	free(g->listeners.at);
 	free(g);
-	if (error)
+	if (error) {
 		ask_fail(a, CONSOLE_SQLSTATE, "SHOW FDS failed: %s", strerror(error));
-	else
-		ask_done(a, "SHOW");
+		return;
+	}
+	if (a->fds && console_host.ops->pause() == SUSPENDED)
+		console_host.ops->handed_over();
+	ask_done(a, "SHOW");
 }
 
 static void run_fds(struct ask *a)
@@ -304,6 +376,7 @@ static void run_fds(struct ask *a)
 	}
 	g = xcalloc(1, sizeof(*g));
 	g->ask = a;
+	g->listeners.with_fds = a->is_own_uid;
 	for (int i = 0; i < console_host.pooler->crew->n; i++)
 		g->workers[i].with_fds = a->is_own_uid;
 	crew_gather(console_host.pooler->crew, visit_fds, fds_gathered, g);
@@ -313,27 +386,52 @@ const struct show show_fds = SHOW_RUN("fds", fd_columns, run_fds);
 
 /* ---- on the client's Worker ---- */
 
+/* The caller's; -1: errno says why. */
+static int take_fd(struct fds_answer *answer)
+{
+	while (answer->at < answer->run_count && answer->runs[answer->at].n == 0)
+		answer->at++;
+	if (answer->at == answer->run_count) {
+		errno = ENOENT;
+		return -1;
+	}
+	answer->runs[answer->at].n--;
+	return fd_pouch_take(&answer->pouches[answer->runs[answer->at].pouch]);
+}
+
+static bool send_row(struct conn *c, struct span row, struct fds_answer *fds, usec_t deadline)
+{
+	int fd = take_fd(fds), error;
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	ok = conn_send_with_fd(c, row, fd, deadline);
+	error = errno;
+	close(fd);
+	errno = error;
+	return ok;
+}
+
 bool fds_send(struct conn *c, struct ask *a)
 {
 	usec_t deadline = clock_monotonic() + SEND_PATIENCE;
 	struct span rest = buf_span(&a->answer);
-	size_t next = 0;
 
 	if (!buf_ok(&a->answer)) {
 		errno = ENOMEM;
 		return false;
 	}
-	while (next < a->fd_count) {
+	while (rest.len > 0) {
 		size_t len = 1 + ((size_t)rest.ptr[1] << 24 | (size_t)rest.ptr[2] << 16 | (size_t)rest.ptr[3] << 8 |
 				  (size_t)rest.ptr[4]);
 		struct span message = span_of(rest.ptr, len);
 
 		if (message.ptr[0] != 'D')
 			conn_send(c, message.ptr, message.len);
-		else if (!conn_send_with_fd(c, message, a->fds[next++], deadline))
+		else if (!send_row(c, message, a->fds, deadline))
 			return false;
 		rest = span_of(rest.ptr + len, rest.len - len);
 	}
-	conn_send(c, rest.ptr, rest.len);
 	return true;
 }

@@ -116,7 +116,7 @@ const struct show show_pools = SHOW_RUN("pools", pool_columns, run_pools);
 /* ---- LISTS and MEM ---- */
 
 struct counts { /* of one Worker */
-	int shares, clients, logins, servers;
+	int shares, peer_shares, clients, logins, servers;
 };
 
 struct count_gathering {
@@ -144,6 +144,13 @@ static void count_room(struct worker *w, void *ctx)
 		c->clients += s->active.count + s->waiting.count + s->cancels_active.count + s->cancels_waiting.count;
 		c->servers += share_server_count(s);
 	}
+	LIST_FOR(node, &room->peers) {
+		const struct share *s = LIST_ITEM(node, struct share, link);
+
+		c->peer_shares++;
+		c->clients += s->cancels_active.count + s->cancels_waiting.count;
+		c->servers += share_server_count(s);
+	}
 }
 
 static void counted(struct worker *control UNUSED, void *ctx)
@@ -153,6 +160,7 @@ static void counted(struct worker *control UNUSED, void *ctx)
 
 	for (int i = 0; i < console_host.pooler->crew->n; i++) {
 		sum.shares += g->workers[i].shares;
+		sum.peer_shares += g->workers[i].peer_shares;
 		sum.clients += g->workers[i].clients;
 		sum.logins += g->workers[i].logins;
 		sum.servers += g->workers[i].servers;
@@ -198,7 +206,7 @@ static void finish_lists(struct ask *a, const struct counts *sum)
 	put_list(b, "users", (int64_t)users);
 	put_list(b, "peers", (int64_t)config_peer_count(console_host.ops->config()));
 	put_list(b, "pools", sum->shares + 1); /* and the console's */
-	put_list(b, "peer_pools", 0);
+	put_list(b, "peer_pools", sum->peer_shares);
 	put_list(b, "free_clients", 0); /* objects go back to malloc, nothing is kept */
 	put_list(b, "used_clients", sum->clients);
 	put_list(b, "login_clients", sum->logins);
@@ -249,6 +257,8 @@ static void finish_mem(struct ask *a, const struct counts *sum)
 	pthread_mutex_unlock(&r->ledger.lock);
 	put_mem(b, "user_cache", sizeof(struct user), users, 0);
 	put_mem(b, "db_cache", sizeof(struct database), databases, 0);
+	put_mem(b, "peer_cache", sizeof(struct peer_def), (int64_t)config_peer_count(console_host.ops->config()), 0);
+	put_mem(b, "peer_pool_cache", sizeof(struct pool) + sizeof(struct share), sum->peer_shares, 0);
 	put_mem(b, "pool_cache", sizeof(struct pool) + sizeof(struct share), pools, 0);
 	put_mem(b, "server_cache", sizeof(struct server), sum->servers, 0);
 	put_mem(b, "client_cache", sizeof(struct client), sum->clients, 0);

@@ -242,12 +242,17 @@ static void put_clients(struct buf *b, const struct list *clients)
 /* Clients whose log-in waits for auth_query, shown with the pool where it runs. */
 static void put_lookups(struct room *room, struct chunks *out)
 {
+	char account[USER_NAME_MAX + 1];
+
 	LIST_FOR(node, &room->logins.head) {
 		const struct client *c = LIST_ITEM(node, struct client, link);
 		const struct pool *pool = login_lookup_pool(c);
 
-		if (pool)
-			put_client(chunk_begin(out, room, pool->database->name, pool->account->name), c);
+		if (!pool)
+			continue;
+		/* It may live on another Worker. */
+		pool_account_name(&console_host.pooler->registry, pool, account);
+		put_client(chunk_begin(out, room, pool->database->name, account), c);
 	}
 }
 
@@ -264,6 +269,13 @@ static void visit_clients(struct room *room, struct chunks *out)
 	}
 	put_lookups(room, out);
 	put_clients(chunk_begin(out, room, CONSOLE_DATABASE, CONSOLE_DATABASE), &room->consoles.head);
+	LIST_FOR(node, &room->peers) {
+		const struct share *s = LIST_ITEM(node, struct share, link);
+		struct buf *b = chunk_begin_peer(out, room, s->pool->peer_id);
+
+		put_clients(b, &s->cancels_active.head);
+		put_clients(b, &s->cancels_waiting.head);
+	}
 }
 
 const struct show show_clients = SHOW_VISIT("clients", client_columns, visit_clients);
@@ -274,23 +286,32 @@ static const char *server_word(const struct server *sv)
 	return sv->state == SV_ACTIVE && !sv->client ? "idle" : server_state_word(sv);
 }
 
-static void visit_servers(struct room *room, struct chunks *out)
+static void put_servers(struct buf *b, const struct share *s)
 {
 	static const enum server_state order[] = {SV_ACTIVE, SV_IDLE,	       SV_USED,		 SV_TESTED,
 						  SV_LOGIN,  SV_ACTIVE_CANCEL, SV_BEING_CANCELED};
 
+	for (size_t i = 0; i < ARRAY_LEN(order); i++)
+		LIST_FOR(link, &s->servers[order[i]].head) {
+			const struct server *sv = LIST_ITEM(link, struct server, link);
+			struct socket_row r;
+
+			fill_server(&r, sv, server_word(sv));
+			put_server_row(b, &r);
+		}
+}
+
+static void visit_servers(struct room *room, struct chunks *out)
+{
 	LIST_FOR(node, &room->shares) {
 		const struct share *s = LIST_ITEM(node, struct share, link);
-		struct buf *b = chunk_begin(out, room, share_database_name(s), s->pool->account->name);
 
-		for (size_t i = 0; i < ARRAY_LEN(order); i++)
-			LIST_FOR(link, &s->servers[order[i]].head) {
-				const struct server *sv = LIST_ITEM(link, struct server, link);
-				struct socket_row r;
+		put_servers(chunk_begin(out, room, share_database_name(s), s->pool->account->name), s);
+	}
+	LIST_FOR(node, &room->peers) {
+		const struct share *s = LIST_ITEM(node, struct share, link);
 
-				fill_server(&r, sv, server_word(sv));
-				put_server_row(b, &r);
-			}
+		put_servers(chunk_begin_peer(out, room, s->pool->peer_id), s);
 	}
 }
 
@@ -353,6 +374,15 @@ static void put_sockets(struct room *room, struct chunks *out, bool only_buffere
 	/* Those without a pool stand first. */
 	b = chunk_begin(out, room, "", "");
 	put_client_sockets(b, &room->logins.head, "cl_login", only_buffered);
+	LIST_FOR(node, &room->peers) {
+		const struct share *s = LIST_ITEM(node, struct share, link);
+
+		b = chunk_begin_peer(out, room, s->pool->peer_id);
+		put_client_sockets(b, &s->cancels_active.head, "cl_active_cancel_req", only_buffered);
+		put_client_sockets(b, &s->cancels_waiting.head, "cl_waiting_cancel_req", only_buffered);
+		put_server_sockets(b, &s->servers[SV_ACTIVE_CANCEL].head, "sv_active_cancel", only_buffered);
+		put_server_sockets(b, &s->servers[SV_LOGIN].head, "sv_login", only_buffered);
+	}
 }
 
 static void visit_sockets(struct room *room, struct chunks *out)

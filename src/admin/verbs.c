@@ -118,6 +118,15 @@ static bool is_known(const char *name, bool template_counts)
 	return in_use || config_find_database(c, name) || (template_counts && config_template(c));
 }
 
+/* Before the command finds out whether it can: what was asked for stands in the log, as with PgBouncer. */
+static void log_issued(const struct ask *a, const char *word)
+{
+	if (a->command.has_argument)
+		log_info("%s '%s' command issued", word, a->command.argument);
+	else
+		log_info("%s command issued", word);
+}
+
 /*
  * Counts the database that the command names into the ask. false: there is
  * none, or it is the console and may not be; the ask has failed then. verb
@@ -150,14 +159,6 @@ static bool take_database(struct ask *a, const char *verb, bool template_counts)
 static void set_flag(atomic_bool *flag, bool on)
 {
 	atomic_store_explicit(flag, on, memory_order_relaxed);
-}
-
-static void log_issued(const struct ask *a, const char *word)
-{
-	if (a->command.has_argument)
-		log_info("%s '%s' command issued", word, a->command.argument);
-	else
-		log_info("%s command issued", word);
 }
 
 /* Runs visit on every Worker, then done; both get the ask. */
@@ -230,14 +231,13 @@ static void run_pause(struct ask *a)
 		fail(a, "already suspended/paused");
 		return;
 	}
+	log_issued(a, "PAUSE");
 	if (!a->command.has_argument) {
-		log_issued(a, "PAUSE");
 		ops()->set_pause(PAUSED, pause_set, a);
 		return;
 	}
 	if (!take_database(a, "pause", true))
 		return;
-	log_issued(a, "PAUSE");
 	set_flag(&a->database->is_paused, true);
 	on_workers(a, wake_shares, database_paused);
 }
@@ -254,15 +254,14 @@ static void database_resumed(struct worker *control UNUSED, void *ctx)
 
 static void run_resume(struct ask *a)
 {
+	log_issued(a, "RESUME");
 	if (!a->command.has_argument) {
 		if (ops()->shutdown_mode() != SHUTDOWN_NONE)
 			fail(a, "pooler is shutting down");
 		else if (ops()->pause() == RUNNING)
 			fail(a, "pooler is not paused/suspended");
-		else {
-			log_issued(a, "RESUME");
+		else
 			ops()->set_pause(RUNNING, resume_set, a);
-		}
 		return;
 	}
 	if (!take_database(a, NULL, false))
@@ -271,7 +270,6 @@ static void run_resume(struct ask *a)
 		ask_fail(a, CONSOLE_SQLSTATE, "database %s is not paused", a->command.argument);
 		return;
 	}
-	log_issued(a, "RESUME");
 	set_flag(&a->database->is_paused, false);
 	on_workers(a, wake_shares, database_resumed);
 }
@@ -290,8 +288,8 @@ static void run_suspend(struct ask *a)
 	else if (a->is_orphan)
 		fail(a, "console client is gone");
 	else {
-		log_issued(a, "SUSPEND");
-		waiting_begin_suspend(a);
+		log_info("SUSPEND command issued");
+		waiting_begin_suspend(a, a->command.has_argument);
 		ops()->set_pause(SUSPENDED, suspend_set, a);
 	}
 }
@@ -304,9 +302,9 @@ static void run_disable(struct ask *a)
 		fail(a, "a database is required");
 		return;
 	}
+	log_issued(a, "DISABLE");
 	if (!take_database(a, "disable", true))
 		return;
-	log_issued(a, "DISABLE");
 	set_flag(&a->database->is_disabled, true);
 	ask_done(a, "DISABLE");
 }
@@ -317,9 +315,9 @@ static void run_enable(struct ask *a)
 		fail(a, "a database is required");
 		return;
 	}
+	log_issued(a, "ENABLE");
 	if (!take_database(a, "enable", false))
 		return;
-	log_issued(a, "ENABLE");
 	set_flag(&a->database->is_disabled, false);
 	ask_done(a, "ENABLE");
 }
@@ -338,17 +336,17 @@ static void reconnected(struct worker *control UNUSED, void *ctx)
 
 static void run_reconnect(struct ask *a)
 {
+	log_issued(a, "RECONNECT");
 	if (a->command.has_argument && !take_database(a, "reconnect", false))
 		return;
-	log_issued(a, "RECONNECT");
 	on_workers(a, reconnect_room, reconnected);
 }
 
 static void run_wait_close(struct ask *a)
 {
+	log_issued(a, "WAIT_CLOSE");
 	if (a->command.has_argument && !take_database(a, "wait in", false))
 		return;
-	log_issued(a, "WAIT_CLOSE");
 	ask_wait(a, WAITS_CLOSE);
 }
 
@@ -370,9 +368,9 @@ static void run_kill(struct ask *a)
 		fail(a, "already suspended/paused");
 		return;
 	}
+	log_issued(a, "KILL");
 	if (a->command.has_argument && !take_database(a, "kill", false))
 		return;
-	log_issued(a, "KILL");
 	if (a->database)
 		set_flag(&a->database->is_paused, true);
 	on_workers(a, kill_room, killed);
@@ -406,6 +404,14 @@ static struct client *client_in(const struct room *room, uint64_t id)
 
 		for (size_t i = 0; i < ARRAY_LEN(lists) && !c; i++)
 			c = client_on(lists[i], id);
+	}
+	LIST_FOR(node, &room->peers) {
+		const struct share *s = LIST_ITEM(node, struct share, link);
+
+		if (!c)
+			c = client_on(&s->cancels_active.head, id);
+		if (!c)
+			c = client_on(&s->cancels_waiting.head, id);
 	}
 	return c;
 }
@@ -462,7 +468,7 @@ static const struct verb {
 } verbs[] = {
 	{"show", false, true, show_run},	   {"select", false, true, show_run},
 	{"reload", true, false, run_reload},	   {"pause", true, true, run_pause},
-	{"resume", true, true, run_resume},	   {"suspend", true, false, run_suspend},
+	{"resume", true, true, run_resume},	   {"suspend", true, true, run_suspend},
 	{"disable", true, true, run_disable},	   {"enable", true, true, run_enable},
 	{"reconnect", true, true, run_reconnect},  {"wait_close", true, true, run_wait_close},
 	{"kill", true, true, run_kill},		   {"kill_client", true, true, run_kill_client},
@@ -470,14 +476,24 @@ static const struct verb {
 	{"shutdown", true, true, run_shutdown},
 };
 
-static const struct verb *find_verb(const struct command *c)
+/* SUSPEND HANDOVER is the successor's own. */
+static bool is_handover(const struct ask *a)
 {
+	return a->is_own_uid && strcasecmp(a->command.argument, "handover") == 0;
+}
+
+static const struct verb *find_verb(const struct ask *a)
+{
+	const struct command *c = &a->command;
+
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
 		const struct verb *v = &verbs[i];
 
 		if (strcasecmp(v->word, c->verb) != 0)
 			continue;
 		if (c->has_argument && !v->takes_argument)
+			return NULL;
+		if (c->has_argument && v->run == run_suspend && !is_handover(a))
 			return NULL;
 		return v->run == run_shutdown && shutdown_word(c) == SHUTDOWN_NONE ? NULL : v;
 	}
@@ -502,7 +518,7 @@ void verb_run(struct ask *a)
 		run_set(a);
 		return;
 	}
-	v = find_verb(&a->command);
+	v = find_verb(a);
 	if (!v)
 		ask_invalid(a);
 	else if (v->needs_admin && !a->is_admin)

@@ -18,6 +18,7 @@ static struct {
 	bool is_polling;
 	/* SUSPEND: who began it and when, and how often in a row everything was found at rest. */
 	uint64_t suspender;
+	bool hands_over;
 	usec_t suspended_at;
 	int clean_rounds;
 } waiting;
@@ -53,7 +54,8 @@ struct poll_part {
 };
 
 struct poll {
-	bool suspends, closes_rest;
+	bool suspends;
+	struct suspension suspension;
 	struct poll_part parts[WORKERS_MAX];
 };
 
@@ -63,7 +65,7 @@ static void poll_visit(struct worker *w, void *ctx)
 	struct poll_part *part = &p->parts[w->index];
 
 	if (p->suspends)
-		part->restless = suspend_step(room_of(w), p->closes_rest);
+		part->restless = suspend_step(room_of(w), &p->suspension);
 	LIST_FOR(node, &room_of(w)->shares) {
 		const struct share *s = LIST_ITEM(node, struct share, link);
 		struct poll_row *row;
@@ -202,7 +204,8 @@ static void start_poll(void)
 		usec_t timeout = config_settings(console_host.ops->config())->suspend_timeout;
 
 		p->suspends = true;
-		p->closes_rest = timeout > 0 && clock_monotonic() - waiting.suspended_at >= timeout;
+		p->suspension.hands_over = waiting.hands_over;
+		p->suspension.closes_rest = timeout > 0 && clock_monotonic() - waiting.suspended_at >= timeout;
 	}
 	crew_gather(crew(), poll_visit, poll_done, p);
 }
@@ -218,9 +221,10 @@ void ask_wait(struct ask *a, enum waits_for what)
 
 /* ---- SUSPEND ---- */
 
-void waiting_begin_suspend(const struct ask *a)
+void waiting_begin_suspend(const struct ask *a, bool hands_over)
 {
 	waiting.suspender = a->client_id;
+	waiting.hands_over = hands_over;
 	waiting.suspended_at = clock_monotonic();
 	/* A round that is under way may have begun before an earlier SUSPEND ended: it does not count. */
 	waiting.clean_rounds = waiting.is_polling ? -1 : 0;

@@ -172,12 +172,14 @@ bool ldap_options_parse(const char *text, struct ldap_options *o, char *error, s
 			break;
 		key = take_word(&text, "= \t,\r\n");
 		if (!key || *text != '=') {
+			o->is_cut = true;
 			free(key);
 			break;
 		}
 		text++;
 		value = take_word(&text, " \t,\r\n");
 		if (!value) {
+			o->is_cut = true;
 			free(key);
 			break;
 		}

@@ -155,9 +155,15 @@ static bool is_free(const struct entry *e)
 	return !e->cold_at && !e->until && !e->success;
 }
 
-/* The order of guilt: closed off or not, then the score, then how long ago it was useful to know. */
-static bool is_less_guilty(const struct entry *a, const struct entry *b, uint32_t tick)
+/*
+ * Who makes room for a new source: the least guilty, but nobody who has proven
+ * himself lately, or else a flood from many sources would take from him that
+ * he is free of the ceiling.
+ */
+static bool goes_before(const struct entry *a, const struct entry *b, uint32_t tick)
 {
+	if (is_trusted(a, tick) != is_trusted(b, tick))
+		return is_trusted(b, tick);
 	if (is_blocked(a, tick) != is_blocked(b, tick))
 		return is_blocked(b, tick);
 	if (a->cold_at != b->cold_at)
@@ -194,7 +200,7 @@ static struct entry *least_guilty(const struct group *g, uint64_t hash, uint32_t
 	for (int i = 0; i < WAYS; i++) {
 		if (is_free(&set[i]))
 			return &set[i];
-		if (is_less_guilty(&set[i], least, tick))
+		if (goes_before(&set[i], least, tick))
 			least = &set[i];
 	}
 	return least;
@@ -270,7 +276,7 @@ static void move(struct group *g, struct entry *fresh, uint32_t sets, uint32_t t
 		if (is_free(&old[i]))
 			continue;
 		to = least_guilty(g, hash_of(&old[i].source), tick);
-		if (is_free(to) || is_less_guilty(to, &old[i], tick))
+		if (is_free(to) || goes_before(to, &old[i], tick))
 			*to = old[i];
 	}
 }
@@ -520,13 +526,17 @@ void limiter_failed(struct limiter *l, const struct ip_address *source, usec_t n
 		pay_checks(l, now, 1);
 }
 
-/* A success is worth remembering, but not at the price of somebody who is suspected. */
+/*
+ * A success is worth remembering, but not at the price of somebody who is
+ * suspected. One failure is no suspicion: in a flood of sources with one each
+ * nobody new could prove himself otherwise.
+ */
 static struct entry *place_for_success(const struct group *g, uint64_t hash, const struct ip_address *source,
 				       uint32_t tick)
 {
 	struct entry *e = least_guilty(g, hash, tick);
 
-	if (!is_free(e) && (is_blocked(e, tick) || score_of(g, e, tick) > 0.5))
+	if (!is_free(e) && (is_blocked(e, tick) || is_trusted(e, tick) || score_of(g, e, tick) > 1))
 		return NULL;
 	return take_place(e, source);
 }

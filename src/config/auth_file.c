@@ -15,7 +15,7 @@ static bool is_space(char c)
 }
 
 /*
- *	"user name" "secret" anything else
+ *	"user name" anything "secret" anything else
  *	^at
  */
 struct reading {
@@ -38,6 +38,18 @@ static void skip_line(struct reading *r)
 	char *nl = memchr(r->at, '\n', (size_t)(r->end - r->at));
 
 	r->at = nl ? nl : r->end;
+}
+
+/*
+ * As PgBouncer does: white space, line ends too, and whatever else stands
+ * between the two fields is passed over. But words end with their line, or the
+ * next line's user would become this one's password.
+ */
+static void skip_to_quote(struct reading *r)
+{
+	skip_space(r);
+	while (r->at < r->end && *r->at && *r->at != '"' && *r->at != '\n')
+		r->at++;
 }
 
 /* Undoes the quoting in place; NULL: no field stands here, or it does not end. */
@@ -108,10 +120,10 @@ static bool read_line(struct reading *r)
 		return false;
 	}
 	if (user) {
-		skip_space(r);
+		skip_to_quote(r);
 		secret = take_field(r, &secret_len);
 	}
-	if (!secret || user_len == 0) {
+	if (!secret) {
 		log_error("broken auth file");
 		return false;
 	}
@@ -163,7 +175,15 @@ static void index_rows(struct auth_file *f)
 	f->wallet_count = wallets_sort(f->wallets, f->wallet_count);
 }
 
-struct auth_file *auth_file_parse(struct file_text *source, const char *path)
+/* Behind the line that could not be read, wherever its quotes led. */
+static void skip_bad_line(struct reading *r, char *from, int line)
+{
+	r->at = from;
+	r->line = line;
+	skip_line(r);
+}
+
+struct auth_file *auth_file_parse(struct file_text *source, const char *path, bool goes_on)
 {
 	struct auth_file *f = xcalloc(1, sizeof(*f));
 	struct reading r = {.file = f, .at = source->text, .end = source->text + source->len, .line = 1};
@@ -178,11 +198,21 @@ struct auth_file *auth_file_parse(struct file_text *source, const char *path)
 		skip_space(&r);
 		if (r.at == r.end)
 			break;
-		if (*r.at == ';')
+		if (*r.at == ';') {
 			skip_line(&r);
-		else
-			more = read_line(&r);
+			continue;
+		}
+		char *from = r.at;
+		int line = r.line;
+
+		log_at(path, line);
+		more = read_line(&r);
+		if (!more && goes_on) {
+			skip_bad_line(&r, from, line);
+			more = true;
+		}
 	}
+	log_at(NULL, 0);
 	if (r.bad_wallet) {
 		auth_file_unref(f);
 		return NULL;
@@ -192,7 +222,7 @@ struct auth_file *auth_file_parse(struct file_text *source, const char *path)
 	return f;
 }
 
-bool auth_file_load(const char *path, struct auth_file *known, struct auth_file **out)
+bool auth_file_load(const char *path, struct auth_file *known, bool goes_on, struct auth_file **out)
 {
 	struct file_text source;
 	bool may_share = known && strcmp(known->path, path) == 0;
@@ -200,9 +230,10 @@ bool auth_file_load(const char *path, struct auth_file *known, struct auth_file 
 	*out = NULL;
 	if (file_read(path, AUTH_FILE_MAX, may_share ? &known->source.identity : NULL, &source) < 0) {
 		log_error("could not open auth_file %s: %s", path, strerror(errno));
+		*out = auth_file_ref(known);
 		return true;
 	}
-	*out = source.text ? auth_file_parse(&source, path) : auth_file_ref(known);
+	*out = source.text ? auth_file_parse(&source, path, goes_on) : auth_file_ref(known);
 	return *out != NULL;
 }
 

@@ -173,14 +173,17 @@ static bool read_keys(const struct key_list *list, const char *text, void *def)
 	enum connstr_step step;
 	bool ok = true;
 
-	while (ok && (step = connstr_next(&at, &word, &value)) != CONNSTR_END) {
-		const struct key *k = step == CONNSTR_PAIR ? find_key(list, word) : NULL;
+	/* To the end, so that every mistake of the line is told. */
+	while ((step = connstr_next(&at, &word, &value)) == CONNSTR_PAIR) {
+		const struct key *k = find_key(list, word);
 
-		if (step == CONNSTR_BAD)
-			log_error("%s", list->syntax_error);
-		else if (!k)
+		if (!k)
 			log_error(list->unknown_key, word);
-		ok = k && take_value(k, (char *)def + k->offset, value);
+		ok &= k && take_value(k, (char *)def + k->offset, value);
+	}
+	if (step == CONNSTR_BAD) {
+		log_error("%s", list->syntax_error);
+		ok = false;
 	}
 	mem_wipe(copy, copy_len);
 	free(copy);
@@ -329,20 +332,33 @@ void peer_def_free(struct peer_def *p)
 	free(p);
 }
 
-static bool same_text(const char *a, const char *b)
-{
-	return a == b || (a && b && strcmp(a, b) == 0);
-}
-
 static const char *real_dbname(const struct database_def *d)
 {
 	return d->dbname || d->is_template ? d->dbname : d->name;
 }
 
+char *database_def_identity(const struct database_def *d)
+{
+	const char *const texts[] = {real_dbname(d), d->host, d->user, d->connect_query, d->auth_dbname, d->auth_query};
+	char *identity = xasprintf("%d %d", d->port, (int)d->load_balance_hosts);
+
+	/* Each with its length, so that no two lists of texts look the same. */
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		char *longer = texts[i] ? xasprintf("%s %zu:%s", identity, strlen(texts[i]), texts[i])
+					: xasprintf("%s -", identity);
+
+		free(identity);
+		identity = longer;
+	}
+	return identity;
+}
+
 bool database_def_needs_reconnect(const struct database_def *a, const struct database_def *b)
 {
-	return !same_text(real_dbname(a), real_dbname(b)) || !same_text(a->host, b->host) || a->port != b->port ||
-	       !same_text(a->user, b->user) || !same_text(a->connect_query, b->connect_query) ||
-	       !same_text(a->auth_dbname, b->auth_dbname) || !same_text(a->auth_query, b->auth_query) ||
-	       a->load_balance_hosts != b->load_balance_hosts;
+	char *of_a = database_def_identity(a), *of_b = database_def_identity(b);
+	bool differ = strcmp(of_a, of_b) != 0;
+
+	free(of_a);
+	free(of_b);
+	return differ;
 }

@@ -86,6 +86,16 @@ bool entries_add_peer(struct entries *e, const char *id, const char *text)
 	return true;
 }
 
+bool entries_have_database(const struct entries *e, const char *name)
+{
+	return find_database(e, name) != NULL;
+}
+
+bool entries_have_user(const struct entries *e, const char *name)
+{
+	return hash_get_str(&e->users.by_key, name) != NULL;
+}
+
 static int by_database_name(const void *a, const void *b)
 {
 	const struct database_def *const *x = a, *const *y = b;

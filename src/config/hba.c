@@ -309,8 +309,10 @@ struct hba_rules *hba_parse(char *text, size_t len, const char *path, struct ide
 	r.rules->maps = ident_ref(maps);
 	while ((line = line_next(&at, text + len, &line_len))) {
 		r.line++;
+		log_at(path, r.line);
 		read_line(&r, line, line_len);
 	}
+	log_at(NULL, 0);
 	if (r.is_refused) {
 		hba_unref(r.rules);
 		return NULL;

@@ -51,16 +51,18 @@ static bool take_item(struct hba_reading *r, const struct place *p, struct words
 		n->is_all = true;
 		return true;
 	}
-	if (field == HBA_USER) {
-		if (w->len > 0 && w->text[0] == '+')
-			return false;
-	} else if (words_is(w, "samerole") || words_is(w, "samegroup")) {
+	/* Membership of a role; in the field of databases it means nothing, and no more to PgBouncer. */
+	if (w->len > 0 && w->text[0] == '+')
+		return false;
+	if (field == HBA_DATABASE && (words_is(w, "samerole") || words_is(w, "samegroup"))) {
 		log_warning("%.*s is not supported", (int)w->len, w->text);
 		return false;
-	} else if (words_is(w, "sameuser")) {
+	}
+	if (field == HBA_DATABASE && words_is(w, "sameuser")) {
 		n->is_same_user = true;
 		return true;
-	} else if (words_is(w, "replication")) {
+	}
+	if (field == HBA_DATABASE && words_is(w, "replication")) {
 		n->is_replication = true;
 		return true;
 	}

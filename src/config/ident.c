@@ -226,8 +226,10 @@ struct ident_maps *ident_parse(char *text, size_t len, const char *path)
 	hash_init(&r.maps->by_name);
 	while ((line = line_next(&at, text + len, &line_len))) {
 		r.line++;
+		log_at(path, r.line);
 		read_line(&r, line, line_len);
 	}
+	log_at(NULL, 0);
 	for (size_t i = 0; i < r.maps->count; i++)
 		index_wallets(r.maps->maps[i]);
 	if (r.is_refused) {

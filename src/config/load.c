@@ -94,12 +94,27 @@ static int bytes_to_show(const char *value)
 	return secret ? (int)(secret - value) + 8 : (int)strlen(value);
 }
 
+/* Nothing a start would mind: the last line counts. But where a file is checked it is worth a word. */
+static void note_repetition(const struct loading *l, const char *key, struct ini_place place)
+{
+	const struct entries *e = l->next->entries;
+
+	if (l->goes_on && ((l->section == SECTION_DATABASES && entries_have_database(e, key)) ||
+			   (l->section == SECTION_USERS && entries_have_user(e, key))))
+		log_warning("%s has a line further up, which does not count any more (%s:%d)", key, place.file, place.line);
+}
+
 static bool read_key(void *ctx, const char *key, const char *value, struct ini_place place)
 {
 	struct loading *l = ctx;
 	int shown;
+	bool ok;
 
-	if (take_key(l, key, value, place))
+	note_repetition(l, key, place);
+	log_at(place.file, place.line);
+	ok = take_key(l, key, value, place);
+	log_at(NULL, 0);
+	if (ok)
 		return true;
 	shown = l->section == SECTION_DATABASES ? bytes_to_show(value) : (int)strlen(value);
 	log_error("invalid value \"%.*s%s\" for parameter %s in configuration (%s:%d)", shown, value,
@@ -109,9 +124,12 @@ static bool read_key(void *ctx, const char *key, const char *value, struct ini_p
 
 static void warn_of_unbuilt(const struct config *c)
 {
+	char where[512];
+
 	for (size_t i = 0; i < setting_count(); i++)
 		if (!setting_is_built(i) && !setting_is_default(&c->settings, i))
-			log_warning("setting %s has no effect in this version", setting_at(i)->name);
+			log_warning("setting %s has no effect in this version%s", setting_at(i)->name,
+				    origin_text(c->origins ? &c->origins[i] : NULL, where, sizeof(where)));
 }
 
 static bool run_load(struct loading *l, const char *path)
@@ -134,6 +152,9 @@ static struct config *load(const char *path, const struct config *prev, int comm
 	struct loading l = {.prev = prev, .next = snapshot_new(prev), .goes_on = goes_on};
 
 	l.origins = xcalloc(setting_count(), sizeof(*l.origins));
+	l.next->is_checked = goes_on;
+	if (goes_on)
+		l.next->origins = l.origins;
 	l.next->entries = entries_new(prev ? prev->entries : NULL);
 	if (!prev) {
 		l.next->settings.conffile = xstrdup(path);
@@ -147,9 +168,8 @@ static struct config *load(const char *path, const struct config *prev, int comm
 		if (prev)
 			log_error("config file loading failed");
 	}
-	for (size_t i = 0; i < setting_count(); i++)
-		free(l.origins[i].file);
-	free(l.origins);
+	if (!goes_on)
+		origins_free(l.origins);
 	return l.next;
 }
 

@@ -175,6 +175,33 @@ static bool check_networks(const char *name, const char *value, const char *wher
 	return check_items(name, value, where, check_network);
 }
 
+/* ADDRESS:PORT, [ADDRESS]:PORT, *:PORT or :PORT. */
+static bool check_listen_item(const char *item, const char *name, const char *where)
+{
+	const char *port = strrchr(item, ':'), *end = item[0] == '[' ? strchr(item, ']') : port;
+	char *rest;
+	long n = port ? strtol(port + 1, &rest, 10) : 0;
+
+	if (port && end && n > 0 && n <= 65535 && port[1] >= '0' && port[1] <= '9' && !*rest &&
+	    (item[0] == '[' ? end + 1 == port : !memchr(item, ':', (size_t)(port - item))))
+		return true;
+	log_error("%s: %.100s is no address with a port, expected ADDRESS:PORT, [IPV6]:PORT or *:PORT%s", name, item, where);
+	return false;
+}
+
+static bool check_listen(const char *name, const char *value, const char *where)
+{
+	return check_items(name, value, where, check_listen_item);
+}
+
+static bool check_attestation(const char *name, const char *value, const char *where)
+{
+	if (!value[0] || strcmp(value, "auto") == 0 || strcmp(value, "eigencompute") == 0 || strcmp(value, "dstack") == 0)
+		return true;
+	log_error("%s: unknown platform %.100s, expected eigencompute, dstack or auto%s", name, value, where);
+	return false;
+}
+
 /* The words of auth_type but for hba, which chooses among the others. */
 static bool check_method(const char *word, const char *name, const char *where)
 {
@@ -232,6 +259,7 @@ bool setting_check(const char *name, const char *value, const char *where)
 		{"ecdsa_identity_setting", check_identity_setting}, {"ecdsa_limit_exempt", check_networks},
 		{"ecdsa_server_names", check_server_names},
 		{"ecdsa_siwe_domains", check_domains}, {"ecdsa_siwe_schemes", check_schemes},
+		{"http_allow", check_networks}, {"http_attestation", check_attestation}, {"http_listen", check_listen},
 		{"login_limit_methods", check_methods}, {"stats_users", check_users},
 	};
 

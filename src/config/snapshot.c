@@ -33,6 +33,22 @@ const char *origin_text(const struct origin *o, char *buf, size_t cap)
 	return buf;
 }
 
+void origins_free(struct origin *origins)
+{
+	for (size_t i = 0; origins && i < setting_count(); i++)
+		free(origins[i].file);
+	free(origins);
+}
+
+const char *config_place(const struct config *c, const char *setting, int *line)
+{
+	int i = setting_find(setting);
+	const struct origin *o = c->origins && i >= 0 ? &c->origins[i] : NULL;
+
+	*line = o ? o->line : 0;
+	return o && o->line ? o->file : NULL;
+}
+
 static const struct origin *origin_of(const struct origin *origins, const char *setting)
 {
 	return origins ? &origins[setting_find(setting)] : NULL;
@@ -78,7 +94,7 @@ static bool bring_auth_file(struct config *c, const struct config *prev)
 		c->auth_file = auth_file_ref(known);
 		return true;
 	}
-	return auth_file_load(c->settings.auth_file, known, &c->auth_file);
+	return auth_file_load(c->settings.auth_file, known, c->is_checked, &c->auth_file);
 }
 
 /* Read anew by every load, since @files may have changed. The rules keep the maps alive. */
@@ -258,6 +274,7 @@ void config_unref(struct config *c)
 	claim_key_unref(c->claim_key);
 	hba_unref(c->hba);
 	free(c->limit_exempt);
+	origins_free(c->origins);
 	free(c);
 }
 
@@ -347,6 +364,11 @@ size_t config_secret_count(const struct config *c)
 const struct stored_secret *config_secret_at(const struct config *c, size_t i)
 {
 	return &c->auth_file->rows[i];
+}
+
+const struct peer_def *config_find_peer(const struct config *c, int id)
+{
+	return hash_get(&c->entries->peers.by_key, &id, sizeof(id));
 }
 
 size_t config_peer_count(const struct config *c)

@@ -151,7 +151,7 @@ static bool plain_write(struct conn *c, const struct iovec *iov, int n)
 {
 	size_t skip = 0;
 
-	if (!c->out && !c->is_corked) {
+	if (!c->out && !c->is_corked && !c->is_frozen) {
 		struct iovec copy[64];
 		int m = n < (int)ARRAY_LEN(copy) ? n : (int)ARRAY_LEN(copy);
 		ssize_t sent;
@@ -173,7 +173,7 @@ static bool plain_write(struct conn *c, const struct iovec *iov, int n)
 		}
 		skip = 0;
 	}
-	return !c->out || c->is_corked || watch_writable(c);
+	return !c->out || c->is_corked || c->is_frozen || watch_writable(c);
 }
 
 static bool send_cipher(struct conn *c)
@@ -235,7 +235,7 @@ void conn_uncork(struct conn *c)
 
 	c->is_corked = false;
 	/* With a writable watch it goes out by that, behind what waited before. */
-	if (!waiting || c->write_event || c->is_failed)
+	if (!waiting || c->write_event || c->is_failed || c->is_frozen)
 		return;
 	c->out = NULL;
 	iov = (struct iovec){waiting->data + waiting->start, buf_len(waiting)};
@@ -545,11 +545,24 @@ void conn_suspend(struct conn *c)
 	c->is_suspended = true;
 }
 
+void conn_freeze(struct conn *c)
+{
+	c->is_suspended = c->is_frozen = true;
+	/* A connect that is under way is told by the same event. */
+	if (!c->is_connecting)
+		unwatch_writable(c);
+}
+
 void conn_unsuspend(struct conn *c)
 {
 	if (!c->is_suspended)
 		return;
 	c->is_suspended = false;
+	if (c->is_frozen) {
+		c->is_frozen = false;
+		if (c->out && !c->is_failed)
+			watch_writable(c);
+	}
 	/* Whatever came meanwhile, an end among it, is looked at there. */
 	put_on_ready_list(c);
 }
@@ -758,4 +771,22 @@ int conn_attach(struct conn *c, struct worker *w)
 	if (c->is_failed || c->wants_redelivery || (c->tls_closed && !c->is_paused))
 		put_on_ready_list(c);
 	return c->out && !watch_writable(c) ? -1 : 0;
+}
+
+bool conn_restore(struct conn *c, struct span in, struct span out)
+{
+	if (!keep(&c->in, in.ptr, in.len) || !keep(&c->out, out.ptr, out.len))
+		return false;
+	if (c->in) {
+		c->wants_redelivery = true;
+		put_on_ready_list(c);
+	}
+	return !c->out || watch_writable(c);
+}
+
+void conn_abandon(struct conn *c)
+{
+	/* Like one whose sending has failed, but nobody is told. */
+	c->is_failed = true;
+	drop_buf(&c->out);
 }

@@ -169,10 +169,12 @@ struct helpers {
 
 static pthread_mutex_t helpers_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct helpers helpers[LANES] = {
-	{.more = PTHREAD_COND_INITIALIZER}, {.more = PTHREAD_COND_INITIALIZER}, {.more = PTHREAD_COND_INITIALIZER}};
+	{.more = PTHREAD_COND_INITIALIZER}, {.more = PTHREAD_COND_INITIALIZER}, {.more = PTHREAD_COND_INITIALIZER},
+	{.more = PTHREAD_COND_INITIALIZER}};
 static bool helpers_end;
-static const int lane_threads[LANES] = {[LANE_COMPUTE] = HELPER_THREADS, [LANE_PAM] = 1, [LANE_LDAP] = 1};
-static const char *const lane_names[LANES] = {[LANE_COMPUTE] = "helper", [LANE_PAM] = "PAM", [LANE_LDAP] = "LDAP"};
+static const int lane_threads[LANES] = {[LANE_COMPUTE] = HELPER_THREADS, [LANE_PAM] = 1, [LANE_LDAP] = 1, [LANE_ATTEST] = 1};
+static const char *const lane_names[LANES] = {
+	[LANE_COMPUTE] = "helper", [LANE_PAM] = "PAM", [LANE_LDAP] = "LDAP", [LANE_ATTEST] = "attestation"};
 
 static void deliver_job(struct worker *w, struct message *m)
 {
@@ -266,7 +268,7 @@ bool crew_helpers_stop(void)
 	until.tv_sec += HELPER_PATIENCE_SEC;
 	for (int lane = 0; lane < LANES; lane++)
 		for (int i = 0; i < helpers[lane].started; i++)
-			/* Computing ends; PAM and LDAP may be waiting for a server that is not there. */
+			/* Computing ends; the others may be waiting for a server that is not there. */
 			if (lane == LANE_COMPUTE)
 				pthread_join(helpers[lane].threads[i], NULL);
 			else

@@ -6,6 +6,8 @@ librooms_net_a_SOURCES = \
 	src/net/conn_fds.c include/net/conn_fds.h \
 	src/net/crew.c include/net/crew.h \
 	src/net/dns.c include/net/dns.h \
+	src/net/handshakes.c include/net/handshakes.h \
+	src/net/fd_pouch.c include/net/fd_pouch.h \
 	src/net/listener.c include/net/listener.h \
 	src/net/sockets.c include/net/sockets.h \
 	src/net/worker.c include/net/worker.h

@@ -23,8 +23,9 @@ void socket_tune(int fd, int family, const struct tcp_options *o)
 	if (family == AF_UNIX)
 		return;
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY");
+	/* Off as well: a listening socket, from which clients inherit, may have had it on. */
+	set_int(fd, SOL_SOCKET, SO_KEEPALIVE, o->keepalive, "SO_KEEPALIVE");
 	if (o->keepalive) {
-		set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1, "SO_KEEPALIVE");
 		if (o->keepidle > 0)
 			set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, o->keepidle, "TCP_KEEPIDLE");
 		if (o->keepintvl > 0)
@@ -32,8 +33,7 @@ void socket_tune(int fd, int family, const struct tcp_options *o)
 		if (o->keepcnt > 0)
 			set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, o->keepcnt, "TCP_KEEPCNT");
 	}
-	if (o->user_timeout_ms > 0)
-		set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, o->user_timeout_ms, "TCP_USER_TIMEOUT");
+	set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, o->user_timeout_ms > 0 ? o->user_timeout_ms : 0, "TCP_USER_TIMEOUT");
 }
 
 void peer_addr_from(struct peer_addr *p, const union sock_addr *a)

@@ -82,7 +82,7 @@ static void on_inbox(evutil_socket_t fd, short what UNUSED, void *arg UNUSED)
 		;
 }
 
-static struct event_base *make_base(void)
+static struct event_base *base_with(int flags)
 {
 	struct event_config *config = event_config_new();
 	struct event_base *base = NULL;
@@ -90,11 +90,23 @@ static struct event_base *make_base(void)
 	if (!config)
 		return NULL;
 	/* No libevent call crosses threads, so its locks would only cost. */
-	if (event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) == 0 &&
+	if (event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | flags) == 0 &&
 	    event_config_require_features(config, EV_FEATURE_ET | EV_FEATURE_EARLY_CLOSE) == 0)
 		base = event_base_new_with_config(config);
 	event_config_free(config);
-	if (!base)
+	return base;
+}
+
+static struct event_base *make_base(void)
+{
+	struct event_base *base = base_with(0);
+
+	if (base)
+		return base;
+	base = base_with(EVENT_BASE_FLAG_IGNORE_ENV);
+	if (base)
+		log_warning("EVENT_NOEPOLL is passed over: nothing but epoll will do");
+	else
 		log_error("no event back end with edge triggers and early close (epoll is needed)");
 	return base;
 }

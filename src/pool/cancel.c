@@ -5,8 +5,15 @@
 
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "pool/cancel_key.h"
+#include "pool/peer.h"
 #include "pool/share.h"
 #include "proto/writer.h"
+
+/* A key as it came, and as its client was given it; the same two without peering. */
+struct wanted {
+	uint8_t sent[8], given[8];
+};
 
 /*
  * A request that asks around: one message a Worker, answered to where the
@@ -17,34 +24,55 @@ struct question {
 	struct message message; /* first */
 	struct worker *asker;
 	uint64_t client_id;
-	uint8_t key[8];
+	struct wanted wanted;
 	bool found;
 };
 
 struct parcel {
 	struct message message; /* first */
 	struct client *client;
-	uint8_t key[8];
+	void (*arrived)(struct client *);
 };
 
-static struct client *find_in(struct list *head, const uint8_t key[8])
+/* Is it the client of another process? Without peering nobody's. */
+static bool names_other_peer(const struct client *c)
+{
+	int own = conn_room(&c->conn)->settings->peer_id;
+
+	return own > 0 && cancel_key_peer(c->key) != own;
+}
+
+static struct wanted wanted_by(const struct client *c)
+{
+	const struct room *r = conn_room(&c->conn);
+	struct wanted w;
+
+	memcpy(w.sent, c->key, 8);
+	memcpy(w.given, c->key, 8);
+	/* It may have come through other peers, who have counted it down. */
+	if (r->settings->peer_id > 0 || r->had_other_peer_id)
+		cancel_key_restore(w.given);
+	return w;
+}
+
+static struct client *find_in(struct list *head, const struct wanted *w)
 {
 	LIST_FOR(node, head) {
 		struct client *c = LIST_ITEM(node, struct client, link);
 
-		if (mem_equal_const_time(c->key, key, 8))
+		if (mem_equal_const_time(c->key, w->given, 8) | mem_equal_const_time(c->key, w->sent, 8))
 			return c;
 	}
 	return NULL;
 }
 
-static struct client *find_key(struct room *r, const uint8_t key[8])
+static struct client *find_key(struct room *r, const struct wanted *key)
 {
 	static const uint8_t none[8];
 	struct client *c;
 
 	/* Clients without a greeting have no key yet; nobody may cancel them with zeros. */
-	if (memcmp(key, none, 8) == 0)
+	if (mem_equal_const_time(key->sent, none, 8))
 		return NULL;
 	c = find_in(&r->consoles.head, key);
 	LIST_FOR(node, &r->shares) {
@@ -69,15 +97,32 @@ static struct client *find_orphan(struct room *r, uint64_t id)
 	return NULL;
 }
 
+static void give_up(struct client *c)
+{
+	client_close(c, NULL, NULL, "failed cancel request");
+}
+
+void cancel_enqueue(struct client *c, struct share *sh, struct server *target)
+{
+	c->share = sh;
+	c->cancel_target = target;
+	c->wait_start = worker_now(sh->room->worker);
+	client_pause(c, PAUSE_WAITING);
+	client_set_state(c, CL_WAITING_CANCEL);
+	client_deadline(c);
+	share_hunger(sh);
+}
+
 /* On the Worker of the client that is meant. */
-static void attach(struct client *c, const uint8_t key[8])
+static void attach(struct client *c)
 {
 	struct room *r = conn_room(&c->conn);
-	struct client *meant = find_key(r, key);
+	struct wanted wanted = wanted_by(c);
+	struct client *meant = find_key(r, &wanted);
 	struct server *sv;
 
 	if (!meant) {
-		client_close(c, NULL, NULL, "failed cancel request");
+		give_up(c);
 		return;
 	}
 	if (meant->state == CL_CONSOLE) {
@@ -94,14 +139,8 @@ static void attach(struct client *c, const uint8_t key[8])
 		client_close(c, NULL, NULL, "ignoring cancel request for server that is setting vars");
 		return;
 	}
-	c->share = meant->share;
-	c->cancel_target = sv;
-	c->wait_start = worker_now(r->worker);
 	sv->cancels_queued++;
-	client_pause(c, PAUSE_WAITING);
-	client_set_state(c, CL_WAITING_CANCEL);
-	client_deadline(c);
-	share_hunger(c->share);
+	cancel_enqueue(c, meant->share, sv);
 }
 
 static void deliver_parcel(struct worker *w, struct message *m)
@@ -109,48 +148,59 @@ static void deliver_parcel(struct worker *w, struct message *m)
 	struct parcel *p = CONTAINER_OF(m, struct parcel, message);
 	struct room *r = w->room;
 	struct client *c = p->client;
-	uint8_t key[8];
+	void (*arrived)(struct client *) = p->arrived;
 
-	memcpy(key, p->key, 8);
 	free(p);
 	atomic_fetch_add_explicit(&w->client_count, 1, memory_order_relaxed);
 	list_add_tail(&r->orphans, &c->link);
 	if (conn_attach(&c->conn, w) < 0)
 		client_close(c, NULL, NULL, "out of memory");
 	else
-		attach(c, key);
+		arrived(c);
+}
+
+void cancel_move(struct client *c, struct worker *to, void (*arrived)(struct client *))
+{
+	struct worker *w = c->conn.worker;
+	struct parcel *p;
+
+	if (to == w) {
+		arrived(c);
+		return;
+	}
+	p = calloc(1, sizeof(*p));
+	if (!p) {
+		client_close(c, NULL, NULL, "out of memory");
+		return;
+	}
+	p->client = c;
+	p->arrived = arrived;
+	p->message.deliver = deliver_parcel;
+	list_del(&c->link);
+	conn_detach(&c->conn);
+	atomic_fetch_sub_explicit(&w->client_count, 1, memory_order_relaxed);
+	worker_post(w, to, &p->message);
+}
+
+/* No client here has its key. */
+static void found_nobody(struct client *c)
+{
+	if (names_other_peer(c))
+		peer_forward(c);
+	else
+		give_up(c);
 }
 
 static void deliver_answer(struct worker *w, struct message *m)
 {
 	struct question *q = CONTAINER_OF(m, struct question, message);
 	struct client *c = find_orphan(w->room, q->client_id);
-	struct parcel *p;
 
-	if (!c) {
-		free(q);
-		return;
-	}
-	if (!q->found) {
-		/* wants one answer from each Worker; pass_left counts them down */
-		if (--c->pass_left == 0)
-			client_close(c, NULL, NULL, "failed cancel request");
-		free(q);
-		return;
-	}
-	p = calloc(1, sizeof(*p));
-	if (!p) {
-		client_close(c, NULL, NULL, "out of memory");
-		free(q);
-		return;
-	}
-	memcpy(p->key, q->key, 8);
-	p->client = c;
-	p->message.deliver = deliver_parcel;
-	list_del(&c->link);
-	conn_detach(&c->conn);
-	atomic_fetch_sub_explicit(&w->client_count, 1, memory_order_relaxed);
-	worker_post(w, q->asker, &p->message);
+	if (c && q->found)
+		cancel_move(c, q->asker, attach);
+	/* wants one answer from each Worker; pass_left counts them down */
+	else if (c && --c->pass_left == 0)
+		found_nobody(c);
 	free(q);
 }
 
@@ -159,25 +209,25 @@ static void deliver_question(struct worker *w, struct message *m)
 	struct question *q = CONTAINER_OF(m, struct question, message);
 	struct worker *back = q->asker;
 
-	q->found = find_key(w->room, q->key) != NULL;
+	q->found = find_key(w->room, &q->wanted) != NULL;
 	q->asker = w;
 	m->deliver = deliver_answer;
 	worker_post(w, back, m);
 }
 
-void cancel_begin(struct client *c, const uint8_t key[8])
+static void ask_around(struct client *c)
 {
 	struct worker *w = c->conn.worker;
 	struct crew *crew = w->crew;
+	struct wanted wanted = wanted_by(c);
 
-	client_set_state(c, CL_ORPHAN_CANCEL);
-	if (find_key(w->room, key)) {
-		attach(c, key);
+	if (find_key(w->room, &wanted)) {
+		attach(c);
 		return;
 	}
 	c->pass_left = (uint64_t)crew->n - 1;
 	if (c->pass_left == 0) {
-		client_close(c, NULL, NULL, "failed cancel request");
+		found_nobody(c);
 		return;
 	}
 	for (int i = 0; i < crew->n; i++) {
@@ -193,9 +243,20 @@ void cancel_begin(struct client *c, const uint8_t key[8])
 		q->message.deliver = deliver_question;
 		q->asker = w;
 		q->client_id = c->id;
-		memcpy(q->key, key, 8);
+		q->wanted = wanted;
 		worker_post(w, crew->workers[i], &q->message);
 	}
+}
+
+void cancel_begin(struct client *c, const uint8_t key[8])
+{
+	memcpy(c->key, key, 8);
+	client_set_state(c, CL_ORPHAN_CANCEL);
+	/* After a change of peer_id the clients from before have keys that name somebody else. */
+	if (names_other_peer(c) && !conn_room(&c->conn)->had_other_peer_id)
+		peer_forward(c);
+	else
+		ask_around(c);
 }
 
 static struct client *first_waiting(struct share *sh)
@@ -203,18 +264,19 @@ static struct client *first_waiting(struct share *sh)
 	while (sh->cancels_waiting.count > 0) {
 		struct client *c = LIST_ITEM(sh->cancels_waiting.head.next, struct client, link);
 
-		if (c->cancel_target)
+		if (c->cancel_target || share_is_peer(sh))
 			return c;
 		client_close(c, NULL, NULL, "not sending cancel request for client that is now idle");
 	}
 	return NULL;
 }
 
-struct server *cancel_next_target(struct share *sh)
+bool cancel_is_waiting(struct share *sh, struct server **target)
 {
 	struct client *c = first_waiting(sh);
 
-	return c ? c->cancel_target : NULL;
+	*target = c ? c->cancel_target : NULL;
+	return c != NULL;
 }
 
 bool cancel_use_connection(struct server *sv)
@@ -227,9 +289,11 @@ bool cancel_use_connection(struct server *sv)
 	if (!c)
 		return false;
 	target = c->cancel_target;
-	target->cancels_queued--;
-	target->cancels_in_flight++;
-	c->cancel_target = NULL;
+	if (target) {
+		target->cancels_queued--;
+		target->cancels_in_flight++;
+		c->cancel_target = NULL;
+	}
 	client_set_state(c, CL_ACTIVE_CANCEL);
 	/* Read on, to notice when it gives up. */
 	client_unpause(c, PAUSE_WAITING);
@@ -239,7 +303,7 @@ bool cancel_use_connection(struct server *sv)
 	sv->client = c;
 	c->server = sv;
 	buf_init(&b);
-	put_cancel_request(&b, target->key);
+	put_cancel_request(&b, target ? target->key : c->key);
 	conn_send_buf(&sv->conn, &b);
 	buf_free(&b);
 	if (sh->cancels_waiting.count > 0 || sh->waiting.count > 0)

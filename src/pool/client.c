@@ -12,6 +12,7 @@
 #include "lib/mem.h"
 #include "lib/oom.h"
 #include "pool/cancel.h"
+#include "pool/cancel_key.h"
 #include "pool/deadline.h"
 #include "pool/evict.h"
 #include "pool/identity.h"
@@ -56,7 +57,10 @@ const char *client_database_name(const struct client *c)
 {
 	if (c->is_seat)
 		return lookup_database_name(c);
-	return c->database ? c->database->name : login_database_name(c);
+	if (c->database)
+		return c->database->name;
+	/* A cancel request has not logged in to one, but it is in the pool whose query it is about. */
+	return c->share ? share_database_name(c->share) : login_database_name(c);
 }
 
 const char *client_prefix(const struct client *c, char *out, size_t cap)
@@ -136,7 +140,7 @@ void client_unpause(struct client *c, enum pause_reason why)
 
 /* --- birth ----------------------------------------------------------------- */
 
-struct client *client_new(struct room *r, int fd, const struct peer_addr *addr, bool is_unix)
+struct client *client_bare(struct room *r, int fd, const struct peer_addr *addr, bool is_unix)
 {
 	struct client *c = calloc(1, sizeof(*c));
 	pid_t pid;
@@ -152,19 +156,30 @@ struct client *client_new(struct room *r, int fd, const struct peer_addr *addr, 
 	}
 	c->addr = *addr;
 	c->is_unix = is_unix;
+	/* By TCP only what was on its way comes in then. */
+	c->is_late = is_unix && r->shutdown != SHUTDOWN_NONE;
 	c->conn.is_unix = is_unix;
 	if (is_unix && socket_peer_cred(fd, &pid, &uid)) {
 		c->addr.pid = (int32_t)pid;
 		c->is_own_uid = uid == geteuid();
 	}
-	c->id = room_next_id(r);
 	c->connected_at = c->active_at = worker_now(r->worker);
 	c->connect_wall = time(NULL);
 	list_init(&c->link);
 	c->state = CL_LOGIN;
-	clist_add_tail(&r->logins, &c->link);
 	atomic_fetch_add_explicit(&r->pooler->registry.clients, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&r->worker->client_count, 1, memory_order_relaxed);
+	return c;
+}
+
+struct client *client_new(struct room *r, int fd, const struct peer_addr *addr, bool is_unix)
+{
+	struct client *c = client_bare(r, fd, addr, is_unix);
+
+	if (!c)
+		return NULL;
+	c->id = room_next_id(r);
+	clist_add_tail(&r->logins, &c->link);
 	if (!login_begin(c)) {
 		client_close(c, NULL, NULL, "out of memory");
 		return NULL;
@@ -248,6 +263,8 @@ void client_close(struct client *c, const char *sqlstate, const char *text, cons
 			 (long long)((now_of(c) - c->connected_at) / USEC_PER_SEC));
 	if (c->state == CL_CONSOLE)
 		r->pooler->console->closed(c);
+	if (c->state == CL_LOGIN && text && c->login)
+		login_was_refused(c, text);
 	leave_cancel(c);
 	leave_list(c);
 	/* The Conn goes first, so that nothing that happens to the server can come back here. */
@@ -290,9 +307,7 @@ void client_bad_header(struct client *c, const uint8_t *p, size_t n)
 
 void client_make_key(struct client *c)
 {
-	mem_random(c->key, sizeof(c->key));
-	/* The first half is shown as a process id, which clients take for positive. */
-	c->key[0] &= 0x7f;
+	cancel_key_make(c->key, room_at(c)->settings->peer_id);
 }
 
 /*
@@ -380,8 +395,10 @@ void client_join(struct client *c, struct pool *pool)
 	}
 	sh->stats.client_logins++;
 	/* Keys belong to the account only when the client logged in as that account. */
-	if (keys && keys->known && strcmp(c->user->name, pool->account->name) == 0)
+	if (keys && keys->known && strcmp(c->user->name, share_role(sh)) == 0) {
 		sh->keys = *keys;
+		user_set_keys(&r->pooler->registry, pool->account, keys);
+	}
 	login_free(c);
 	c->conn.has_big_reads = false;
 	if (sh->has_greeting) {
@@ -458,9 +475,8 @@ void client_link(struct client *c, struct server *sv)
 			conn_send_buf(&sv->conn, &b);
 		}
 		buf_wipe_free(&b);
-	} else if (!params_same(&c->params, &sv->params))
-		/* They differ in spelling only: from now on they are the same pointers. */
-		params_copy(&c->params, &sv->params);
+	}
+	/* What differs in spelling only stays as it is: the client's own is what the next server may be asked for. */
 	buf_wipe_free(&sql);
 }
 
@@ -469,6 +485,7 @@ void client_activate(struct client *c, struct server *sv)
 	struct share *sh = c->share;
 
 	sh->stats.wait_usec += (uint64_t)(now_of(c) - c->wait_start);
+	histogram_note(&sh->wait_times, now_of(c) - c->wait_start);
 	client_set_state(c, c->is_seat ? CL_LOOKUP : CL_ACTIVE);
 	conn_set_deadline(&c->conn, 0);
 	client_link(c, sv);
@@ -482,7 +499,7 @@ enum acquired client_acquire(struct client *c)
 {
 	struct share *sh = c->share;
 	struct server *sv;
-	char error[100], text[192];
+	char error[LEDGER_ERROR_MAX], text[LEDGER_ERROR_MAX + 80];
 
 	if (c->server)
 		return ACQUIRED;

@@ -29,6 +29,7 @@ void registry_destroy(struct registry *r)
 		struct user *u = value;
 
 		mem_wipe(&u->verifier, sizeof(u->verifier));
+		mem_wipe(&u->keys, sizeof(u->keys));
 		free(u);
 	}
 	hash_free(&r->databases);
@@ -137,8 +138,11 @@ void user_put(struct registry *r, struct user *u)
 	if (!u)
 		return;
 	pthread_mutex_lock(&r->ledger.lock);
-	/* With a derived secret it stays: PBKDF2 at every log-in would be dear. Wallets never have one. */
-	if (--u->refs == 0 && !u->verifier.known && !u->is_known) {
+	/*
+	 * With a derived secret it stays: PBKDF2 at every log-in would be dear. With keys, because nobody else has them.
+	 * Wallets never have either.
+	 */
+	if (--u->refs == 0 && !u->verifier.known && !u->keys.known && !u->is_known) {
 		hash_del_str(&r->users, u->name);
 		free(u);
 	}
@@ -179,6 +183,67 @@ struct pool *pool_get(struct registry *r, struct database *db, struct user *acco
 	return p;
 }
 
+bool pool_set_account(struct registry *r, struct pool *p, struct user *account)
+{
+	const void *key[2] = {p->database, account};
+	struct user *was = p->account;
+	bool is_free;
+
+	pthread_mutex_lock(&r->ledger.lock);
+	is_free = !hash_get(&r->pools, key, sizeof(key));
+	if (is_free) {
+		hash_del(&r->pools, p->key, sizeof(p->key));
+		memcpy(p->key, key, sizeof(key));
+		/* Needs no memory: one place has just become free. */
+		if (!hash_put(&r->pools, p->key, sizeof(p->key), p))
+			abort();
+		account->refs++;
+		p->account = account;
+		ledger_pool_move(&r->ledger, &p->ledger, &account->tally, &account->group);
+	}
+	pthread_mutex_unlock(&r->ledger.lock);
+	if (is_free)
+		user_put(r, was);
+	return is_free;
+}
+
+void pool_account_name(struct registry *r, const struct pool *p, char name[USER_NAME_MAX + 1])
+{
+	pthread_mutex_lock(&r->ledger.lock);
+	memcpy(name, p->account->name, sizeof(p->account->name));
+	pthread_mutex_unlock(&r->ledger.lock);
+}
+
+struct peer_pool {
+	struct pool pool; /* first */
+	struct database database;
+	struct user account;
+};
+
+struct pool *pool_new_peer(struct registry *r, int peer_id)
+{
+	struct peer_pool *pp = calloc(1, sizeof(*pp));
+	struct pool *p;
+
+	if (!pp)
+		return NULL;
+	p = &pp->pool;
+	p->peer_id = peer_id;
+	p->home = peer_id % r->workers;
+	strncpy(pp->database.name, "(nodb)", sizeof(pp->database.name) - 1);
+	strncpy(pp->account.name, "(nouser)", sizeof(pp->account.name) - 1);
+	p->database = &pp->database;
+	p->account = &pp->account;
+	ledger_group_init(&pp->database.group);
+	ledger_group_init(&pp->account.group);
+	p->ledger.database = &pp->database.tally;
+	p->ledger.user = &pp->account.tally;
+	p->ledger.refs = 1;
+	list_init(&p->link);
+	ledger_pool_open(&p->ledger, &pp->database.group, &pp->account.group);
+	return p;
+}
+
 struct pool *pool_ref(struct registry *r, struct pool *p)
 {
 	pthread_mutex_lock(&r->ledger.lock);
@@ -199,9 +264,14 @@ void pool_put(struct registry *r, struct pool *p)
 		pthread_mutex_unlock(&r->ledger.lock);
 		return;
 	}
+	ledger_pool_close(&r->ledger, &p->ledger);
+	if (p->peer_id > 0) {
+		pthread_mutex_unlock(&r->ledger.lock);
+		free(CONTAINER_OF(p, struct peer_pool, pool));
+		return;
+	}
 	hash_del(&r->pools, p->key, sizeof(p->key));
 	list_del(&p->link);
-	ledger_pool_close(&r->ledger, &p->ledger);
 	r->pools_on[p->home]--;
 	pthread_mutex_unlock(&r->ledger.lock);
 	db = p->database;
@@ -289,4 +359,23 @@ void user_set_verifier(struct registry *r, struct user *u, const char *secret, c
 	u->verifier = *v;
 	u->verifier_of = of;
 	pthread_mutex_unlock(&r->ledger.lock);
+}
+
+void user_set_keys(struct registry *r, struct user *u, const struct scram_keys *keys)
+{
+	pthread_mutex_lock(&r->ledger.lock);
+	u->keys = *keys;
+	pthread_mutex_unlock(&r->ledger.lock);
+}
+
+bool user_keys(struct registry *r, struct user *u, struct scram_keys *out)
+{
+	bool known;
+
+	pthread_mutex_lock(&r->ledger.lock);
+	known = u->keys.known;
+	if (known)
+		*out = u->keys;
+	pthread_mutex_unlock(&r->ledger.lock);
+	return known;
 }

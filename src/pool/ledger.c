@@ -115,12 +115,31 @@ void ledger_pool_close(struct ledger *l, struct ledger_pool *p)
 		list_del(&p->member[kind]);
 }
 
-/* --- deciding --------------------------------------------------------------- */
-
 static int total(const struct ledger_pool *p)
 {
 	return p->count[KIND_LOGIN] + p->count[KIND_CONNECTED] + p->count[KIND_CANCEL];
 }
+
+void ledger_pool_move(struct ledger *l, struct ledger_pool *p, struct tally *user, struct ledger_group *group)
+{
+	int servers = total(p);
+
+	unblock(p);
+	nudge_over(l, p);
+	list_del(&p->member[OF_USER]);
+	p->user->servers -= servers;
+	for (int i = 0; i < servers; i++)
+		nudge_first(l, p->group[OF_USER], OF_USER);
+	p->user = user;
+	p->user->servers += servers;
+	p->group[OF_USER] = group;
+	list_add_tail(&group->pools, &p->member[OF_USER]);
+	p->last_login_failed = p->last_connect_failed = false;
+	p->error[0] = 0;
+	p->attempt_at = 0;
+}
+
+/* --- deciding --------------------------------------------------------------- */
 
 static enum ledger_answer grant(struct ledger *l, struct ledger_pool *p, enum ledger_answer how, usec_t now)
 {
@@ -185,6 +204,9 @@ static enum ledger_answer decide(struct ledger *l, struct ledger_pool *p, const 
 		reply->until = p->attempt_at + lim->login_retry;
 		return LEDGER_WAIT;
 	}
+	/* 3. The pool of a peer has nothing but these. */
+	if (purpose == FOR_PEER)
+		return lim->pool_size > 0 && total(p) >= lim->pool_size ? LEDGER_WAIT : grant(l, p, how, now);
 	/* 4. A cancel request passes by the other limits. */
 	if (purpose == FOR_CANCEL) {
 		if (lim->pool_size > 0 && total(p) >= 2 * lim->pool_size)
@@ -317,6 +339,16 @@ void ledger_login_done(struct ledger *l, struct ledger_pool *p)
 	pthread_mutex_unlock(&l->lock);
 }
 
+void ledger_server_inherited(struct ledger *l, struct ledger_pool *p)
+{
+	pthread_mutex_lock(&l->lock);
+	p->count[KIND_CONNECTED]++;
+	p->database->servers++;
+	p->user->servers++;
+	l->servers++;
+	pthread_mutex_unlock(&l->lock);
+}
+
 void ledger_login_to_cancel(struct ledger *l, struct ledger_pool *p)
 {
 	pthread_mutex_lock(&l->lock);
@@ -345,6 +377,14 @@ void ledger_server_gone(struct ledger *l, struct ledger_pool *p, enum server_kin
 	}
 	for (int i = 0; i < GROUPS; i++)
 		nudge_first(l, p->group[i], (enum group_kind)i);
+	pthread_mutex_unlock(&l->lock);
+}
+
+void ledger_forget_failure(struct ledger *l, struct ledger_pool *p)
+{
+	pthread_mutex_lock(&l->lock);
+	p->last_login_failed = p->last_connect_failed = false;
+	p->error[0] = 0;
 	pthread_mutex_unlock(&l->lock);
 }
 

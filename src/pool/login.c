@@ -86,6 +86,11 @@ const struct pool *login_lookup_pool(const struct client *c)
 	return c->login && c->login->lookup ? c->login->lookup->pool : NULL;
 }
 
+bool login_is_under_way(const struct client *c)
+{
+	return c->login && c->login->state != LOGIN_STARTUP;
+}
+
 void login_adopt(struct room *r)
 {
 	LIST_FOR(node, &r->logins.head)
@@ -220,6 +225,7 @@ static void take_startup(struct client *c, uint32_t version, struct span body)
 	struct login *l = c->login;
 	struct room *r = room_at(c);
 	const struct settings *s;
+	char prefix[400];
 
 	l->config = config_ref(r->config);
 	s = config_settings(l->config);
@@ -248,7 +254,7 @@ static void take_startup(struct client *c, uint32_t version, struct span body)
 		if (!login_admit(c))
 			return;
 		if (s->log_connections)
-			log_info("pgbouncer access from unix socket");
+			log_info("%spgbouncer access from unix socket", client_prefix(c, prefix, sizeof(prefix)));
 		c->is_admin = true;
 		if (route_count_user(c, l->wishes.user))
 			route_proven(c);
@@ -268,6 +274,21 @@ struct auth_job {
 static void run_auth(struct job *j)
 {
 	auth_work(&CONTAINER_OF(j, struct auth_job, job)->login->auth);
+}
+
+static usec_t took(const struct client *c)
+{
+	return worker_now(c->conn.worker) - c->connected_at;
+}
+
+void login_was_refused(const struct client *c, const char *text)
+{
+	const struct login *l = c->login;
+	int method = l->auth.method ? (int)l->input.kind : AUTH_KINDS;
+
+	if (method == AUTH_KIND_ECDSA && l->auth.is_over && l->auth.wallet_reason != ECDSA_OK)
+		text = ecdsa_reason_word(l->auth.wallet_reason);
+	login_refused(&room_at(c)->login_times, method, text, took(c));
 }
 
 static void cache_verifier(struct client *c)
@@ -340,6 +361,7 @@ static void proceed(struct client *c, enum auth_verdict verdict, struct buf *out
 		return;
 	case AUTH_OK:
 		login_limit_passed(c);
+		login_accepted(&room_at(c)->login_times, l->input.kind, took(c));
 		route_proven(c);
 		if (!c->conn.is_retired)
 			conn_uncork(&c->conn);
@@ -429,10 +451,6 @@ static size_t typed(struct client *c, const struct frame *f, uint8_t *p, size_t 
 {
 	struct login *l = c->login;
 
-	if (f->type == 'X') {
-		client_close(c, NULL, NULL, "client close request");
-		return n;
-	}
 	if (f->type != 'p') {
 		client_close(c, NULL, NULL, "bad packet");
 		return n;

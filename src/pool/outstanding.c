@@ -28,7 +28,7 @@ bool outstanding_push(struct outstanding *q, uint8_t type, enum request_action a
 		if (!ring)
 			return false;
 		for (uint32_t i = 0; i < q->count; i++)
-			ring[i] = q->ring[(q->first + i) & (q->cap - 1)];
+			ring[i] = *outstanding_at(q, i);
 		free(q->ring);
 		q->ring = ring;
 		q->first = 0;
@@ -97,7 +97,7 @@ static void drop_until(struct outstanding *q, const char *last, bool keep_last, 
 static bool has(const struct outstanding *q, const char *types)
 {
 	for (uint32_t i = 0; i < q->count; i++)
-		if (strchr(types, q->ring[(q->first + i) & (q->cap - 1)].type))
+		if (strchr(types, outstanding_at(q, i)->type))
 			return true;
 	return false;
 }
@@ -147,7 +147,7 @@ void outstanding_copy_done(struct outstanding *q, outstanding_dropped *dropped, 
 bool outstanding_nothing_sent(const struct outstanding *q)
 {
 	for (uint32_t i = 0; i < q->count; i++)
-		if (q->ring[(q->first + i) & (q->cap - 1)].action != REQUEST_FAKE)
+		if (outstanding_at(q, i)->action != REQUEST_FAKE)
 			return false;
 	return true;
 }

@@ -31,32 +31,75 @@ size_t statement_store_count(struct statement_store *s)
 	return n;
 }
 
+static struct statement *make_locked(struct statement_store *s, uint64_t number, struct span text)
+{
+	struct statement *st = malloc(sizeof(*st) + text.len);
+
+	if (!st)
+		return NULL;
+	st->store = s;
+	atomic_init(&st->refs, 1);
+	st->number = number;
+	st->text_len = text.len;
+	memcpy(st->text, text.ptr, text.len);
+	st->name_len = (size_t)snprintf(st->name, sizeof(st->name), "PGBOUNCER_%llu", (unsigned long long)number);
+	if (!hash_put(&s->by_text, st->text, st->text_len, st)) {
+		free(st);
+		return NULL;
+	}
+	return st;
+}
+
+static struct statement *find_locked(struct statement_store *s, struct span text)
+{
+	struct statement *st = hash_get(&s->by_text, text.ptr, text.len);
+
+	if (st)
+		atomic_fetch_add_explicit(&st->refs, 1, memory_order_relaxed);
+	return st;
+}
+
 struct statement *statement_get(struct statement_store *s, struct span text)
 {
 	struct statement *st;
 
 	pthread_mutex_lock(&s->lock);
-	st = hash_get(&s->by_text, text.ptr, text.len);
-	if (st) {
-		atomic_fetch_add_explicit(&st->refs, 1, memory_order_relaxed);
-		pthread_mutex_unlock(&s->lock);
-		return st;
-	}
-	st = malloc(sizeof(*st) + text.len);
-	if (st) {
-		st->store = s;
-		atomic_init(&st->refs, 1);
-		st->text_len = text.len;
-		memcpy(st->text, text.ptr, text.len);
-		st->name_len = (size_t)snprintf(st->name, sizeof(st->name), "PGBOUNCER_%llu",
-						(unsigned long long)++s->last_number);
-		if (!hash_put(&s->by_text, st->text, st->text_len, st)) {
-			free(st);
-			st = NULL;
-		}
-	}
+	st = find_locked(s, text);
+	if (!st)
+		st = make_locked(s, ++s->last_number, text);
 	pthread_mutex_unlock(&s->lock);
 	return st;
+}
+
+struct statement *statement_restore(struct statement_store *s, uint64_t number, struct span text)
+{
+	struct statement *st;
+
+	pthread_mutex_lock(&s->lock);
+	st = hash_get(&s->by_text, text.ptr, text.len) ? NULL : make_locked(s, number, text);
+	if (st && number > s->last_number)
+		s->last_number = number;
+	pthread_mutex_unlock(&s->lock);
+	return st;
+}
+
+void statement_store_begin_after(struct statement_store *s, uint64_t number)
+{
+	pthread_mutex_lock(&s->lock);
+	if (number > s->last_number)
+		s->last_number = number;
+	pthread_mutex_unlock(&s->lock);
+}
+
+void statement_store_each(struct statement_store *s, void (*each)(void *ctx, const struct statement *), void *ctx)
+{
+	const struct statement *st;
+	size_t at = 0;
+
+	pthread_mutex_lock(&s->lock);
+	while ((st = hash_next(&s->by_text, &at)))
+		each(ctx, st);
+	pthread_mutex_unlock(&s->lock);
 }
 
 struct statement *statement_ref(struct statement *st)
@@ -126,23 +169,33 @@ static bool put_client_statement(struct client_statements **m, struct client_sta
 	return false;
 }
 
+struct client_statement *client_statement_new(struct span name, struct statement *st, bool is_doubtful)
+{
+	struct client_statement *cs = malloc(sizeof(*cs) + name.len);
+
+	if (!cs) {
+		statement_put(st);
+		return NULL;
+	}
+	cs->statement = st;
+	cs->is_doubtful = is_doubtful;
+	cs->name_len = name.len;
+	memcpy(cs->name, name.ptr, name.len);
+	return cs;
+}
+
 bool client_statements_add(struct client_statements **m, struct span name, struct statement *st)
 {
-	struct client_statement *cs = malloc(sizeof(*cs) + name.len), *old = client_statements_find(*m, name);
+	struct client_statement *cs = client_statement_new(name, st, false), *old = client_statements_find(*m, name);
 
-	if (cs) {
-		cs->statement = st;
-		cs->is_doubtful = false;
-		cs->name_len = name.len;
-		memcpy(cs->name, name.ptr, name.len);
-		if (put_client_statement(m, cs)) {
-			client_statement_free(old);
-			return true;
-		}
-		free(cs);
+	if (!cs)
+		return false;
+	if (!put_client_statement(m, cs)) {
+		client_statement_free(cs);
+		return false;
 	}
-	statement_put(st);
-	return false;
+	client_statement_free(old);
+	return true;
 }
 
 struct client_statement *client_statements_take(struct client_statements **m, struct span name)
@@ -269,6 +322,17 @@ struct server_statement *server_statements_touch(struct server_statements **m, s
 	statement_ref(st);
 	list_add_tail(&(*m)->others, &e->link);
 	return e;
+}
+
+bool server_statements_restore(struct server_statements **m, struct statement *st)
+{
+	struct server_statement *e = server_statements_touch(m, st);
+
+	if (!e)
+		return false;
+	e->is_there = true;
+	set_held(*m, e, true);
+	return true;
 }
 
 void server_statement_begin(struct server_statements *m, struct server_statement *e, enum statement_request what)

@@ -257,10 +257,12 @@ static void end_of_query(struct server *sv, char status)
 
 	if (c->query_start) {
 		st->query_usec += (uint64_t)(now - c->query_start);
+		histogram_note(&sv->share->query_times, now - c->query_start);
 		c->query_start = 0;
 	}
 	if (status == 'I' && c->xact_start) {
 		st->xact_usec += (uint64_t)(now - c->xact_start);
+		histogram_note(&sv->share->xact_times, now - c->xact_start);
 		c->xact_start = 0;
 	}
 }
@@ -351,8 +353,8 @@ static void on_set_error(struct server *sv, struct span body)
 	char prefix[400];
 
 	error_fields_parse(body, &e);
-	log_error("%svarcache_apply failed: %s", server_prefix(sv, prefix, sizeof(prefix)),
-		  e.message ? e.message : "");
+	log_error("%svarcache_apply failed: %s: %s", server_prefix(sv, prefix, sizeof(prefix)),
+		  e.severity ? e.severity : "ERROR", e.message ? e.message : "");
 	sv->set_failed = true;
 }
 

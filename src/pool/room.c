@@ -12,6 +12,7 @@
 #include "pool/evict.h"
 #include "pool/identity.h"
 #include "pool/login.h"
+#include "pool/peer.h"
 #include "pool/route.h"
 #include "pool/share.h"
 #include "pool/suspend.h"
@@ -52,6 +53,7 @@ struct room *room_new(struct pooler *pooler, struct worker *w, struct config *co
 	r->config = config_ref(config);
 	r->settings = config_settings(config);
 	list_init(&r->shares);
+	list_init(&r->peers);
 	list_init(&r->hungry);
 	list_init(&r->spare_changed);
 	list_init(&r->travellers);
@@ -79,6 +81,8 @@ void room_free(struct room *r)
 		return;
 	room_close_all(r, "shutdown");
 	LIST_FOR_SAFE(node, &r->shares)
+		share_free(LIST_ITEM(node, struct share, link));
+	LIST_FOR_SAFE(node, &r->peers)
 		share_free(LIST_ITEM(node, struct share, link));
 	hash_free(&r->share_by_pool);
 	hash_free(&r->seats);
@@ -126,12 +130,12 @@ struct share *room_share(struct room *r, struct pool *pool)
 		share_free(sh);
 		return NULL;
 	}
-	list_add_tail(&r->shares, &sh->link);
+	list_add_tail(share_is_peer(sh) ? &r->peers : &r->shares, &sh->link);
 	start_ticking(r);
 	return sh;
 }
 
-static void drop_share(struct room *r, struct share *sh)
+void room_drop_share(struct room *r, struct share *sh)
 {
 	hash_del(&r->share_by_pool, &sh->pool, sizeof(sh->pool));
 	share_free(sh);
@@ -149,14 +153,14 @@ void room_drop_empty(struct room *r, const struct database *db)
 		struct share *sh = LIST_ITEM(node, struct share, link);
 
 		if (sh->pool->database == db && share_is_empty(sh))
-			drop_share(r, sh);
+			room_drop_share(r, sh);
 	}
 }
 
 static void remove_share(struct room *r, struct share *sh)
 {
 	share_close_all(sh, "database removed", true);
-	drop_share(r, sh);
+	room_drop_share(r, sh);
 }
 
 void room_kill(struct room *r, const struct database *db)
@@ -194,9 +198,12 @@ static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 		if (sh->def)
 			log_info("cleaning up idle pool for user %s on db %s because: pool idle timeout (age= %llds)",
 				 sh->pool->account->name, share_database_name(sh), (long long)(age / USEC_PER_SEC));
-		drop_share(r, sh);
+		room_drop_share(r, sh);
 	}
-	if (list_empty(&r->shares))
+	/* These stay until a RELOAD that no longer names the peer. */
+	LIST_FOR(node, &r->peers)
+		share_maintain(LIST_ITEM(node, struct share, link), now);
+	if (list_empty(&r->shares) && list_empty(&r->peers))
 		event_del(r->tick_timer);
 }
 
@@ -283,6 +290,7 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 
 	r->config = config_ref(a->config);
 	r->settings = config_settings(r->config);
+	r->had_other_peer_id |= r->settings->peer_id != config_settings(old)->peer_id;
 	if (a->client_tls) {
 		SSL_CTX_free(r->client_tls);
 		r->client_tls = a->client_tls[i];
@@ -307,6 +315,7 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 			share_dirty(sh);
 		share_hunger(sh);
 	}
+	peers_adopt(r);
 	if (r->settings->ecdsa_revoke_on_reload)
 		LIST_FOR_SAFE(node, &r->consoles.head) {
 			struct client *c = LIST_ITEM(node, struct client, link);
@@ -321,18 +330,24 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 	config_unref(old);
 }
 
-void room_set_pause(struct room *r, enum pause_mode mode)
+static void set_pause_of(struct list *shares, enum pause_mode mode)
 {
-	if (r->pause == SUSPENDED)
-		suspend_end(r);
-	r->pause = mode;
-	LIST_FOR(node, &r->shares) {
+	LIST_FOR(node, shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
 
 		/* Whoever waits now is still served; the first step will say whether anybody does. */
 		sh->is_flushing = mode == SUSPENDED;
 		share_hunger(sh);
 	}
+}
+
+void room_set_pause(struct room *r, enum pause_mode mode)
+{
+	if (r->pause == SUSPENDED)
+		suspend_end(r);
+	r->pause = mode;
+	set_pause_of(&r->shares, mode);
+	set_pause_of(&r->peers, mode);
 }
 
 void room_reconnect(struct room *r, const struct database *db)
@@ -367,6 +382,40 @@ static void close_list(struct list *head, const char *reason)
 		client_close(LIST_ITEM(node, struct client, link), NULL, NULL, reason);
 }
 
+/* What TLS has its keys in this process cannot be anybody else's. */
+static void abandon(struct conn *c)
+{
+	if (!c->tls)
+		conn_abandon(c);
+}
+
+/* What becomes of a server when its client goes is not for this process to say. */
+static void abandon_clients(struct list *clients)
+{
+	LIST_FOR(node, clients) {
+		struct client *c = LIST_ITEM(node, struct client, link);
+
+		abandon(&c->conn);
+		if (c->server)
+			c->server->client = NULL;
+		c->server = NULL;
+	}
+}
+
+void room_abandon(struct room *r)
+{
+	abandon_clients(&r->logins.head);
+	LIST_FOR(node, &r->shares) {
+		struct share *sh = LIST_ITEM(node, struct share, link);
+
+		abandon_clients(&sh->active.head);
+		abandon_clients(&sh->waiting.head);
+		for (int state = 0; state < SERVER_STATES; state++)
+			LIST_FOR(snode, &sh->servers[state].head)
+				abandon(&LIST_ITEM(snode, struct server, link)->conn);
+	}
+}
+
 void room_close_all(struct room *r, const char *reason)
 {
 	close_list(&r->logins.head, reason);
@@ -374,6 +423,8 @@ void room_close_all(struct room *r, const char *reason)
 	close_list(&r->travellers, reason);
 	close_list(&r->orphans, reason);
 	LIST_FOR_SAFE(node, &r->shares)
+		share_close_all(LIST_ITEM(node, struct share, link), reason, false);
+	LIST_FOR_SAFE(node, &r->peers)
 		share_close_all(LIST_ITEM(node, struct share, link), reason, false);
 }
 

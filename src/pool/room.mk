@@ -4,19 +4,26 @@ POOL_ROOM = librooms_pool.a
 librooms_pool_a_SOURCES = \
 	src/pool/autodb.c include/pool/autodb.h \
 	src/pool/cancel.c include/pool/cancel.h \
+	src/pool/cancel_key.c include/pool/cancel_key.h \
 	src/pool/client.c include/pool/client.h \
 	include/pool/deadline.h \
 	src/pool/entity.c include/pool/entity.h \
 	src/pool/evict.c include/pool/evict.h \
+	src/pool/facts.c include/pool/facts.h \
 	src/pool/gather.c include/pool/gather.h \
+	src/pool/handover.c include/pool/handover.h \
+	src/pool/histogram.c include/pool/histogram.h \
 	src/pool/identity.c include/pool/identity.h \
+	src/pool/inherit.c include/pool/inherit.h \
 	src/pool/ledger.c include/pool/ledger.h \
 	src/pool/login.c include/pool/login.h include/pool/login_state.h \
 	src/pool/lookup.c include/pool/lookup.h \
 	src/pool/login_limit.c include/pool/login_limit.h \
+	src/pool/login_times.c include/pool/login_times.h \
 	src/pool/method.c include/pool/method.h \
 	src/pool/outstanding.c include/pool/outstanding.h \
 	src/pool/params.c include/pool/params.h \
+	src/pool/peer.c include/pool/peer.h \
 	src/pool/prepared.c include/pool/prepared.h \
 	src/pool/relay.c include/pool/relay.h \
 	src/pool/room.c include/pool/room.h \
@@ -40,6 +47,11 @@ test_unit_test_prepared_SOURCES = test/unit/test_prepared.c
 test_unit_test_prepared_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 test_unit_test_prepared_LDADD = $(POOL_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
 
+check_PROGRAMS += test/unit/test_facts
+test_unit_test_facts_SOURCES = test/unit/test_facts.c
+test_unit_test_facts_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_facts_LDADD = $(POOL_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+
 check_PROGRAMS += test/unit/test_ledger
 test_unit_test_ledger_SOURCES = test/unit/test_ledger.c
 test_unit_test_ledger_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
@@ -50,3 +62,10 @@ test_unit_test_pool_SOURCES = test/unit/test_pool.c
 test_unit_test_pool_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 test_unit_test_pool_LDADD = $(POOL_ROOM) $(WALLET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
 endif
+
+EXTRA_PROGRAMS += test/fuzz/fuzz_facts
+FUZZ_TARGETS += test/fuzz/fuzz_facts$(EXEEXT)
+test_fuzz_fuzz_facts_SOURCES = test/fuzz/fuzz_facts.c
+test_fuzz_fuzz_facts_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+test_fuzz_fuzz_facts_LDADD = $(POOL_ROOM) $(LIB_ROOM) $(EXTERNAL_LIBS)
+EXTRA_DIST += test/fuzz/corpus/facts

@@ -162,12 +162,14 @@ static const char *account_of(const struct client *c)
 {
 	const struct login *l = c->login;
 	const struct settings *s = config_settings(l->config);
+	/* Of now: a RELOAD during the log-in may have given the database another user. */
+	const struct database_def *now = room_database_def(room_at(c), c->database->name), *def = now ? now : l->def;
 
 	if (l->mapped_role)
 		return l->mapped_role;
 	if (c->is_wallet)
-		return wallet_login_role(s, l->def, l->answer.role, c->user->name);
-	return l->def->user ? l->def->user : c->user->name;
+		return wallet_login_role(s, def, l->answer.role, c->user->name);
+	return def->user ? def->user : c->user->name;
 }
 
 static void route(struct client *c)
@@ -178,12 +180,14 @@ static void route(struct client *c)
 	struct user *account = user_get(reg, account_of(c));
 	struct pool *pool = account ? pool_get(reg, c->database, account) : NULL;
 
-	if (account)
-		user_put(reg, account);
 	if (!pool) {
+		user_put(reg, account);
 		client_fail(c, "no memory for pool");
 		return;
 	}
+	route_audit(c, true, account->name);
+	user_put(reg, account);
+	c->has_mapped_role = l->mapped_role != NULL;
 	/* It opens servers with the password by which it was let in. */
 	if (login_is_looked_up(l) && !l->def->user)
 		pool_set_secret(reg, pool, l->secret->text);
@@ -191,7 +195,6 @@ static void route(struct client *c)
 		pool_set_secret(reg, pool, l->auth.cleartext);
 	else if (l->answer.secret && !l->def->user && strcmp(l->answer.role, pool->account->name) == 0)
 		pool_set_secret(reg, pool, l->answer.secret);
-	route_audit(c, true, pool->account->name);
 	l->state = LOGIN_ROUTED;
 	l->pool = pool;
 	if (pool->home == r->worker->index) {
@@ -204,6 +207,14 @@ static void route(struct client *c)
 	client_pause(c, PAUSE_TRAVEL);
 	clist_del(&r->logins, &c->link);
 	list_add_tail(&r->travellers, &c->link);
+}
+
+/* Where clients are waited for, who was connected before has a right to be served: nobody else has his connection. */
+static bool is_turned_away(const struct client *c)
+{
+	enum shutdown_mode mode = room_at(c)->shutdown;
+
+	return mode != SHUTDOWN_NONE && (mode != SHUTDOWN_WAIT_CLIENTS || c->is_late);
 }
 
 void route_proven(struct client *c)
@@ -241,7 +252,7 @@ void route_proven(struct client *c)
 		client_fail(c, text);
 		return;
 	}
-	if (room_at(c)->shutdown != SHUTDOWN_NONE) {
+	if (is_turned_away(c)) {
 		client_fail(c, "pooler is shutting down");
 		return;
 	}
@@ -275,7 +286,7 @@ static void deliver_client(struct worker *w, struct message *m)
 		client_close(c, NULL, NULL, "out of memory");
 		return;
 	}
-	if (r->shutdown != SHUTDOWN_NONE) {
+	if (is_turned_away(c)) {
 		client_fail(c, "pooler is shutting down");
 		return;
 	}

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -58,20 +59,31 @@ const char *server_state_word(const struct server *sv)
 	return words[sv->state];
 }
 
-const char *server_prefix(const struct server *sv, char *out, size_t cap)
+/* HOST:PORT; the name alone as long as it has no address. */
+static const char *where_is(const struct server *sv, char *out, size_t cap)
 {
 	struct peer_addr peer;
+
+	if (!sv->addr.sa.sa_family) {
+		snprintf(out, cap, "%s", sv->host);
+		return out;
+	}
+	peer_addr_from(&peer, &sv->addr);
+	if (peer.family == AF_UNIX)
+		peer.port = (uint16_t)(sv->share->def ? sv->share->def->port : 0);
+	return peer_addr_text(&peer, out, cap);
+}
+
+const char *server_prefix(const struct server *sv, char *out, size_t cap)
+{
 	char where[sizeof(sv->host)];
 
-	if (sv->addr.sa.sa_family) {
-		peer_addr_from(&peer, &sv->addr);
-		if (peer.family == AF_UNIX)
-			peer.port = (uint16_t)(sv->share->def ? sv->share->def->port : 0);
-		peer_addr_text(&peer, where, sizeof(where));
-	} else
-		snprintf(where, sizeof(where), "%s", sv->host);
-	snprintf(out, cap, "S-%p: %s/%s@%s ", (const void *)sv, share_database_name(sv->share),
-		 sv->share->pool->account->name, where);
+	where_is(sv, where, sizeof(where));
+	if (share_is_peer(sv->share))
+		snprintf(out, cap, "S-%p: peer-%d@%s ", (const void *)sv, sv->share->pool->peer_id, where);
+	else
+		snprintf(out, cap, "S-%p: %s/%s@%s ", (const void *)sv, share_database_name(sv->share),
+			 sv->share->pool->account->name, where);
 	return out;
 }
 
@@ -131,17 +143,21 @@ static void choose_host(struct server *sv)
 
 static void begin_connect(struct server *sv, socklen_t len)
 {
-	char where[80];
-	struct peer_addr peer;
+	char where[sizeof(sv->addr.un.sun_path) + 8];
 	const struct settings *s = sv->share->room->settings;
 	const struct tcp_options tcp = {s->tcp_keepalive,    s->tcp_keepcnt,	  s->tcp_keepidle,
 					s->tcp_keepintvl, s->tcp_user_timeout, s->tcp_socket_buffer};
 	int err = 0;
 
 	if (conn_connect(&sv->conn, sv->share->room->worker, &sv->addr.sa, len, &tcp, &ops, &err) < 0) {
-		peer_addr_from(&peer, &sv->addr);
-		log_warning("sbuf_connect failed to connect to %s: %s", peer_addr_text(&peer, where, sizeof(where)),
-			    strerror(err));
+		const char *path = sv->addr.un.sun_path;
+
+		/* Of a Unix socket it is the file that tells what is wrong; an abstract one has no file. */
+		if (sv->addr.sa.sa_family == AF_UNIX)
+			snprintf(where, sizeof(where), "unix:%s%s", path[0] ? "" : "@", path[0] ? path : path + 1);
+		else
+			where_is(sv, where, sizeof(where));
+		log_warning("sbuf_connect failed to connect to %s: %s", where, strerror(err));
 		server_close(sv, "connect failed", false);
 		return;
 	}
@@ -173,7 +189,7 @@ static void find_address(struct server *sv)
 		if (sv->host[0])
 			dir = sv->host;
 		if (!dir || !dir[0]) {
-			log_warning("unix socket dir not configured: %s", share_database_name(sh));
+			log_error("unix socket dir not configured: %s", share_database_name(sh));
 			server_close(sv, "cannot connect", false);
 			return;
 		}
@@ -215,7 +231,7 @@ void server_launch(struct share *sh, const struct server *target)
 	list_init(&sv->link);
 	clist_add_tail(&sh->servers[SV_LOGIN], &sv->link);
 	sh->used_at = sv->connected_at;
-	sv->login->is_for_cancel = target != NULL;
+	sv->login->is_for_cancel = target || share_is_peer(sh);
 	if (target && target->addr.sa.sa_family) {
 		/* A cancel goes to the very server that runs the query, whatever the host list says. */
 		socklen_t len = sock_addr_len(&target->addr);
@@ -231,6 +247,30 @@ void server_launch(struct share *sh, const struct server *target)
 		return;
 	}
 	find_address(sv);
+}
+
+struct server *server_inherit(struct share *sh, int fd, bool is_linked)
+{
+	struct server *sv = calloc(1, sizeof(*sv));
+
+	if (!sv) {
+		close(fd);
+		return NULL;
+	}
+	if (conn_open(&sv->conn, sh->room->worker, fd, &ops) < 0) {
+		free(sv);
+		return NULL;
+	}
+	sv->share = sh;
+	sv->conn.has_big_reads = true;
+	sv->state = is_linked ? SV_ACTIVE : SV_IDLE;
+	outstanding_init(&sv->requests);
+	list_init(&sv->link);
+	/* As told: the first of the idle ones is the next to be used. */
+	clist_add_tail(&sh->servers[sv->state], &sv->link);
+	ledger_server_inherited(&sh->room->pooler->registry.ledger, &sh->pool->ledger);
+	evict_note(sh);
+	return sv;
 }
 
 /* --- death --------------------------------------------------------------- */
@@ -468,8 +508,11 @@ void server_deadline(struct server *sv)
 
 	if (sv->conn.fd < 0)
 		return;
-	if (sv->state == SV_LOGIN || sv->state == SV_ACTIVE_CANCEL)
+	if (sv->state == SV_LOGIN || sv->state == SV_ACTIVE_CANCEL) {
 		deadline_consider(&due, sv->connected_at, s->server_connect_timeout);
+		if (share_is_peer(sh))
+			deadline_consider(&due, sv->connected_at, s->cancel_wait_timeout);
+	}
 	deadline_consider(&due, now, sh->query_timeout);
 	deadline_consider(&due, now, sh->idle_transaction_timeout);
 	deadline_consider(&due, now, sh->transaction_timeout);
@@ -496,9 +539,25 @@ void server_deadline(struct server *sv)
 	conn_set_deadline(&sv->conn, due);
 }
 
+const char *server_is_late(const struct server *sv, usec_t now)
+{
+	const struct settings *s = sv->share->room->settings;
+	bool is_peer = share_is_peer(sv->share);
+
+	if (deadline_over(now, sv->connected_at, s->server_connect_timeout))
+		return sv->state == SV_LOGIN && sv->login->phase <= PHASE_CONNECTING && sv->conn.fd >= 0 && !is_peer
+			       ? "connect failed"
+			       : "connect timeout";
+	/* The request that it carries, or is opened for, has as long in all. */
+	if (is_peer && deadline_over(now, sv->connected_at, s->cancel_wait_timeout))
+		return "cancel_wait_timeout";
+	return NULL;
+}
+
 static void on_deadline(struct conn *conn)
 {
 	struct server *sv = of(conn);
+	const char *late;
 	struct share *sh = sv->share;
 	const struct settings *s = sh->room->settings;
 	usec_t now = now_of(sv);
@@ -506,15 +565,10 @@ static void on_deadline(struct conn *conn)
 
 	switch (sv->state) {
 	case SV_LOGIN:
-		if (deadline_over(now, sv->connected_at, s->server_connect_timeout)) {
-			server_close(sv, sv->login->phase <= PHASE_CONNECTING ? "connect failed" : "connect timeout",
-				     false);
-			return;
-		}
-		break;
 	case SV_ACTIVE_CANCEL:
-		if (deadline_over(now, sv->connected_at, s->server_connect_timeout)) {
-			server_close(sv, "connect timeout", false);
+		late = server_is_late(sv, now);
+		if (late) {
+			server_close(sv, late, false);
 			return;
 		}
 		break;

@@ -38,16 +38,14 @@ static const char *or_null(const char *s)
 static bool stored_secret(const struct server *sv, char **out)
 {
 	const struct share *sh = sv->share;
-	/* After a RELOAD that named another user this pool still logs in as the old one. */
-	bool is_forced = sh->def->user && strcmp(sh->def->user, sh->pool->account->name) == 0;
-	const struct stored_secret *secret = config_find_secret(sh->room->config, sh->pool->account->name);
+	const struct stored_secret *secret = config_find_secret(sh->room->config, share_role(sh));
 	const char *text = NULL;
 
-	if (is_forced && or_null(sh->def->password))
+	if (sh->is_forced && or_null(sh->def->password))
 		text = sh->def->password;
 	else if (secret)
 		text = or_null(secret->text);
-	else if (!is_forced)
+	else if (!sh->is_forced)
 		return pool_secret(&sh->room->pooler->registry, sh->pool, out);
 	*out = text ? strdup(text) : NULL;
 	return *out || !text;
@@ -68,7 +66,7 @@ static void send_startup(struct server *sv)
 		{"datestyle", d->datestyle},
 		{"timezone", d->timezone},
 		{"application_name", d->application_name},
-		{"user", sh->pool->account->name},
+		{"user", share_role(sh)},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(items); i++)
@@ -113,13 +111,20 @@ void server_login_connected(struct conn *c, int err)
 		return;
 	}
 	sv->share->last_connect_failed = false;
+	/* There is no log-in that could still fail. */
+	if (share_is_peer(sv->share))
+		ledger_forget_failure(&room_at(sv)->pooler->registry.ledger, &sv->share->pool->ledger);
 	log_connected(sv);
 	/* Whoever waits for a cancel goes first; its request is sent before TLS and log-in. */
 	if (cancel_use_connection(sv))
 		return;
 	if (sv->login->is_for_cancel) {
 		sv->login->was_unneeded = true;
-		server_close(sv, "cancel request is gone, connection is not needed", false);
+		server_close(sv,
+			     share_is_peer(sv->share) ? "peer server was not necessary anymore, because client cancel "
+							"connection was already closed"
+						      : "not sending cancel request for client that is now idle",
+			     false);
 		return;
 	}
 	if (!sv->conn.is_unix && s->server_tls_sslmode > TLS_DISABLE && room_at(sv)->server_tls) {
@@ -274,12 +279,14 @@ static void answer_auth(struct server *sv, struct span body)
 	struct buf out;
 
 	if (!l->auth.user) {
-		l->user = strdup(sv->share->pool->account->name);
+		l->user = strdup(share_role(sv->share));
 		if (!l->user || !stored_secret(sv, &l->secret)) {
 			server_close(sv, "out of memory", false);
 			return;
 		}
-		l->keys = sv->share->keys;
+		/* Its last proof may have been for another database of the account. */
+		if (!user_keys(&room_at(sv)->pooler->registry, sv->share->pool->account, &l->keys))
+			l->keys = sv->share->keys;
 		l->auth.user = l->user;
 		l->auth.secret = l->secret;
 		l->auth.keys = l->keys.known ? &l->keys : NULL;
@@ -338,6 +345,7 @@ static void login_done(struct server *sv)
 		buf_init(&l->greeting);
 		params_copy(&sh->greeting_params, &l->greeting_params);
 		ledger_set_greeting(&r->pooler->registry.ledger, &sh->pool->ledger, true);
+		share_fill_params(sh);
 	}
 	ledger_login_done(&r->pooler->registry.ledger, &sh->pool->ledger);
 	server_login_free(sv);
@@ -356,7 +364,7 @@ static void on_error(struct server *sv, struct span body)
 	struct share *sh = sv->share;
 	struct ledger *ledger = &sh->room->pooler->registry.ledger;
 	struct error_fields e;
-	char prefix[400], text[128];
+	char prefix[400], text[SERVER_ERROR_MAX];
 
 	error_fields_parse(body, &e);
 	server_prefix(sv, prefix, sizeof(prefix));

@@ -7,6 +7,7 @@
 #include "lib/mem.h"
 #include "pool/cancel.h"
 #include "pool/client.h"
+#include "pool/peer.h"
 #include "pool/server_login.h"
 #include "pool/deadline.h"
 #include "pool/evict.h"
@@ -21,6 +22,10 @@ struct share *share_new(struct room *r, struct pool *pool)
 
 	if (!sh)
 		return NULL;
+	if (pool->peer_id > 0 && !(sh->own_def = calloc(1, sizeof(*sh->own_def)))) {
+		free(sh);
+		return NULL;
+	}
 	sh->room = r;
 	sh->pool = pool_ref(&r->pooler->registry, pool);
 	list_init(&sh->link);
@@ -63,6 +68,7 @@ void share_free(struct share *sh)
 	mem_wipe(&sh->keys, sizeof(sh->keys));
 	mem_wipe(&sh->derived, sizeof(sh->derived));
 	pool_put(reg, sh->pool);
+	free(sh->own_def);
 	free(sh);
 }
 
@@ -85,14 +91,58 @@ static void revoke_wallets(struct share *sh)
 		}
 }
 
+const char *share_role(const struct share *sh)
+{
+	return sh->is_forced ? sh->def->user : sh->pool->account->name;
+}
+
+/* Who has the role by a map of his own, and not by the database, must not become the new one. */
+static void drop_mapped(struct share *sh)
+{
+	struct counted_list *lists[] = {&sh->waiting, &sh->active};
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		LIST_FOR_SAFE(node, &lists[i]->head) {
+			struct client *c = LIST_ITEM(node, struct client, link);
+
+			if (c->has_mapped_role)
+				client_fail(c, "admin forced disconnect");
+		}
+}
+
+/*
+ * The database has another forced user: its clients go on as that one. Where
+ * he has a pool already, this one keeps its name and logs in as he does.
+ */
+static void follow_forced_user(struct share *sh, const char *name)
+{
+	struct registry *reg = &sh->room->pooler->registry;
+	struct user *account = user_get(reg, name);
+
+	drop_mapped(sh);
+	mem_wipe(&sh->keys, sizeof(sh->keys));
+	mem_wipe(&sh->derived, sizeof(sh->derived));
+	if (account)
+		pool_set_account(reg, sh->pool, account);
+	user_put(reg, account);
+}
+
 void share_adopt(struct share *sh)
 {
 	const struct settings *s = sh->room->settings;
 	const struct database_def *d = room_database_def(sh->room, share_database_name(sh));
-	const struct user_def *u = config_find_user(sh->room->config, sh->pool->account->name);
+	const struct user_def *u;
 
+	if (share_is_peer(sh)) {
+		peer_adopt(sh);
+		return;
+	}
+	if (d && sh->is_forced && d->user && strcmp(d->user, share_role(sh)) != 0)
+		follow_forced_user(sh, d->user);
+	u = config_find_user(sh->room->config, sh->pool->account->name);
 	sh->def = d;
 	sh->account_def = u;
+	sh->is_forced = d && d->user && (sh->is_forced || strcmp(d->user, sh->pool->account->name) == 0);
 	if (!d)
 		return;
 	sh->mode = u && u->pool_mode != POOL_MODE_UNSET ? u->pool_mode
@@ -142,7 +192,12 @@ static void share_retry_at(struct share *sh, usec_t until)
 
 bool share_is_paused(const struct share *sh)
 {
-	return sh->room->pause == PAUSED || (sh->room->pause == SUSPENDED && !sh->is_flushing) ||
+	bool is_suspended = sh->room->pause == SUSPENDED && !sh->is_flushing;
+
+	/* The query that a peer is to cancel is none of ours: PAUSE does not hold it up. */
+	if (share_is_peer(sh))
+		return is_suspended;
+	return sh->room->pause == PAUSED || is_suspended ||
 	       atomic_load_explicit(&sh->pool->database->is_paused, memory_order_relaxed);
 }
 
@@ -153,6 +208,19 @@ int share_server_count(const struct share *sh)
 	for (int i = 0; i < SERVER_STATES; i++)
 		n += sh->servers[i].count;
 	return n;
+}
+
+void share_fill_params(struct share *sh)
+{
+	struct counted_list *lists[] = {&sh->active, &sh->waiting};
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		LIST_FOR(node, &lists[i]->head) {
+			struct client *c = LIST_ITEM(node, struct client, link);
+
+			if (!c->needs_greeting && !c->is_seat)
+				params_fill(&c->params, &sh->greeting_params);
+		}
 }
 
 void share_dirty(struct share *sh)
@@ -326,9 +394,8 @@ static void decide(struct share *sh)
 		close_unused_while_paused(sh);
 		return;
 	}
-	target = cancel_next_target(sh);
-	if (target) {
-		want_server(sh, FOR_CANCEL, 0, target);
+	if (cancel_is_waiting(sh, &target)) {
+		want_server(sh, share_is_peer(sh) ? FOR_PEER : FOR_CANCEL, 0, target);
 		return;
 	}
 	testing = sh->waiting.count > 0 ? soon_tested(sh) : 0;
@@ -397,9 +464,10 @@ void share_maintain(struct share *sh, usec_t now)
 	/* Nothing else watches the time of an attempt that has no socket yet. */
 	LIST_FOR_SAFE(node, &sh->servers[SV_LOGIN].head) {
 		struct server *sv = LIST_ITEM(node, struct server, link);
+		const char *late = sv->conn.fd < 0 ? server_is_late(sv, now) : NULL;
 
-		if (sv->conn.fd < 0 && deadline_over(now, sv->connected_at, sh->room->settings->server_connect_timeout))
-			server_close(sv, "connect timeout", false);
+		if (late)
+			server_close(sv, late, false);
 	}
 	/* close_needed servers that nobody holds. */
 	for (int i = 0; i < SERVER_STATES; i++) {

@@ -1,11 +1,15 @@
 #include "pool/suspend.h"
 
 #include "pool/client.h"
+#include "pool/login.h"
 #include "pool/server.h"
 #include "pool/server_login.h"
 #include "pool/share.h"
 
 #define TIMED_OUT "suspend_timeout"
+#define UNSAFE "close unsafe file descriptors on suspend"
+/* Whoever answers our authentication request at all does so at once; a person at a prompt is not waited for. */
+#define LOGIN_PATIENCE USEC_PER_SEC
 #define HEADER_BYTES 5
 
 /*
@@ -17,34 +21,56 @@ static bool client_has_read_all(const struct client *c)
 	return c->pass_left == 0 && conn_has_read_all(&c->conn) && !(c->pauses & (PAUSE_WORK | PAUSE_TRAVEL));
 }
 
-static bool client_at_rest(struct client *c)
+/* All but what only this process can bring to its end. */
+static bool client_can_be_told_of(const struct client *c)
+{
+	if (c->pauses & (PAUSE_WORK | PAUSE_TRAVEL | PAUSE_SETTING) || login_lookup_pool(c))
+		return false;
+	return !login_is_under_way(c) || worker_now(c->conn.worker) - c->active_at > LOGIN_PATIENCE;
+}
+
+static bool client_at_rest(struct client *c, const struct suspension *how)
 {
 	/* What a seat asks is short, and the log-in that waits for it cannot be suspended. */
-	if (c->is_seat || !client_has_read_all(c))
+	if (c->is_seat)
+		return false;
+	if (how->hands_over) {
+		if (!client_can_be_told_of(c))
+			return false;
+		conn_freeze(&c->conn);
+		return true;
+	}
+	if (!client_has_read_all(c))
 		return false;
 	conn_suspend(&c->conn);
 	return conn_unsent(c->server ? &c->server->conn : &c->conn) == 0;
 }
 
-static bool server_at_rest(struct server *sv)
+static bool server_at_rest(struct server *sv, const struct suspension *how)
 {
-	if (sv->pass_left > 0 || !conn_has_read_all(&sv->conn) || sv->is_setting_params)
+	if (sv->is_setting_params)
+		return false;
+	if (how->hands_over) {
+		conn_freeze(&sv->conn);
+		return true;
+	}
+	if (sv->pass_left > 0 || !conn_has_read_all(&sv->conn))
 		return false;
 	conn_suspend(&sv->conn);
 	return conn_unsent(&sv->conn) == 0 && (!sv->client || conn_unsent(&sv->client->conn) == 0);
 }
 
 /* Returns how many are left over. */
-static int step_clients(struct list *clients, bool closes_rest)
+static int step_clients(struct list *clients, const struct suspension *how)
 {
 	int left = 0;
 
 	LIST_FOR_SAFE(node, clients) {
 		struct client *c = LIST_ITEM(node, struct client, link);
 
-		if (client_at_rest(c))
+		if (client_at_rest(c, how))
 			continue;
-		if (closes_rest)
+		if (how->closes_rest)
 			client_fail(c, TIMED_OUT);
 		else
 			left++;
@@ -52,12 +78,12 @@ static int step_clients(struct list *clients, bool closes_rest)
 	return left;
 }
 
-static int step_cancels(struct list *cancels, bool closes_rest)
+static int step_cancels(struct list *cancels, const struct suspension *how)
 {
 	int left = 0;
 
 	LIST_FOR_SAFE(node, cancels) {
-		if (closes_rest)
+		if (how->closes_rest)
 			client_close(LIST_ITEM(node, struct client, link), NULL, NULL, TIMED_OUT);
 		else
 			left++;
@@ -65,25 +91,32 @@ static int step_cancels(struct list *cancels, bool closes_rest)
 	return left;
 }
 
-static int step_servers(struct share *sh, bool clients_rest, bool closes_rest)
+/* Not a failure of theirs: nobody wants them any more. */
+static void drop_servers(struct counted_list *servers, const char *reason)
 {
-	static const enum server_state unsafe[] = {SV_TESTED, SV_USED}, busy[] = {SV_LOGIN, SV_ACTIVE_CANCEL,
-										  SV_BEING_CANCELED},
+	while (servers->count > 0) {
+		struct server *sv = LIST_ITEM(servers->head.next, struct server, link);
+
+		if (sv->login)
+			sv->login->was_unneeded = true;
+		server_close(sv, reason, false);
+	}
+}
+
+static int step_servers(struct share *sh, bool clients_rest, const struct suspension *how)
+{
+	static const enum server_state busy[] = {SV_LOGIN, SV_ACTIVE_CANCEL, SV_BEING_CANCELED},
 				       lasting[] = {SV_ACTIVE, SV_IDLE};
 	int left = 0;
 
-	for (size_t i = 0; i < ARRAY_LEN(unsafe); i++)
-		while (sh->servers[unsafe[i]].count > 0)
-			server_close(LIST_ITEM(sh->servers[unsafe[i]].head.next, struct server, link),
-				     "close unsafe file descriptors on suspend", false);
+	drop_servers(&sh->servers[SV_TESTED], UNSAFE);
+	drop_servers(&sh->servers[SV_USED], UNSAFE);
+	/* The successor opens its own, for the same clients. */
+	if (how->hands_over && clients_rest)
+		drop_servers(&sh->servers[SV_LOGIN], UNSAFE);
 	for (size_t i = 0; i < ARRAY_LEN(busy); i++) {
-		while (closes_rest && sh->servers[busy[i]].count > 0) {
-			struct server *sv = LIST_ITEM(sh->servers[busy[i]].head.next, struct server, link);
-
-			if (sv->login)
-				sv->login->was_unneeded = true; /* no failure of the server's */
-			server_close(sv, TIMED_OUT, false);
-		}
+		if (how->closes_rest)
+			drop_servers(&sh->servers[busy[i]], TIMED_OUT);
 		left += sh->servers[busy[i]].count;
 	}
 	/* While clients are served their servers have to be read. */
@@ -91,9 +124,9 @@ static int step_servers(struct share *sh, bool clients_rest, bool closes_rest)
 		LIST_FOR_SAFE(node, &sh->servers[lasting[i]].head) {
 			struct server *sv = LIST_ITEM(node, struct server, link);
 
-			if (server_at_rest(sv))
+			if (server_at_rest(sv, how))
 				continue;
-			if (closes_rest)
+			if (how->closes_rest)
 				server_close(sv, TIMED_OUT, true);
 			else
 				left++;
@@ -101,32 +134,27 @@ static int step_servers(struct share *sh, bool clients_rest, bool closes_rest)
 	return left;
 }
 
-static int step_share(struct share *sh, bool closes_rest)
+static int step_share(struct share *sh, const struct suspension *how)
 {
 	/* Those that wait first, so that none of them gets a server that is let go here. */
-	int left = step_clients(&sh->waiting.head, closes_rest);
+	int left = step_clients(&sh->waiting.head, how);
 
-	left += step_clients(&sh->lookups.head, closes_rest);
-	left += step_clients(&sh->active.head, closes_rest);
-	left += step_cancels(&sh->cancels_waiting.head, closes_rest);
-	left += step_cancels(&sh->cancels_active.head, closes_rest);
+	left += step_clients(&sh->lookups.head, how);
+	left += step_clients(&sh->active.head, how);
+	left += step_cancels(&sh->cancels_waiting.head, how);
+	left += step_cancels(&sh->cancels_active.head, how);
 	sh->stops_servers = left == 0;
-	left += step_servers(sh, sh->stops_servers, closes_rest);
+	left += step_servers(sh, sh->stops_servers, how);
 	return left;
 }
 
-int suspend_step(struct room *r, bool closes_rest)
+static int step_shares(struct list *shares, const struct suspension *how)
 {
-	int left;
+	int left = 0;
 
-	/* The change of mode is still on its way, behind a RELOAD maybe. */
-	if (r->pause != SUSPENDED)
-		return 1;
-	left = step_clients(&r->logins.head, closes_rest) + step_cancels(&r->orphans, closes_rest);
-
-	LIST_FOR(node, &r->shares) {
+	LIST_FOR(node, shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
-		int here = step_share(sh, closes_rest);
+		int here = step_share(sh, how);
 
 		left += here;
 		sh->is_flushing = here > 0;
@@ -134,6 +162,15 @@ int suspend_step(struct room *r, bool closes_rest)
 			share_hunger(sh);
 	}
 	return left;
+}
+
+int suspend_step(struct room *r, const struct suspension *how)
+{
+	/* The change of mode is still on its way, behind a RELOAD maybe. */
+	if (r->pause != SUSPENDED)
+		return 1;
+	return step_clients(&r->logins.head, how) + step_cancels(&r->orphans, how) + step_shares(&r->shares, how) +
+	       step_shares(&r->peers, how);
 }
 
 static size_t bytes_left(uint64_t pass_left, const uint8_t *rest, size_t n)
@@ -171,10 +208,9 @@ static void go_on_clients(struct list *clients)
 		go_on(&LIST_ITEM(node, struct client, link)->conn);
 }
 
-void suspend_end(struct room *r)
+static void go_on_shares(struct list *shares)
 {
-	go_on_clients(&r->logins.head);
-	LIST_FOR(node, &r->shares) {
+	LIST_FOR(node, shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
 
 		sh->is_flushing = sh->stops_servers = false;
@@ -184,4 +220,11 @@ void suspend_end(struct room *r)
 			LIST_FOR(snode, &sh->servers[state].head)
 				go_on(&LIST_ITEM(snode, struct server, link)->conn);
 	}
+}
+
+void suspend_end(struct room *r)
+{
+	go_on_clients(&r->logins.head);
+	go_on_shares(&r->shares);
+	go_on_shares(&r->peers);
 }

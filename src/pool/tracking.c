@@ -402,30 +402,47 @@ enum tracked tracking_message(struct client *c, const struct frame *f, struct sp
 
 /* --- what became of it ------------------------------------------------------------ */
 
+/* It holds what the client called the statement; the others hold an entry of the server's map. */
+static bool is_close_of_a_name(const struct request *r)
+{
+	return r->type == 'C' && r->action == REQUEST_FAKE;
+}
+
+static enum statement_request meaning_of(const struct request *r)
+{
+	if (r->type == 'C')
+		return STATEMENT_CLOSE;
+	if (r->type != 'P')
+		return STATEMENT_USE;
+	return r->action == REQUEST_SKIP      ? STATEMENT_PARSE
+	       : r->action == REQUEST_FORWARD ? STATEMENT_NAMED
+					      : STATEMENT_NAMED_HERE;
+}
+
 static void settle(struct server *sv, const struct request *r, enum statement_outcome outcome)
 {
 	struct server_statement *e = r->statement;
-	enum statement_request what = STATEMENT_USE;
+	enum statement_request what = meaning_of(r);
 
 	if (!r->statement)
 		return;
-	if (r->type == 'C' && r->action == REQUEST_FAKE) {
+	if (is_close_of_a_name(r)) {
 		if (outcome == STATEMENT_DROPPED && sv->client)
 			client_statements_restore(&sv->client->statements, r->statement);
 		else
 			client_statement_free(r->statement);
 		return;
 	}
-	if (r->type == 'C')
-		what = STATEMENT_CLOSE;
-	else if (r->type == 'P')
-		what = r->action == REQUEST_SKIP      ? STATEMENT_PARSE
-		       : r->action == REQUEST_FORWARD ? STATEMENT_NAMED
-						      : STATEMENT_NAMED_HERE;
 	/* To the server's own eye that name was never given. */
 	if (outcome == STATEMENT_DROPPED && (what == STATEMENT_NAMED || what == STATEMENT_NAMED_HERE) && sv->client)
 		client_statements_doubt(sv->client->statements, e->statement);
 	server_statement_end(sv->statements, e, what, outcome);
+}
+
+void tracking_restored(struct server *sv, const struct request *r)
+{
+	if (r->statement && !is_close_of_a_name(r))
+		server_statement_begin(sv->statements, r->statement, meaning_of(r));
 }
 
 void tracking_answered(struct server *sv, const struct request *r)

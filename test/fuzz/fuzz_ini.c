@@ -63,7 +63,7 @@ static void as_connection_string(const uint8_t *bytes, size_t len)
 static void as_auth_file(const uint8_t *bytes, size_t len)
 {
 	struct file_text source = {.text = xstrndup((const char *)bytes, len), .len = len};
-	struct auth_file *f = auth_file_parse(&source, "fuzz");
+	struct auth_file *f = auth_file_parse(&source, "fuzz", len % 2);
 
 	for (size_t i = 0; f && i < f->count; i++)
 		if (!auth_file_find(f, f->rows[i].user))

@@ -11,7 +11,7 @@ test says `attack NN`.
      8       test_attacks_login (trickle), test_login (crowds)
      9       test_attacks_login, test_login
     10-12    test_auth_query, test_auth_query_faults, test_wallet_query
-    13       test_attacks_login, test_auth_query, test/unit/test_auth.c
+    13       test_attacks_login, test_auth_query, test_reboot, test_reboot_foreign, test/unit/test_auth.c
     14       test_attacks_login (by the source), test/unit/test_auth.c
     15       test_attacks_login, test_login, test_wallet_login, test/unit/test_auth.c
     16-19    test_attacks_tls, test_tls, test_login, test_server_login

@@ -1,9 +1,10 @@
 """Cancel requests. Attack row 30."""
+import socket
 import threading
 
 import psycopg
 import pytest
-from harness import env, wire
+from harness import env, fakeserver, wire
 from harness.wire import Closed
 
 ours = pytest.mark.ours
@@ -198,3 +199,124 @@ def test_cancel_in_pieces(pool, pg):
                 x.send_pieces(wire.cancel_request(c.key))
                 x.expect_closed()
         assert c.until_ready().errors[0].code == "57014"
+
+
+@ours
+def test_cancel_passes_by_all_limits(pool, pg):
+    """Twice the pool's size is the only one that counts."""
+    p = pool(default_pool_size=1, max_db_connections=1, max_user_connections=1)
+    with p.login() as c:
+        text = "SELECT pg_sleep(25)"
+        c.send(wire.query(text))
+        env.wait_for(lambda: running(pg, text), "the query to run")
+        cancel(p, c.key)
+        assert c.until_ready().errors[0].code == "57014"
+    assert not p.logged("closing because: evicted")
+
+
+@ours
+@pytest.mark.parametrize("mode", ["require", "allow"])
+def test_cancel_need_not_be_encrypted(pool, pg, certs, mode):
+    """Neither by the client, who sends it in the clear even where TLS is required, nor by us."""
+    p = pool(client_tls_sslmode=mode, client_tls_key_file=certs.key("server"), client_tls_cert_file=certs.crt("server"),
+             server_tls_sslmode="require")
+    with p.wire() as c:
+        c.tls()
+        c.login("u_trust", "db")
+        for encrypted in (False, True):
+            text = "SELECT pg_sleep(%d)" % (24 + encrypted)
+            c.send(wire.query(text))
+            env.wait_for(lambda: running(pg, text), "the query to run")
+            with p.wire() as x:
+                if encrypted:
+                    x.tls()
+                x.send(wire.cancel_request(c.key))
+                with pytest.raises((Closed, OSError)):
+                    x.recv()
+            assert c.until_ready().errors[0].code == "57014"
+    assert len(p.logged("closing because: successfully sent cancel request")) == 4
+
+
+@ours
+def test_cancel_sends_the_servers_key_first_of_all(pool, fake):
+    """Before SSLRequest and start-up message; and says so at both ends."""
+    seen = []
+
+    def script(peer):
+        first = peer.take(8)
+        if first[4:] == b"\x04\xd2\x16\x2f":     # SSLRequest
+            peer.send(b"N")
+            peer.read_startup()
+            peer.welcome()
+            peer.wait_gone()
+        seen.append(first + peer.take(8))
+    p = pool(databases={"db": fake(script).entry()}, server_tls_sslmode="prefer")
+    with p.login() as c:
+        c.send(wire.query("SELECT 1"))
+        p.wait_pool(sv_active=1)
+        cancel(p, c.key)
+        assert seen == [wire.cancel_request(b"\0\0\x03\xe9\0\0\0\x2a")]
+    p.wait_log(r"LOG C-\S+: \S+ closing because: successfully sent cancel request \(age=\d+s\)$")
+    p.wait_log(r"LOG S-\S+: \S+ closing because: successfully sent cancel request \(age=\d+s\)$")
+    assert not p.logged("pooler error")
+
+
+@ours
+def test_cancel_while_parameters_are_set(pool, fake):
+    """What the server runs then is not the client's."""
+    going, hold = threading.Event(), threading.Event()
+
+    def script(peer):
+        peer.read_startup()
+        peer.welcome()
+
+        def answer(text):
+            if text.startswith("SET"):
+                going.set()
+                hold.wait(env.PATIENCE)
+        peer.serve(answer)
+    server = fake(script)
+    p = pool(databases={"db": server.entry()}, default_pool_size=1)
+    with p.login() as other, p.login(application_name="me") as c:
+        other.query("SELECT 0")
+        c.send(wire.query("SELECT 1"))
+        assert going.wait(env.PATIENCE)
+        cancel(p, c.key)
+        p.wait_log("closing because: ignoring cancel request for server that is setting vars")
+        hold.set()
+        assert c.until_ready().value() == "SELECT 1"
+    assert server.count == 1
+
+
+@ours
+def test_cancel_whose_query_ends_before_the_connection_is_up(pool):
+    """Both ends of the request are closed for the same reason, and nothing is sent."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        p = pool(databases={"db": "host=127.0.0.1 port=%d" % port})
+        c = p.wire()
+        c.send(wire.startup("u_trust", "db"))
+        server = fakeserver.Peer(listener.accept()[0], 1)
+        server.read_startup()
+        server.welcome()
+        c.finish_login("u_trust")
+        c.send(wire.query("SELECT 1"))
+        server.recv_type(b"Q")
+        # A queue that is full drops what comes, until there is room again.
+        fillers = [socket.create_connection(("127.0.0.1", port))]
+        x = p.wire()
+        x.send(wire.cancel_request(c.key))
+        p.wait_pool(cl_waiting_cancel_req=1, sv_login=1)
+        server.send(fakeserver.one_row("done"), fakeserver.ready())
+        assert c.until_ready().rows == [("done",)]
+        x.expect_closed()
+        fillers.append(listener.accept()[0])
+        late = listener.accept()[0]
+        late.settimeout(env.PATIENCE)
+        assert late.recv(100) == b""
+        for who in "CS":
+            p.wait_log(who + r"-\S+: \S+ closing because: not sending cancel request for client that is now idle")
+        for f in fillers + [late, server.sock]:
+            f.close()

@@ -146,6 +146,18 @@ def test_disable_bars_new_clients_only(pool):
         p.login().close()
 
 
+def test_what_was_asked_for_is_logged(pool):
+    """Also of what was refused then."""
+    p = pool()
+    with p.console() as admin:
+        for command in ("RESUME", "RESUME nope", "PAUSE nope", "PAUSE pgbouncer", "DISABLE nope", "ENABLE nope", "RECONNECT nope",
+                        "WAIT_CLOSE nope", "KILL nope", "KILL pgbouncer"):
+            text = refused(admin, command)
+            word, _, name = command.partition(" ")
+            line = "%s '%s' command issued" % (word, name) if name else "%s command issued" % word
+            p.wait_log("LOG %s$\n.* ERROR %s$\n.* WARNING C-.* pooler error: %s$" % (line, text, text))
+
+
 @pytest.mark.parametrize("command, text", [
     ("PAUSE nope", "no such database: nope"), ("RESUME nope", "no such database: nope"),
     ("DISABLE nope", "no such database: nope"), ("ENABLE nope", "no such database: nope"),

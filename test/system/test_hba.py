@@ -581,6 +581,18 @@ def test_revocation_can_be_turned_off(gate):
 
 
 @ours
+def test_a_mapped_role_is_never_exchanged(gate, pg):
+    """RELOAD gives the database another user: who has the old one by a map does not become the new one."""
+    p = gate("host all u_trust 127.0.0.1/32 trust\n" + LINE, "m %s svc\n" % ALICE.address, ecdsa_revoke_on_reload=0)
+    with p.login(ALICE.address, "svc", ALICE.password()) as c, p.login("u_trust", "svc") as other:
+        assert c.value("SELECT current_user") == other.value("SELECT current_user") == "svc"
+        p.databases["svc"] = pg.entry(user="svc2", password="svc2_pw")
+        p.reload()
+        assert other.value("SELECT current_user") == "svc2"
+        assert c.expect_error().text == "admin forced disconnect"
+
+
+@ours
 def test_set_of_auth_type_revokes_nobody(gate):
     """There are no lines to judge by before the next RELOAD."""
     p = gate(LINE, MAP, auth_type="ecdsa", ecdsa_allowed_addresses=ALICE.address, ecdsa_user="svc2")

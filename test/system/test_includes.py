@@ -7,7 +7,7 @@ import pytest
 from harness import env
 
 # Each room, and the rooms it may name. Headers without a room do not exist.
-ORDER = ["lib", "proto", "config", "net", "auth", "pool", "admin"]
+ORDER = ["lib", "proto", "config", "net", "auth", "pool", "admin", "http"]
 ALLOWED = {
     "lib": {"lib"},
     "proto": {"lib", "proto"},

@@ -419,6 +419,48 @@ def test_parameters_are_set_in_the_order_of_the_list(site):
                             "SET IntervalStyle='iso_8601';")
 
 
+def test_same_value_in_another_spelling_is_not_set_and_not_forgotten(site):
+    """Without a SET there is nothing to take the server's spelling from."""
+    def answer(peer, text):
+        if not text.startswith("SET"):
+            return False
+        peer.send(tag("SET"), param("application_name", text.split("'")[1]), ready())
+        return True
+    s = site(answer=answer, welcome={"application_name": "app"})
+    with s.p.login(application_name="APP") as a, s.p.login(application_name="other") as b:
+        assert a.params["application_name"] == "APP"
+        a.value("SELECT 1"), b.value("SELECT 2"), a.value("SELECT 3")
+    assert s.texts() == ["SELECT 1", "SET application_name='other';", "SELECT 2", "SET application_name='APP';", "SELECT 3"]
+
+
+def test_canonical_values_are_taken_once_and_named(site):
+    """After one SET all that the server spells otherwise is taken over, with a line each, and not set again."""
+    def answer(peer, text):
+        if not text.startswith("SET"):
+            return False
+        peer.send(tag("SET"), param("DateStyle", "ISO, MDY"), param("TimeZone", "Asia/Tokyo"), ready())
+        return True
+    s = site(answer=answer, verbosity=2, welcome={"DateStyle": "German, DMY", "TimeZone": "Asia/Tokyo"})
+    with s.p.login() as first, s.p.login(DateStyle="ISO", TimeZone="asia/tokyo") as c:
+        first.value("SELECT 0")
+        assert (c.params["DateStyle"], c.params["TimeZone"]) == ("ISO", "asia/tokyo")
+        for i in range(1, 4):
+            c.value("SELECT %d" % i)
+    assert s.texts() == ["SELECT 0", "SET DateStyle='ISO';", "SELECT 1", "SELECT 2", "SELECT 3"]
+    assert s.p.logged(r"DEBUG C-\S+: db/u_trust@\S+ varcache_set_canonical: setting (\S+) to its canonical version (.*)$") == [
+        ("DateStyle", "ISO -> ISO, MDY"), ("TimeZone", "asia/tokyo -> Asia/Tokyo")]
+
+
+def test_nothing_is_set_where_auth_query_asks(site):
+    """The wishes of the client that waits for it are not those of the connection that asks."""
+    s = site(auth_user="u_plain", auth_query="SELECT $1, NULL", users={"u_plain": ""}, auth_type="trust",
+             answer=lambda peer, text: None)
+    with s.p.wire() as c:
+        c.send(wire.startup("nobody", "db", DateStyle="German", TimeZone="Asia/Tokyo", application_name="me"))
+        s.p.wait_pool(user="u_plain", sv_active=1)
+    assert s.texts() == []
+
+
 # --- counted once -----------------------------------------------------------
 
 FAILURES = {

@@ -5,6 +5,7 @@ import contextlib
 import os
 
 import pytest
+from harness import wire
 from harness.wallet import ALICE, BOB
 from harness.wire import Closed, PgError, scram_secret
 
@@ -70,3 +71,25 @@ def test_logins_without_memory(pooler, pg, certs, way, nth):
     if wrong:
         assert not any(attempt(p, user, wrong, tls) for _ in range(20))
     assert p.process.poll() is None, p.log()[-2000:]
+
+
+@pytest.mark.parametrize("nth", [2, 3, 7, 29])
+def test_cancels_for_peers_without_memory(pooler, pg, fake, nth):
+    """Each ends one way or another, and where some memory is left most of them arrive."""
+    arrived = []
+    peer = fake(lambda peer: arrived.append(peer.take(16)))
+    with faults("oom:%d" % nth):
+        p = pooler(databases={"db": pg.entry(user="u_trust")}, users={"u": ""}, peer_id=1, cancel_wait_timeout=1,
+                   server_login_retry=0.05, peers={2: "host=127.0.0.1 port=%d" % peer.port})
+    assert attempt(p, "u", None, False)
+    requests = [p.wire() for _ in range(60)]
+    for w in requests:
+        with contextlib.suppress(OSError):
+            w.send(wire.cancel_request(b"\1\2\0four\3"))
+    for w in requests:
+        with contextlib.suppress(ConnectionError):
+            w.expect_closed()
+        w.close()
+    assert p.process.poll() is None, p.log()[-2000:]
+    assert nth < 29 or arrived
+    assert p.logged("out of memory") or len(arrived) < 60

@@ -562,14 +562,26 @@ def test_worker_threads(pooler, pg, value, count):
 
 
 @ours
+def test_a_file_may_begin_with_another_and_go_on_in_its_section(pooler):
+    """What several processes have in common, and then what each has for itself (doc/usage.md)."""
+    p = pooler(start=False, peer_id=0)
+    common = p.ini + ".common"
+    os.rename(p.ini, common)
+    env.write(p.ini, "%%include %s\npeer_id = 7\ndefault_pool_size = 3\n" % common)
+    p.start()
+    shown = {r["key"]: r["value"] for r in p.show("CONFIG")}
+    assert (shown["peer_id"], shown["default_pool_size"], shown["listen_port"]) == ("7", "3", str(p.port))
+
+
+@ours
 def test_unbuilt_behaviour_is_named_once(pooler):
     """A setting whose behaviour is not there yet is taken, shown, and warned of."""
     with open(os.path.join(env.TOP, "include", "config", "settings.def")) as f:
         later = re.findall(r'SETTING\((\w+), (?:TIME|INT), "[^"]*", [^,]+, [^,]+, \w+, LATER', f.read())
     if not later:
         pytest.skip("everything is built")
-    p = pooler(**{later[0]: 60})
-    assert {r["key"]: r["value"] for r in p.show("CONFIG")}[later[0]] == "60"
+    p = pooler(**{later[0]: 77})  # nobody's default
+    assert {r["key"]: r["value"] for r in p.show("CONFIG")}[later[0]] == "77"
     p.signal(signal.SIGQUIT)
     p.wait_exit()
     assert len(re.findall(r"WARNING.*" + later[0], p.log())) == 1

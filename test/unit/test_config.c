@@ -847,12 +847,16 @@ static void auth_file_lines_give_users(void **state)
 
 	(void)state;
 	write_file("af", "  ; comment\n\n\"a\" \"p\" rest \"of\" line\n\"q\"\"q\"\t\"x\"\"y\"\n\"e\" \"\"\n"
-			 "\"b\"\n\"next line\"\n\"a\" \"later\"\n\"" WALLET "\" \"\"\n");
+			 "\"b\"\n\"next line\"\n\"a\" \"later\"\n\"" WALLET "\" \"\"\n\"\" \"of nobody\"\n"
+			 "\"c\",\"comma\"\n\"w\" : with words \"between\"\n");
 	c = must_load(AUTH_INI, NULL);
 	assert_quiet();
-	assert_int_equal(config_secret_count(c), 5);
-	assert_string_equal(config_secret_at(c, 0)->user, WALLET_LOWER);
-	assert_string_equal(config_secret_at(c, 1)->user, "a");
+	assert_int_equal(config_secret_count(c), 8);
+	assert_string_equal(config_find_secret(c, "")->text, "of nobody");
+	assert_string_equal(config_find_secret(c, "c")->text, "comma");
+	assert_string_equal(config_find_secret(c, "w")->text, "between");
+	assert_string_equal(config_secret_at(c, 1)->user, WALLET_LOWER);
+	assert_string_equal(config_secret_at(c, 2)->user, "a");
 	assert_string_equal(config_find_secret(c, "a")->text, "later");
 	assert_string_equal(config_find_secret(c, "q\"q")->text, "x\"y");
 	assert_string_equal(config_find_secret(c, "b")->text, "next line");
@@ -869,8 +873,8 @@ static void a_broken_line_ends_the_auth_file(void **state)
 	} rows[] = {
 		{"x", "ERROR broken auth file"},
 		{"# no comment", "ERROR broken auth file"},
-		{"\"x\" y", "ERROR broken auth file"},
-		{"\"\" \"y\"", "ERROR broken auth file"},
+		{"\"x", "ERROR broken auth file"},
+		{"'x' 'y'", "ERROR broken auth file"},
 		{"\"x\" \"", "ERROR broken auth file"},
 	};
 
@@ -879,9 +883,9 @@ static void a_broken_line_ends_the_auth_file(void **state)
 		char text[100];
 		struct config *c;
 
-		/* The last row leaves its quote open and so swallows what follows. */
+		/* An open quote swallows what follows. */
 		snprintf(text, sizeof(text), "\"a\" \"p\"\n%s\n%s", rows[i].line,
-			 i + 1 < ARRAY_LEN(rows) ? "\"b\" \"p\"\n" : "");
+			 rows[i].line[0] != '"' ? "\"b\" \"p\"\n" : "");
 		write_file("af", text);
 		c = must_load(AUTH_INI, NULL);
 		assert_logged(rows[i].log);
@@ -928,6 +932,25 @@ static void an_unreadable_auth_file_does_not_stop_the_load(void **state)
 	config_unref(c);
 	c = must_load("[pgbouncer]\nauth_file = /nope\nauth_type = any\n", NULL);
 	assert_quiet();
+	config_unref(c);
+}
+
+static void an_auth_file_that_is_gone_takes_nobody_along(void **state)
+{
+	struct config *a, *b, *c;
+
+	(void)state;
+	write_file("af", "\"a\" \"1\"\n");
+	a = must_load(AUTH_INI, NULL);
+	assert_int_equal(unlink("af"), 0);
+	b = must_load(AUTH_INI, a);
+	assert_logged("ERROR could not open auth_file af: No such file or directory");
+	assert_string_equal(config_find_secret(b, "a")->text, "1");
+	/* Not by another name, either. */
+	c = must_load("[pgbouncer]\nauth_file = /nope\nauth_type = plain\n", b);
+	assert_string_equal(config_find_secret(c, "a")->text, "1");
+	config_unref(a);
+	config_unref(b);
 	config_unref(c);
 }
 
@@ -1170,6 +1193,7 @@ int main(void)
 		cmocka_unit_test(a_broken_line_ends_the_auth_file),
 		cmocka_unit_test(names_and_passwords_of_auth_file_are_bounded),
 		cmocka_unit_test(an_unreadable_auth_file_does_not_stop_the_load),
+		cmocka_unit_test(an_auth_file_that_is_gone_takes_nobody_along),
 		cmocka_unit_test(an_unchanged_auth_file_is_shared),
 		cmocka_unit_test(a_misspelled_wallet_in_auth_file_fails_the_load),
 		cmocka_unit_test(wallets_come_from_the_list_and_from_auth_file),

@@ -179,6 +179,7 @@ static const struct {
 	{"a quoted type", "\"host\" all all all trust", H "unknown type\n" SKIPPED},
 	{"a type alone", "host", SKIPPED},
 	{"no user", "host all", SKIPPED},
+	{"a role where a database was due", "host +grp all all trust", SKIPPED},
 	{"no address", "host all all", H "did not find address - 4 - 'all'\n" SKIPPED},
 	{"a quoted address", "host all all \"127.0.0.1/32\" trust",
 	 H "did not find address - 0 - '127.0.0.1/32'\n" SKIPPED},

@@ -206,6 +206,18 @@ static void a_cancel_request_may_use_twice_the_pool_and_ignores_other_limits(voi
 	assert_int_equal(want(s, &s->a, FOR_CANCEL), LEDGER_LAUNCH);
 }
 
+static void a_forgotten_failure_pauses_nobody(void **state)
+{
+	struct stage *s = *state;
+	char error[32];
+
+	fail_attempt(s, &s->a, true, "connect failed");
+	assert_int_equal(want(s, &s->a, FOR_PEER), LEDGER_WAIT);
+	ledger_forget_failure(&s->ledger, &s->a);
+	assert_false(ledger_failing(&s->ledger, &s->a, error, sizeof(error)));
+	assert_int_equal(want(s, &s->a, FOR_PEER), LEDGER_LAUNCH);
+}
+
 static void cancel_connections_are_counted_everywhere_else(void **state)
 {
 	struct stage *s = *state;
@@ -423,6 +435,32 @@ static void a_pool_that_goes_leaves_its_place_in_line(void **state)
 	assert_int_equal(atomic_load(&s->ledger.nudged_count), 0);
 }
 
+static void a_pool_may_change_its_user(void **state)
+{
+	struct stage *s = *state;
+
+	s->lim.max_user_connections = 2;
+	open_servers(s, &s->a, 2);
+	fail_attempt(s, &s->b, false, "wrong password");
+	/* c waits for the user of a, and is told when a's servers go to somebody else. */
+	assert_int_equal(want(s, &s->c, FOR_CLIENT), LEDGER_WAIT);
+	assert_int_equal(s->user.servers, 2);
+	pthread_mutex_lock(&s->ledger.lock);
+	ledger_pool_move(&s->ledger, &s->a, &s->other_user, &s->other_user_group);
+	ledger_pool_move(&s->ledger, &s->b, &s->user, &s->user_group);
+	pthread_mutex_unlock(&s->ledger.lock);
+	assert_int_equal(s->user.servers, 0);
+	assert_int_equal(s->other_user.servers, 2);
+	assert_ptr_equal(ledger_take_nudged(&s->ledger), &s->c);
+	s->c.refs--;
+	assert_int_equal(want(s, &s->c, FOR_CLIENT), LEDGER_LAUNCH);
+	/* The limit of the new user holds, and what the old one could not do is forgotten. */
+	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_WAIT);
+	assert_int_equal(want(s, &s->b, FOR_CLIENT), LEDGER_LAUNCH);
+	ledger_server_gone(&s->ledger, &s->a, KIND_CONNECTED, false, NULL);
+	assert_int_equal(s->other_user.servers, 1);
+}
+
 static void a_pool_size_of_zero_is_no_limit(void **state)
 {
 	struct stage *s = *state;
@@ -550,6 +588,14 @@ static void rules_in_their_order(void **state)
 		 .no_greeting = true, .answer = LEDGER_WAIT},
 		{"a cancel above max_db", .purpose = FOR_CANCEL, .others = 9, .max_db = 3, .answer = LEDGER_LAUNCH},
 		{"a cancel above max_user", .purpose = FOR_CANCEL, .others = 9, .max_user = 3, .answer = LEDGER_LAUNCH},
+		{"to a peer", .purpose = FOR_PEER, .cancels = 4, .size = 5, .no_greeting = true, .answer = LEDGER_LAUNCH},
+		{"to a peer, at its size", .purpose = FOR_PEER, .cancels = 5, .size = 5, .no_greeting = true,
+		 .answer = LEDGER_WAIT},
+		{"to a peer without a size", .purpose = FOR_PEER, .cancels = 99, .no_greeting = true, .answer = LEDGER_LAUNCH},
+		{"to a peer, one at a time", .purpose = FOR_PEER, .logging_in = true, .size = 5, .no_greeting = true,
+		 .answer = LEDGER_WAIT},
+		{"to a peer that was not there", .purpose = FOR_PEER, .failed = true, .size = 5, .no_greeting = true,
+		 .answer = LEDGER_WAIT, .until_sec = 15},
 		{"a reserve without time-out is shut", .connected = 5, .size = 5, .reserve = 1, .waited_sec = -1,
 		 .answer = LEDGER_WAIT},
 		{"a reserve, too soon", .connected = 5, .size = 5, .reserve = 1, .waited_sec = 4, .answer = LEDGER_WAIT,
@@ -830,6 +876,9 @@ static enum ledger_answer expected(struct model_pool *p, enum ledger_purpose pur
 	switch (purpose) {
 	case FOR_CANCEL:
 		return lim->pool_size > 0 && pool_total(p) >= 2 * lim->pool_size ? LEDGER_WAIT : LEDGER_LAUNCH;
+	case FOR_PEER:
+		fail_msg("no pool of this model is a peer's");
+		break;
 	case FOR_MIN_SIZE:
 		return pool_connected(p) >= lim->min_pool_size || is_full || db_full || user_full ||
 				       (lim->pool_size > 0 && pool_connected(p) >= lim->pool_size)
@@ -1348,6 +1397,25 @@ static void random_events_break_no_rule_and_starve_nobody(void **state)
 	}
 }
 
+/* Taken over from another process: over every limit if need be, and counted like those that were opened here. */
+static void a_server_of_another_process_counts_as_one(void **state)
+{
+	struct stage *s = *state;
+
+	s->lim.pool_size = 1;
+	s->lim.max_db_connections = 1;
+	for (int i = 0; i < 2; i++)
+		ledger_server_inherited(&s->ledger, &s->a);
+	assert_int_equal(ledger_connected(&s->ledger, &s->a), 2);
+	assert_int_equal(s->db.servers, 2);
+	assert_int_equal(s->user.servers, 2);
+	assert_int_equal(s->ledger.servers, 2);
+	assert_int_equal(ledger_surplus(&s->ledger, &s->a, &s->lim), 1);
+	for (int i = 0; i < 2; i++)
+		ledger_server_gone(&s->ledger, &s->a, KIND_CONNECTED, false, NULL);
+	assert_int_equal(ledger_connected(&s->ledger, &s->a) + s->db.servers + s->user.servers + s->ledger.servers, 0);
+}
+
 #define staged(test) cmocka_unit_test_setup_teardown(test, set_stage, clear_stage)
 
 int main(void)
@@ -1360,6 +1428,7 @@ int main(void)
 		staged(no_pause_after_an_attempt_that_was_merely_unneeded),
 		staged(no_pause_after_a_logged_in_server_has_gone),
 		staged(a_cancel_request_may_use_twice_the_pool_and_ignores_other_limits),
+		staged(a_forgotten_failure_pauses_nobody),
 		staged(cancel_connections_are_counted_everywhere_else),
 		staged(the_reserve_opens_when_the_first_waiter_has_waited_long_enough),
 		staged(min_pool_size_opens_connections_but_never_evicts),
@@ -1369,12 +1438,14 @@ int main(void)
 		staged(who_waits_longest_is_told_of_room_first),
 		staged(who_was_told_and_wants_nothing_passes_it_on),
 		staged(a_pool_that_goes_leaves_its_place_in_line),
+		staged(a_pool_may_change_its_user),
 		staged(a_pool_size_of_zero_is_no_limit),
 		staged(without_greeting_a_full_pool_can_recover),
 		staged(fast_fail_tells_the_last_error_while_nothing_else_is_there),
 		staged(an_error_of_any_length_is_kept_as_far_as_it_fits),
 		staged(lifetime_closes_are_spread_over_the_lifetime),
 		staged(surplus_is_what_lies_above_size_and_reserve),
+		staged(a_server_of_another_process_counts_as_one),
 		staged(rules_in_their_order),
 		staged(threads_that_race_leave_nothing_behind),
 		cmocka_unit_test(random_events_break_no_rule_and_starve_nobody),

@@ -483,11 +483,30 @@ static void successes_do_not_displace_suspects(void **state)
 	(void)state;
 	rules((struct limit_rules){10, 60 * SEC, 5 * SEC, 300 * SEC, 0, 512});
 	for (uint32_t i = 0; i < 20000; i++)
-		fail_times(numbered(i), 1);
+		fail_times(numbered(i), 2);
 	assert_int_equal(limiter_list(l, now, 32, 64, rows, ARRAY_LEN(rows)), 512);
 	for (uint32_t i = 0; i < 20000; i++)
 		pass(numbered(1000000 + i));
 	assert_int_equal(limiter_list(l, now, 32, 64, rows, ARRAY_LEN(rows)), 512);
+}
+
+static void who_has_proven_himself_is_not_displaced_by_a_flood(void **state)
+{
+	struct ip_address early = at("203.0.113.7"), late = at("203.0.113.8");
+
+	(void)state;
+	rules((struct limit_rules){10, 60 * SEC, 5 * SEC, 300 * SEC, 1, 512});
+	pass(early);
+	for (uint32_t i = 0; i < 20000; i++)
+		fail_times(numbered(i), 1);
+	/* Neither who was known before nor who comes meanwhile has to wait for the strangers. */
+	assert_int_equal(ask(early), 0);
+	pass(late);
+	for (uint32_t i = 0; i < 20000; i++)
+		fail_times(numbered(i), 1);
+	assert_int_equal(ask(early), 0);
+	assert_int_equal(ask(late), 0);
+	assert_true(ask(at("203.0.113.9")) > 0);
 }
 
 static void another_size_keeps_the_scores(void **state)
@@ -800,6 +819,7 @@ int main(void)
 		ROW(a_table_full_of_made_up_sources_keeps_the_guilty),
 		ROW(who_is_closed_off_outlives_a_decayed_score),
 		ROW(successes_do_not_displace_suspects),
+		ROW(who_has_proven_himself_is_not_displaced_by_a_flood),
 		ROW(another_size_keeps_the_scores),
 		ROW(no_memory_for_another_size_leaves_the_old),
 		ROW(other_numbers_keep_scores_and_blocks),

@@ -14,10 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "net/conn.h"
 #include "net/crew.h"
+#include "net/handshakes.h"
+#include "net/fd_pouch.h"
 
 enum { GUARD_SEC = 30, BIG = 1024 * 1024 };
 
@@ -1139,10 +1142,224 @@ static void messages_under_way_are_delivered_after_the_threads_have_ended(void *
 	crew_free(crew);
 }
 
+/* Lines as the kernel writes them, to port 0xab61; times are in hundredths of a second. */
+static void handshakes_are_told_by_port_state_and_age(void **state UNUSED)
+{
+#define LINE(port, st, timer) \
+	"3678: 0100007F:" port " 0100007F:CB68 " st " 00000000:00000000 " timer "     0        0 0 0 000000000b1d3332\n"
+	static const struct {
+		const char *says, *line;
+		int age_ms;
+		bool is_one;
+	} rows[] = {
+		{"just begun, and anything is old", LINE("AB61", "03", "01:00000064 00000000"), 0, true},
+		{"just begun", LINE("AB61", "03", "01:00000063 00000000"), 100, false},
+		{"half a second old, we look for less", LINE("AB61", "03", "01:00000032 00000000"), 400, true},
+		{"half a second old, within what the clock allows", LINE("AB61", "03", "01:00000032 00000000"), 515, true},
+		{"half a second old, we look for more", LINE("AB61", "03", "01:00000032 00000000"), 600, false},
+		{"about to be answered again", LINE("AB61", "03", "01:00000000 00000000"), 1000, true},
+		{"answered again just now", LINE("AB61", "03", "01:000000C8 00000001"), 1400, true},
+		{"answered again, and nobody replies", LINE("AB61", "03", "01:00000080 00000001"), 100, false},
+		{"answered more often", LINE("AB61", "03", "01:00000190 00000002"), 100, false},
+		{"another port", LINE("AB62", "03", "01:00000032 00000000"), 100, false},
+		{"a connection", LINE("AB61", "01", "02:00000032 00000000"), 100, false},
+		{"a listening socket", LINE("AB61", "0A", "00:00000000 00000000"), 0, false},
+		{"one without a clock", LINE("AB61", "03", "00:00000000 00000000"), 0, false},
+		{"a clock beyond sense", LINE("AB61", "03", "01:FFFFFFFFFFFFFFFF 00000000"), 0, false},
+		{"IPv6", "   0: 00000000000000000000000001000000:AB61 00000000000000000000000001000000:CB68 03 "
+			 "00000000:00000000 01:00000032 00000000     0        0 0 0 000000000b1d3332\n", 400, true},
+		{"the heading", "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n", 0, false},
+		{"a line that ends early", "3678: 0100007F:AB61 0100007F:CB68 03 00000000:00000000 01:0000", 0, false},
+		{"nothing", "", 0, false},
+	};
+#undef LINE
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (handshake_is_older(rows[i].line, 0xab61, (usec_t)rows[i].age_ms * 1000, 100) != rows[i].is_one)
+			fail_msg("%s", rows[i].says);
+}
+
 static int stop_helpers(void **state UNUSED)
 {
 	assert_true(crew_helpers_stop());
 	return 0;
+}
+
+/* --- online restart --------------------------------------------------------- */
+
+static bool has_drained(void *arg)
+{
+	return ((struct owner *)arg)->drains > 0;
+}
+
+static void a_conn_goes_on_where_another_process_stopped(void **state)
+{
+	struct crew *crew = *state;
+	struct worker *w = crew->control;
+	struct owner *o = owner_open(w, 0);
+	char got[64];
+
+	peer_says(o, "-new");
+	assert_true(conn_restore(&o->conn, span_str("old"), span_str("unsent")));
+	assert_int_equal(conn_unsent(&o->conn), 6);
+	run_until(w, has_drained, o);
+	run_turns(w);
+	assert_int_equal(buf_len(&o->taken), 7);
+	assert_memory_equal(buf_data(&o->taken), "old-new", 7);
+	assert_int_equal(read(o->peer, got, sizeof(got)), 6);
+	assert_memory_equal(got, "unsent", 6);
+	retire(o);
+	run_turns(w);
+}
+
+static void a_paused_one_is_shown_its_bytes_when_it_is_resumed(void **state)
+{
+	struct crew *crew = *state;
+	struct worker *w = crew->control;
+	struct owner *o = owner_open(w, 0);
+
+	assert_true(conn_restore(&o->conn, span_str("old"), span_of(NULL, 0)));
+	conn_pause(&o->conn);
+	run_turns(w);
+	heard_so_far(o, "");
+	conn_resume(&o->conn);
+	run_turns(w);
+	heard_so_far(o, "[old]");
+	retire(o);
+	run_turns(w);
+}
+
+static void a_frozen_conn_says_and_hears_nothing(void **state)
+{
+	struct crew *crew = *state;
+	struct worker *w = crew->control;
+	struct owner *o = owner_open(w, 0);
+	char *big = calloc(1, BIG), *got = calloc(1, BIG);
+	size_t have = 0, unsent;
+
+	assert_true(big && got);
+	assert_true(conn_send(&o->conn, big, BIG));
+	assert_true(conn_unsent(&o->conn) > 0);
+	conn_freeze(&o->conn);
+	unsent = conn_unsent(&o->conn);
+	assert_true(conn_send(&o->conn, "more", 4));
+	assert_int_equal(conn_unsent(&o->conn), unsent + 4);
+	peer_says(o, "hello");
+	/* There is room again; nobody makes use of it. */
+	for (ssize_t n; (n = read(o->peer, got, BIG)) > 0;)
+		have += (size_t)n;
+	run_turns(w);
+	assert_int_equal(conn_unsent(&o->conn), unsent + 4);
+	assert_int_equal(have, BIG - unsent);
+	heard_so_far(o, "");
+	conn_unsuspend(&o->conn);
+	run_turns(w);
+	assert_non_null(strstr(o->heard, "[hello]"));
+	for (ssize_t n; conn_unsent(&o->conn) > 0 || (n = read(o->peer, got, BIG)) > 0;) {
+		run_turns(w);
+		while ((n = read(o->peer, got, BIG)) > 0)
+			have += (size_t)n;
+	}
+	assert_int_equal(have, BIG + 4);
+	retire(o);
+	run_turns(w);
+	free(big);
+	free(got);
+}
+
+static void an_abandoned_conn_says_nothing_even_at_its_end(void **state)
+{
+	struct crew *crew = *state;
+	struct worker *w = crew->control;
+	struct owner *o = owner_open(w, 0);
+	char got[64];
+	int peer = dup(o->peer);
+
+	assert_true(conn_restore(&o->conn, span_of(NULL, 0), span_str("unsent")));
+	conn_abandon(&o->conn);
+	assert_false(conn_send(&o->conn, "last words", 10));
+	retire(o);
+	run_turns(w);
+	assert_int_equal(read(peer, got, sizeof(got)), 0);
+	close(peer);
+}
+
+/* A file that holds its number, to be read from the start. */
+static int numbered_file(uint16_t n)
+{
+	FILE *f = tmpfile();
+	int fd;
+
+	assert_non_null(f);
+	fd = fcntl(fileno(f), F_DUPFD_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, &n, sizeof(n), 0), sizeof(n));
+	fclose(f);
+	return fd;
+}
+
+static void put_aside_and_take_out(int count)
+{
+	enum { FILES = 7 };
+	struct fd_pouch p;
+	int files[FILES], next;
+
+	for (int i = 0; i < FILES; i++)
+		files[i] = numbered_file((uint16_t)i);
+	fd_pouch_init(&p);
+	for (int n = 0; n < count; n++)
+		assert_true(fd_pouch_put(&p, files[n % FILES]));
+	assert_true(fd_pouch_seal(&p));
+	for (int i = 0; i < FILES; i++)
+		close(files[i]);
+	for (int n = 0; n < count; n++) {
+		int fd = fd_pouch_take(&p);
+		uint16_t number;
+
+		assert_true(fd >= 0);
+		assert_int_equal(pread(fd, &number, sizeof(number), 0), sizeof(number));
+		assert_int_equal(number, n % FILES);
+		assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+		close(fd);
+	}
+	next = fd_pouch_take(&p);
+	assert_int_equal(next, -1);
+	fd_pouch_free(&p);
+}
+
+static void a_pouch_gives_back_what_was_put_in_in_that_order(void **state)
+{
+	/* None, around a full batch, and more than one pair of sockets takes, as far as the limit lets us. */
+	int counts[] = {0, 1, 31, 32, 33, 64, 500, 12000};
+	struct rlimit limit;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	for (size_t i = 0; i < ARRAY_LEN(counts); i++)
+		put_aside_and_take_out((rlim_t)counts[i] < limit.rlim_cur / 2 ? counts[i] : (int)(limit.rlim_cur / 2));
+}
+
+static void a_pouch_that_is_not_emptied_closes_what_is_in_it(void **state)
+{
+	int before = numbered_file(0), after;
+
+	(void)state;
+	for (int taken = 0; taken < 3; taken++) {
+		struct fd_pouch p;
+
+		fd_pouch_init(&p);
+		for (int n = 0; n < 40; n++)
+			assert_true(fd_pouch_put(&p, before));
+		assert_true(fd_pouch_seal(&p));
+		for (int n = 0; n < taken; n++)
+			close(fd_pouch_take(&p));
+		fd_pouch_free(&p);
+	}
+	/* The lowest number is free again. */
+	after = numbered_file(0);
+	assert_int_equal(after, before + 1);
+	close(after);
+	close(before);
 }
 
 #define on_one(test) cmocka_unit_test_setup_teardown(test, one_worker, close_crew)
@@ -1172,7 +1389,14 @@ int main(void)
 		on_two(helper_jobs_return_to_who_asked),
 		named("helper_jobs_with_one_worker", helper_jobs_return_to_who_asked, one_worker, close_crew),
 		on_two(a_new_socket_goes_where_fewest_clients_are),
+		on_one(a_conn_goes_on_where_another_process_stopped),
+		on_one(a_paused_one_is_shown_its_bytes_when_it_is_resumed),
+		on_one(a_frozen_conn_says_and_hears_nothing),
+		on_one(an_abandoned_conn_says_nothing_even_at_its_end),
+		cmocka_unit_test(a_pouch_gives_back_what_was_put_in_in_that_order),
+		cmocka_unit_test(a_pouch_that_is_not_emptied_closes_what_is_in_it),
 		cmocka_unit_test(messages_under_way_are_delivered_after_the_threads_have_ended),
+		cmocka_unit_test(handshakes_are_told_by_port_state_and_age),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, stop_helpers);

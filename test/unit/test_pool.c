@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "pool/cancel_key.h"
 #include "pool/entity.h"
 #include "pool/outstanding.h"
 
@@ -738,6 +739,93 @@ static void a_pool_lives_where_fewest_pools_live(void **state)
 	user_put(r, u);
 }
 
+static void a_pool_of_a_peer_is_in_no_table(void **state)
+{
+	struct registry *r = *state;
+	/* Names that somebody might give to a database and a user. */
+	struct database *db = database_get(r, "(nodb)");
+	struct user *u = user_get(r, "(nouser)");
+	struct pool *p = pool_new_peer(r, 7), *other = pool_new_peer(r, 65535);
+
+	assert_ptr_not_equal(p->database, db);
+	assert_ptr_not_equal(p->account, u);
+	assert_int_equal(p->home, 7 % 3);
+	assert_int_equal(other->home, 65535 % 3);
+	assert_int_equal(r->pools.count, 0);
+	assert_true(list_empty(&r->pool_list));
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(r->pools_on[i], 0);
+	assert_ptr_equal(pool_ref(r, p), p);
+	pool_put(r, p);
+	pool_put(r, p);
+	pool_put(r, other);
+	assert_ptr_equal(database_find(r, "(nodb)"), db);
+	database_put(r, db);
+	database_put(r, db);
+	user_put(r, u);
+}
+
+/* --- keys of clients ------------------------------------------------------- */
+
+static void a_key_says_whose_it_is(void **state)
+{
+	static const int ids[] = {1, 2, 255, 256, 16383, 65535};
+	uint8_t key[CANCEL_KEY_LEN];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+		cancel_key_make(key, ids[i]);
+		assert_int_equal(cancel_key_peer(key), ids[i]);
+		assert_int_equal(key[1], ids[i] & 0xff);
+		assert_int_equal(key[2], ids[i] >> 8);
+		assert_int_equal(key[7] & 3, 3);
+		assert_int_equal(key[0] & 0x80, 0);
+	}
+}
+
+/* Bits that are the same in many keys are no secret. */
+static void the_rest_of_a_key_is_random(void **state)
+{
+	static const uint8_t random_with[] = {0x7f, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xfc},
+			     random_without[] = {0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+
+	(void)state;
+	for (int peering = 0; peering < 2; peering++) {
+		uint8_t low[CANCEL_KEY_LEN], high[CANCEL_KEY_LEN] = {0}, key[CANCEL_KEY_LEN];
+
+		memset(low, 0xff, sizeof(low));
+		for (int i = 0; i < 64; i++) {
+			cancel_key_make(key, peering ? 0x1234 : 0);
+			for (size_t j = 0; j < sizeof(key); j++) {
+				low[j] &= key[j];
+				high[j] |= key[j];
+			}
+		}
+		for (size_t j = 0; j < sizeof(key); j++)
+			assert_int_equal(high[j] & ~low[j], peering ? random_with[j] : random_without[j]);
+	}
+}
+
+static void a_key_goes_through_three_peers(void **state)
+{
+	uint8_t key[CANCEL_KEY_LEN], was[CANCEL_KEY_LEN];
+
+	(void)state;
+	cancel_key_make(was, 5);
+	memcpy(key, was, sizeof(key));
+	for (int left = 2; left >= 0; left--) {
+		assert_true(cancel_key_step(key));
+		assert_int_equal(key[7] & 3, left);
+		/* Nothing else has changed, and the client's own is found again. */
+		assert_memory_equal(key, was, 7);
+		assert_int_equal(key[7] & 0xfc, was[7] & 0xfc);
+	}
+	assert_false(cancel_key_step(key));
+	assert_int_equal(key[7] & 3, 0);
+	cancel_key_restore(key);
+	assert_memory_equal(key, was, sizeof(key));
+}
+
 static void clients_are_counted_even_when_refused(void **state)
 {
 	struct registry *r = *state;
@@ -839,6 +927,10 @@ int main(void)
 		with_registry(a_user_who_logged_in_by_auth_query_stays_known),
 		with_registry(a_pool_keeps_the_last_secret_of_its_account),
 		with_registry(a_pool_lives_where_fewest_pools_live),
+		with_registry(a_pool_of_a_peer_is_in_no_table),
+		cmocka_unit_test(a_key_says_whose_it_is),
+		cmocka_unit_test(the_rest_of_a_key_is_random),
+		cmocka_unit_test(a_key_goes_through_three_peers),
 		with_registry(clients_are_counted_even_when_refused),
 		with_registry(a_verifier_is_known_for_its_secret_only),
 		with_registry(entities_come_and_go_on_four_threads),

@@ -348,6 +348,67 @@ static void count_dropped(void *ctx, const struct request *r)
 	++*(int *)ctx;
 }
 
+static void count_statement(void *ctx, const struct statement *st)
+{
+	*(uint64_t *)ctx += st->number;
+}
+
+/* What another process told: texts under their old numbers, and what a connection has and is about to have. */
+static void test_restored(void **state)
+{
+	struct server_statements *m = NULL;
+	struct client_statements *cm = NULL;
+	struct statement *a = statement_restore(&store, 7, span_of("SELECT a\0\0\0", 11));
+	struct statement *b = statement_restore(&store, 3, span_of("SELECT b\0\0\0", 11)), *c;
+	struct server_statement *e;
+	uint64_t sum = 0;
+
+	(void)state;
+	assert_string_equal(a->name, "PGBOUNCER_7");
+	assert_int_equal(a->name_len, 11);
+	/* One text has one name. */
+	assert_null(statement_restore(&store, 8, span_of("SELECT a\0\0\0", 11)));
+	assert_ptr_equal(get("SELECT a"), a);
+	statement_put(a);
+	c = get("SELECT c");
+	assert_string_equal(c->name, "PGBOUNCER_8");
+	statement_put(c);
+	statement_store_begin_after(&store, 5);
+	c = get("SELECT c");
+	assert_string_equal(c->name, "PGBOUNCER_9");
+	statement_put(c);
+	statement_store_begin_after(&store, 100);
+	c = get("SELECT c");
+	assert_string_equal(c->name, "PGBOUNCER_101");
+	statement_store_each(&store, count_statement, &sum);
+	assert_int_equal(sum, 7 + 3 + 101);
+
+	/* It has a and b; b is being closed, c being prepared. */
+	assert_true(server_statements_restore(&m, a));
+	assert_true(server_statements_restore(&m, b));
+	assert_int_equal(server_statements_count(m), 2);
+	e = server_statements_touch(&m, b);
+	server_statement_begin(m, e, STATEMENT_CLOSE);
+	e = server_statements_touch(&m, c);
+	server_statement_begin(m, e, STATEMENT_NAMED);
+	assert_int_equal(server_statements_count(m), 2);
+	assert_false(server_statements_find(m, b)->is_held);
+	server_statement_end(m, server_statements_find(m, b), STATEMENT_CLOSE, STATEMENT_DONE);
+	assert_null(server_statements_find(m, b));
+	server_statement_end(m, e, STATEMENT_NAMED, STATEMENT_DROPPED);
+	assert_null(server_statements_find(m, c));
+	assert_ptr_equal(server_statements_surplus(m, 0)->statement, a);
+
+	client_statements_restore(&cm, client_statement_new(span_str("x"), statement_ref(b), true));
+	assert_ptr_equal(client_statements_find(cm, span_str("x"))->statement, b);
+	assert_true(client_statements_find(cm, span_str("x"))->is_doubtful);
+	client_statements_forget(&cm, NULL, NULL);
+	server_statements_free(&m);
+	statement_put(a);
+	statement_put(b);
+	statement_put(c);
+}
+
 static void test_fakes_in_order(void **state)
 {
 	struct outstanding q;
@@ -403,6 +464,7 @@ int main(void)
 		TEST(test_all_forgotten),
 		TEST(test_an_entry_nothing_came_of),
 		TEST(test_many),
+		TEST(test_restored),
 		TEST(test_fakes_in_order),
 	};
 

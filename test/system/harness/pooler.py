@@ -26,16 +26,18 @@ class Pooler:
     databases   {name: connection string}
     users       {name: password or secret}, the auth_file
     user_lines  {name: "key=value ..."}, the [users] section
+    peers       {id: connection string}, the [peers] section
+    port        of a group of processes that share it
     oracle      run PgBouncer in place of ours
     """
 
-    def __init__(self, binary_dir, workers=1, databases=None, users=None, user_lines=None, args=(), start=True,
-                 ini=None, verbosity=0, oracle=env.ORACLE, **settings):
+    def __init__(self, binary_dir, workers=1, databases=None, users=None, user_lines=None, peers=None, port=None,
+                 args=(), start=True, ini=None, verbosity=0, oracle=env.ORACLE, **settings):
         self.oracle = oracle
         self.dir = env.make_dir(prefix="pool-")
         self.workers = workers
         self.host = "127.0.0.1"
-        self.port = env.free_port()
+        self.port = port or env.free_port()
         self.binary = self.pick_binary(binary_dir, oracle)
         self.ini = os.path.join(self.dir, "pgbouncer.ini")
         self.userlist = os.path.join(self.dir, "userlist.txt")
@@ -43,6 +45,7 @@ class Pooler:
         self.databases = databases or {}
         self.users = users or {}
         self.user_lines = user_lines or {}
+        self.peers = peers or {}
         self.settings = dict(listen_addr="127.0.0.1", listen_port=self.port, unix_socket_dir=self.dir,
                              auth_type="trust", auth_file=self.userlist, admin_users="admin", stats_users="stats",
                              server_login_retry=1, pidfile="", tcp_defer_accept=0, log_stats=0)
@@ -84,6 +87,8 @@ class Pooler:
         lines += ["%s = %s" % item for item in self.databases.items()]
         if self.user_lines:
             lines += ["[users]"] + ["%s = %s" % item for item in self.user_lines.items()]
+        if self.peers:
+            lines += ["[peers]"] + ["%s = %s" % item for item in self.peers.items()]
         lines.append("[pgbouncer]")
         for key, value in self.settings.items():
             if value is None or (self.oracle and (key in NEWER or key.startswith("ecdsa_"))):
@@ -95,11 +100,33 @@ class Pooler:
 
     # life
 
+    def run(self, args, **kw):
+        with open(self.logfile, "ab") as log:
+            return env.popen([self.binary] + args, cwd=self.dir, stdout=log, stderr=subprocess.STDOUT, **kw)
+
     def spawn(self, args=None):
-        log = open(self.logfile, "ab")
-        self.process = env.popen([self.binary] + (self.args + [self.ini] if args is None else args),
-                                 cwd=self.dir, stdout=log, stderr=subprocess.STDOUT)
-        log.close()
+        self.process = self.run(self.args + [self.ini] if args is None else args)
+
+    def successor(self, *options, faults=None, **settings):
+        """A process that takes over from the running one, by these settings; it is only started here."""
+        self.settings.update(settings)
+        self.write()
+        environment = dict(os.environ, PGECDSA_FAULTS=faults) if faults else None
+        return self.run(self.args + ["-R", *options, self.ini], env=environment)
+
+    def restart(self, workers=None, **settings):
+        """An online restart, to its end."""
+        if workers:
+            settings["worker_threads"] = workers
+        self.mark()
+        old, new = self.process, self.successor(**settings)
+        env.wait_for(lambda: self.logged("process up") or new.poll() is not None,
+                     lambda: "the takeover:\n" + self.log()[self.seen:][-3000:])
+        if new.poll() is not None:
+            raise AssertionError("the successor ended with status %d:\n%s"
+                                 % (new.returncode, self.log()[self.seen:][-3000:]))
+        self.process = new
+        assert old.wait(env.PATIENCE) == 0
 
     def start(self):
         self.spawn()
