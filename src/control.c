@@ -61,9 +61,9 @@ static struct {
 	bool is_busy, is_ending;
 	bool log_to_stderr;
 	bool has_registry;
-	bool owns_replay_file; /* what is remembered belongs into it at the end */
 	bool is_successor; /* the process that this one follows still lives, and could go on by itself */
 	bool handed_over;  /* the other way round: a successor has the sockets */
+	bool owns_replay_file; /* what is remembered belongs into it at the end */
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;
 } control;

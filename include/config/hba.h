@@ -19,6 +19,7 @@
 #include "config/ident.h"
 #include "lib/file.h"
 #include "lib/util.h"
+#include "proto/startup.h"
 
 #define HBA_FILE_MAX ((size_t)16 << 20) /* bytes of one file; four times that of all @files of a load */
 #define HBA_INCLUDE_DEPTH 10
@@ -28,7 +29,6 @@ enum hba_type { HBA_LOCAL, HBA_HOST, HBA_HOSTSSL, HBA_HOSTNOSSL };
 enum hba_method { /* the order of the words in hba.c */
 	HBA_TRUST, HBA_REJECT, HBA_MD5, HBA_PASSWORD, HBA_PEER, HBA_CERT, HBA_SCRAM, HBA_LDAP, HBA_ECDSA
 };
-enum hba_replication { REPLICATION_NONE, REPLICATION_LOGICAL, REPLICATION_PHYSICAL };
 
 /* A DATABASE or USER field. */
 struct hba_names {
@@ -81,7 +81,7 @@ struct hba_facts { /* about a connection */
 	int family;
 	const uint8_t *address; /* 4 or 16 bytes; not of Unix sockets */
 	const char *database, *user; /* as the client asked */
-	enum hba_replication replication;
+	enum replication replication;
 };
 
 /* The first rule that fits, or NULL. No allocation; a binary search in each list of names. */

@@ -31,9 +31,9 @@ struct config {
 	struct hba_rules *hba;	      /* counted; NULL: auth_type was not hba at the last load */
 	struct network *limit_exempt; /* owned: the networks of ecdsa_limit_exempt */
 	size_t limit_exempt_count;
-	usec_t window_max; /* see config_window_max() */
 	bool is_checked;	 /* whoever made it wants to hear of every problem */
 	struct origin *origins;	 /* owned; one a setting, or NULL: only what is checked keeps them */
+	usec_t window_max; /* see config_window_max() */
 };
 
 /* Where the file says a setting; line 0: it does not. */

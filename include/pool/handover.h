@@ -19,8 +19,9 @@
  * The booleans that travel under their own names, as words of FACT_FLAGS.
  * What only time or bytes decide (pauses, deadlines) is found out anew.
  */
-#define CLIENT_FLAGS(X) X(in_copy) X(ended_copy_early) X(drops_message) X(needs_greeting) X(was_told_of_wait) \
-	X(is_wallet_queried) X(has_mapped_role)
+#define CLIENT_FLAGS(X) \
+	X(in_copy) X(ended_copy_early) X(drops_message) X(needs_greeting) X(was_told_of_wait) X(has_mapped_role) \
+	X(is_wallet_queried)
 #define SERVER_FLAGS(X) X(is_ready) X(is_idle_tx) X(wants_close) X(skips_message) X(wants_release)
 
 /*

@@ -71,6 +71,7 @@ void statement_put(struct statement *);
 struct client_statement {
 	struct statement *statement; /* counted */
 	bool is_doubtful;	     /* its Parse has failed: the name may be given again */
+	uint64_t named_in;	     /* number of the batch */
 	size_t name_len;
 	char name[]; /* not terminated */
 };
@@ -83,7 +84,7 @@ size_t client_statements_count(const struct client_statements *); /* NULL: 0 */
 /* NULL: not known. */
 struct client_statement *client_statements_find(const struct client_statements *, struct span name);
 /* Allocates the map, takes the caller's count. An entry of that name is replaced. false: memory; the count is put. */
-bool client_statements_add(struct client_statements **, struct span name, struct statement *);
+bool client_statements_add(struct client_statements **, struct span name, struct statement *, uint64_t batch);
 /* In no map yet; takes the caller's count. NULL: memory; the count is put. */
 struct client_statement *client_statement_new(struct span name, struct statement *, bool is_doubtful);
 /* Out of the map and into the caller's hands; NULL: not known. The map is freed when it is empty. */
@@ -104,6 +105,7 @@ struct server_statement {
 	uint32_t users;		     /* unanswered requests that need it: Parse, Bind, Describe */
 	uint32_t changes;	     /* unanswered Parse and Close that were sent for it */
 	uint32_t naming;	     /* unanswered Parse of the client, sent or not */
+	uint64_t parsed_in;	     /* number of the batch in which the last Parse was sent */
 	bool is_there;		     /* by the answers so far */
 	bool is_held;		     /* by the requests sent */
 };

@@ -89,10 +89,11 @@ struct room {
 	struct list orphans;	 /* cancel requests that ask around for their client */
 	struct event *tick_timer; /* owned: maintenance, three times a second while there are shares */
 	struct login_counts login_counts;
-	struct wallet_answers *wallet_answers; /* owned: pool/wallet_query.h; NULL: none */
-	uint64_t wallet_generation;	       /* grows when answers are forgotten: what was asked before is not kept */
 	bool had_other_peer_id;	  /* clients may have keys of a former peer_id */
 	struct login_times login_times;
+	uint64_t last_batch;	  /* number of the last batch of requests that was begun: struct server */
+	struct wallet_answers *wallet_answers; /* owned: pool/wallet_query.h; NULL: none */
+	uint64_t wallet_generation;	       /* grows when answers are forgotten: what was asked before is not kept */
 	bool wants_minimum;	  /* pools that are there without clients are to be opened; Worker 0 only */
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;
@@ -126,7 +127,7 @@ void room_set_pause(struct room *, enum pause_mode);
 /* Marks servers close_needed and forgets greetings; db NULL: all but the console. */
 void room_reconnect(struct room *, const struct database *db);
 void room_set_shutdown(struct room *, enum shutdown_mode);
-/* Online restart: the sockets belong to another process, nothing may be said through them any more. */
+/* Online restart: the sockets that can be handed over belong to another process, nothing may be said through them. */
 void room_abandon(struct room *);
 /* Closes every client and server at once. */
 void room_close_all(struct room *, const char *reason);

@@ -23,7 +23,7 @@ enum tracked {
 	TRACKED_PLAIN, /* no named statement: forward it as it is */
 	TRACKED_DONE,  /* the first *used bytes are dealt with, what follows of it is forwarded */
 	TRACKED_MORE,  /* more of it must be seen */
-	TRACKED_LATER, /* the client waits for a server; show it again */
+	TRACKED_LATER, /* the client is paused: it waits for a server, or for an answer; show it again */
 	TRACKED_GONE   /* the client is closed */
 };
 

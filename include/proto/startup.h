@@ -16,6 +16,11 @@
 /* At most this many parameters in one message (each is at least 2 bytes of at most 64 KiB). */
 #define STARTUP_PARAMS_MAX 4096
 
+/* What the parameter `replication` asks for: a walsender of a database, or of the whole cluster. */
+enum replication { REPLICATION_NONE, REPLICATION_LOGICAL, REPLICATION_PHYSICAL };
+enum replication replication_parse(const char *value); /* what is not known is none */
+const char *replication_word(enum replication);	       /* as it is sent to the server: "no", "database", "yes" */
+
 struct startup_param {
 	const char *name, *value; /* borrowed from the message */
 };

@@ -101,7 +101,8 @@ static void note_repetition(const struct loading *l, const char *key, struct ini
 
 	if (l->goes_on && ((l->section == SECTION_DATABASES && entries_have_database(e, key)) ||
 			   (l->section == SECTION_USERS && entries_have_user(e, key))))
-		log_warning("%s has a line further up, which does not count any more (%s:%d)", key, place.file, place.line);
+		log_warning("%s has a line further up, which does not count any more (%s:%d)", key, place.file,
+			    place.line);
 }
 
 static bool read_key(void *ctx, const char *key, const char *value, struct ini_place place)

@@ -223,8 +223,12 @@ static struct room *room_number(const struct heir *h, int i)
 	return room_of(h->pooler->crew->workers[i]);
 }
 
-/* The pool's share on its Worker; NULL: the configuration does not know the database any more, or memory. */
-static struct share *find_share(const struct heir *h, const char *database, const char *account, const char **why)
+/*
+ * The pool's share on its Worker; NULL: the configuration does not know the database any more, or memory. What belonged
+ * to the forced user of the database belongs to whom it names now.
+ */
+static struct share *find_share(const struct heir *h, const char *database, const char *account, struct span facts,
+				const char **why)
 {
 	struct registry *reg = &h->pooler->registry;
 	const struct database_def *def = room_database_def(room_number(h, 0), database);
@@ -238,6 +242,8 @@ static struct share *find_share(const struct heir *h, const char *database, cons
 		*why = DATABASE_GONE;
 		return NULL;
 	}
+	if (def->user && has_flag(facts, "is_forced"))
+		account = def->user;
 	db = autodb_get(reg, database, def, &is_new);
 	user = user_get(reg, account);
 	pool = db && user ? pool_get(reg, db, user) : NULL;
@@ -321,13 +327,14 @@ static bool is_opened_as_defined(const struct share *sh, struct span pool_facts)
 static void take_pool(struct heir *h, struct span facts)
 {
 	const char *database = text_of(facts, FACT_DATABASE_NAME), *account = text_of(facts, FACT_ACCOUNT), *why;
-	struct share *sh = database && account ? find_share(h, database, account, &why) : NULL;
+	struct share *sh = database && account ? find_share(h, database, account, facts, &why) : NULL;
 	const char *secret = text_of(facts, FACT_SECRET);
 	struct fact greeting;
 
 	if (!sh)
 		return;
-	if (secret)
+	/* A forced user may be another one by now. */
+	if (secret && strcmp(sh->pool->account->name, account) == 0)
 		pool_set_secret(&h->pooler->registry, sh->pool, secret);
 	if (!is_opened_as_defined(sh, facts)) {
 		if (!hash_put(&h->obsolete, &sh->pool, sizeof(sh->pool), sh))
@@ -513,8 +520,10 @@ static bool has_no_key(const struct inherited_row *r)
 
 static void take_keys(struct share *sh, const struct inherited_row *r)
 {
-	if (r->keys.known && strcmp(r->user, sh->pool->account->name) == 0)
-		sh->keys = r->keys;
+	if (!r->keys.known || strcmp(r->user, sh->pool->account->name) != 0)
+		return;
+	sh->keys = r->keys;
+	user_set_keys(&sh->room->pooler->registry, sh->pool->account, &r->keys);
 }
 
 static void take_server(const struct heir *h, struct inherited_row *r)
@@ -529,7 +538,7 @@ static void take_server(const struct heir *h, struct inherited_row *r)
 		refuse(r, "server not logged in");
 		return;
 	}
-	sh = find_share(h, r->database, r->user, &why);
+	sh = find_share(h, r->database, r->user, r->facts, &why);
 	if (!sh) {
 		refuse(r, why);
 		return;
@@ -623,8 +632,9 @@ static const char *account_of(const struct heir *h, const struct inherited_row *
 	const char *told = text_of(r->facts, FACT_ACCOUNT);
 	struct wallet_address wallet;
 
-	if (told)
+	if (told && (r->link || !def || def->user || !has_flag(r->facts, "is_forced") || has_flag(r->facts, "has_mapped_role")))
 		return told;
+	/* The database has no forced user any more: it goes on by its own name, as it would come again. */
 	if (partner)
 		return partner->user;
 	if (!def)
@@ -703,7 +713,7 @@ static void take_logged_in(const struct heir *h, struct inherited_row *r, const 
 	usec_t now = clock_monotonic();
 	const struct inherited_row *partner = partner_of(h, r);
 	const char *account = account_of(h, r, partner), *why = DATABASE_GONE, *state = text_of(r->facts, FACT_STATE);
-	struct share *sh = account ? find_share(h, r->database, account, &why) : NULL;
+	struct share *sh = account ? find_share(h, r->database, account, r->facts, &why) : NULL;
 	struct peer_addr from;
 	struct client *c;
 
@@ -711,6 +721,9 @@ static void take_logged_in(const struct heir *h, struct inherited_row *r, const 
 		refuse(r, why);
 		return;
 	}
+	/* Who has that role for himself does not become the next one. */
+	if (has_flag(r->facts, "has_mapped_role") && strcmp(account, sh->pool->account->name) != 0)
+		refuse(r, "admin forced disconnect");
 	peer_addr_from(&from, addr);
 	if (from.family == AF_UNIX)
 		from.port = (uint16_t)sh->room->settings->listen_port;

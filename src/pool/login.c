@@ -189,8 +189,9 @@ static void log_attempt(const struct client *c)
 	if (!config_settings(c->login->config)->log_connections)
 		return;
 	conn_tls_describe(&c->conn, tls, sizeof(tls));
-	log_info("%slogin attempt: db=%s user=%s tls=%s replication=no", client_prefix(c, prefix, sizeof(prefix)),
-		 c->login->wishes.database, c->login->wishes.user, tls[0] ? tls : "no");
+	log_info("%slogin attempt: db=%s user=%s tls=%s replication=%s", client_prefix(c, prefix, sizeof(prefix)),
+		 c->login->wishes.database, c->login->wishes.user, tls[0] ? tls : "no",
+		 replication_word(c->replication));
 }
 
 bool login_admit(struct client *c)

@@ -60,6 +60,7 @@ struct hba_facts method_facts(const struct client *c, const char *database, cons
 		.address = c->addr.bytes,
 		.database = database,
 		.user = user,
+		.replication = c->replication,
 	};
 }
 

@@ -179,17 +179,19 @@ struct client_statement *client_statement_new(struct span name, struct statement
 	}
 	cs->statement = st;
 	cs->is_doubtful = is_doubtful;
+	cs->named_in = 0;
 	cs->name_len = name.len;
 	memcpy(cs->name, name.ptr, name.len);
 	return cs;
 }
 
-bool client_statements_add(struct client_statements **m, struct span name, struct statement *st)
+bool client_statements_add(struct client_statements **m, struct span name, struct statement *st, uint64_t batch)
 {
 	struct client_statement *cs = client_statement_new(name, st, false), *old = client_statements_find(*m, name);
 
 	if (!cs)
 		return false;
+	cs->named_in = batch;
 	if (!put_client_statement(m, cs)) {
 		client_statement_free(cs);
 		return false;

@@ -10,6 +10,7 @@
 #include "pool/cancel.h"
 #include "pool/client.h"
 #include "pool/evict.h"
+#include "pool/handover.h"
 #include "pool/identity.h"
 #include "pool/login.h"
 #include "pool/peer.h"
@@ -382,22 +383,20 @@ static void close_list(struct list *head, const char *reason)
 		client_close(LIST_ITEM(node, struct client, link), NULL, NULL, reason);
 }
 
-/* What TLS has its keys in this process cannot be anybody else's. */
-static void abandon(struct conn *c)
-{
-	if (!c->tls)
-		conn_abandon(c);
-}
-
-/* What becomes of a server when its client goes is not for this process to say. */
+/* With its server: what becomes of that when its client goes is not for this process to say. */
 static void abandon_clients(struct list *clients)
 {
 	LIST_FOR(node, clients) {
 		struct client *c = LIST_ITEM(node, struct client, link);
+		struct server *sv = c->server;
 
-		abandon(&c->conn);
-		if (c->server)
-			c->server->client = NULL;
+		if (!handover_can_go(c, sv))
+			continue;
+		conn_abandon(&c->conn);
+		if (!sv)
+			continue;
+		conn_abandon(&sv->conn);
+		sv->client = NULL;
 		c->server = NULL;
 	}
 }
@@ -410,9 +409,12 @@ void room_abandon(struct room *r)
 
 		abandon_clients(&sh->active.head);
 		abandon_clients(&sh->waiting.head);
-		for (int state = 0; state < SERVER_STATES; state++)
-			LIST_FOR(snode, &sh->servers[state].head)
-				abandon(&LIST_ITEM(snode, struct server, link)->conn);
+		LIST_FOR(snode, &sh->servers[SV_IDLE].head) {
+			struct server *sv = LIST_ITEM(snode, struct server, link);
+
+			if (handover_can_go(NULL, sv))
+				conn_abandon(&sv->conn);
+		}
 	}
 }
 

@@ -26,6 +26,7 @@ librooms_pool_a_SOURCES = \
 	src/pool/peer.c include/pool/peer.h \
 	src/pool/prepared.c include/pool/prepared.h \
 	src/pool/relay.c include/pool/relay.h \
+	src/pool/replication.c include/pool/replication.h \
 	src/pool/room.c include/pool/room.h \
 	src/pool/route.c include/pool/route.h \
 	src/pool/secret.c include/pool/secret.h \

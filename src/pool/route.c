@@ -281,7 +281,7 @@ static void deliver_client(struct worker *w, struct message *m)
 	free(p);
 	atomic_fetch_add_explicit(&w->client_count, 1, memory_order_relaxed);
 	clist_add_tail(&r->logins, &c->link);
-	c->pauses &= (uint8_t)~PAUSE_TRAVEL;
+	c->pauses &= (uint16_t)~PAUSE_TRAVEL;
 	if (conn_attach(&c->conn, w) < 0) {
 		client_close(c, NULL, NULL, "out of memory");
 		return;

@@ -108,6 +108,7 @@ static bool send_parse(const struct named *m, struct server_statement *e, enum r
 		return false;
 	if (!remember(m, 'P', action, e, action == REQUEST_SKIP ? STATEMENT_PARSE : STATEMENT_NAMED))
 		return false;
+	e->parsed_in = sv->batch;
 	put_header(bytes, 'P', st->name_len + 1 + st->text_len);
 	memcpy(bytes + HEADER_BYTES, st->name, st->name_len + 1);
 	gather_copy(m->out, bytes, HEADER_BYTES + st->name_len + 1);
@@ -117,6 +118,31 @@ static bool send_parse(const struct named *m, struct server_statement *e, enum r
 	while ((old = server_statements_surplus(sv->statements, (size_t)sv->share->max_prepared)))
 		if (!send_close(m, old))
 			return false;
+	return true;
+}
+
+/*
+ * Will the server have it when what is sent now is looked at? A Parse without
+ * its answer may be lost with its batch, and then the next batch is not.
+ */
+static bool is_sure(const struct server *sv, const struct server_statement *e)
+{
+	return e->is_held && (e->changes == 0 || e->parsed_in == sv->batch);
+}
+
+/*
+ * true: whether the server has it will be known soon, since the batch of its Parse is complete; the client is paused
+ * until then. A second Parse would do as well, but one a batch, of a long text, is more than the client has sent. A name
+ * that was given with that very Parse is lost with it, as the server's own would be.
+ */
+static bool must_wait(const struct named *m, const struct client_statement *known)
+{
+	struct client *c = m->client;
+	const struct server_statement *e = c->server ? server_statements_find(c->server->statements, known->statement) : NULL;
+
+	if (!e || !e->is_held || is_sure(c->server, e) || known->named_in == e->parsed_in)
+		return false;
+	client_pause(c, PAUSE_ANSWER);
 	return true;
 }
 
@@ -219,7 +245,7 @@ static enum tracked on_parse(const struct named *m)
 	e = server_statements_touch(&c->server->statements, st);
 	if (!e)
 		ok = false;
-	else if (e->is_held)
+	else if (is_sure(c->server, e))
 		ok = remember(m, 'P', REQUEST_FAKE, e, STATEMENT_NAMED_HERE);
 	else {
 		ok = send_parse(m, e, REQUEST_FORWARD);
@@ -230,7 +256,7 @@ static enum tracked on_parse(const struct named *m)
 		statement_put(st);
 		return out_of_memory(m);
 	}
-	if (!client_statements_add(&c->statements, name, st))
+	if (!client_statements_add(&c->statements, name, st, c->server->batch))
 		return out_of_memory(m);
 	if (c->server->pass_left == 0)
 		tracking_answer_fakes(c->server);
@@ -273,6 +299,8 @@ static enum tracked on_bind(const struct named *m)
 	known = client_statements_find(c->statements, name);
 	if (!known)
 		return fail_name(m, name, "not found", "prepared statement did not exist");
+	if (must_wait(m, known))
+		return TRACKED_LATER;
 	step = acquire(m);
 	if (step != TRACKED_DONE)
 		return step;
@@ -332,6 +360,8 @@ static enum tracked on_describe(const struct named *m)
 	known = client_statements_find(c->statements, name);
 	if (!known)
 		return fail_name(m, name, "not found", "prepared statement did not exist");
+	if (must_wait(m, known))
+		return TRACKED_LATER;
 	step = acquire(m);
 	if (step != TRACKED_DONE)
 		return step;
@@ -433,6 +463,9 @@ static void settle(struct server *sv, const struct request *r, enum statement_ou
 			client_statement_free(r->statement);
 		return;
 	}
+	/* Whoever waits for one of these looks again. */
+	if (sv->client)
+		client_unpause(sv->client, PAUSE_ANSWER);
 	/* To the server's own eye that name was never given. */
 	if (outcome == STATEMENT_DROPPED && (what == STATEMENT_NAMED || what == STATEMENT_NAMED_HERE) && sv->client)
 		client_statements_doubt(sv->client->statements, e->statement);

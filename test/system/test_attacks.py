@@ -22,6 +22,8 @@ test says `attack NN`.
     39       test_limit
     40       test_wallet_formats, test_wallet_query, test/unit/test_hba.c
     41       test_wallet_clock
+    42      test_backup_faults
+    46      test_backup, test_backup_s3, test_backup_stores, test_backup_commands
 """
 import glob
 import os
@@ -30,7 +32,7 @@ import re
 import pytest
 
 # 20-24 are hostile servers.
-ROWS = [*range(1, 16), *range(16, 20), *range(20, 25), *range(29, 36), *range(36, 42)]
+ROWS = [*range(1, 16), *range(16, 20), *range(20, 25), *range(29, 36), *range(36, 42), 42, 46]
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 

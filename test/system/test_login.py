@@ -311,6 +311,53 @@ def test_login_notify_message(door):
             assert [(n["S"], n["C"], n["M"]) for n in c.notices] == [("NOTICE", "00000", "read the notes")]
 
 
+@ours
+@pytest.mark.parametrize("message", ["", "read the notes"])
+def test_greeting_is_one_batch_in_its_order(door, message):
+    """Also for a second client, who is greeted from what is known; no two keys are the same."""
+    p = door(users={"someone": ""}, login_notify_message=message, track_extra_parameters="IntervalStyle, in_hot_standby")
+    keys = set()
+    for wishes in ({}, {"application_name": "me", "IntervalStyle": "iso_8601"}):
+        with p.wire() as c:
+            c.send(wire.startup("someone", "db", **wishes))
+            got = c.recv_until(b"Z")
+        names = [m.body.split(b"\0")[0].decode() for m in got if m.type == b"S"]
+        assert b"".join(m.type for m in got) == b"R" + b"S" * len(names) + (b"KNZ" if message else b"KZ")
+        assert names[-7:] == ["DateStyle", "client_encoding", "TimeZone", "standard_conforming_strings",
+                              "application_name", "IntervalStyle", "in_hot_standby"]
+        assert len(set(names)) == len(names) and "server_version" in names[:-7]
+        assert got[0].body == b"\0\0\0\0" and got[-1].body == b"I"
+        key, = (m.body for m in got if m.type == b"K")
+        assert len(key) == 8 and key[0] < 128
+        keys.add(key)
+        for name, value in wishes.items():
+            assert wire.msg(b"S", wire.cstr(name) + wire.cstr(value)) in [wire.msg(*m) for m in got]
+    assert len(keys) == 2
+
+
+@ours
+@pytest.mark.parametrize("early", [True, False])
+def test_deferred_accept(door, early):
+    """The kernel shows a connection when its first bytes are there; whether they came or not, it is served."""
+    p = door(users={"someone": ""}, tcp_defer_accept=1)
+    with p.wire() as c:
+        if not early:
+            # What it does not know of is nobody yet.
+            assert {r["list"]: r["items"] for r in p.show("LISTS")}["login_clients"] == "0"
+        c.login("someone", "db")
+        assert c.value("SELECT 1") == "1"
+    p.login("someone", host=p.dir).close()
+
+
+@ours
+def test_names_of_parameters_are_of_any_case(door):
+    p = door(users={"someone": ""})
+    with p.login("someone", DATESTYLE="German", Client_Encoding="LATIN1", APPLICATION_NAME="x", options="-c TIMEZONE=UTC") as c:
+        assert [c.value("SHOW " + n) for n in ("DateStyle", "client_encoding", "application_name", "TimeZone")] == [
+            "German, DMY", "LATIN1", "x", "UTC"]
+        assert (c.params["DateStyle"], c.params["application_name"]) == ("German", "x")
+
+
 def test_no_database_means_the_user_name(pooler, pg):
     p = pooler(databases={"u_trust": pg.entry()}, users={"u_trust": ""})
     with p.wire() as c:
@@ -655,6 +702,15 @@ def test_application_name_add_host(door):
         assert c.value("SHOW application_name") == "tool - 127.0.0.1:%d" % c.sock.getsockname()[1]
     with p.login("someone") as c:
         assert c.value("SHOW application_name") == "app - 127.0.0.1:%d" % c.sock.getsockname()[1]
+
+
+def test_application_name_add_host_by_unix_socket(door):
+    p = door(users={"someone": ""}, application_name_add_host=1)
+    whereabouts = "unix(%d@%s):%d" % (os.getpid(), socket.gethostname(), p.port)
+    for wish, shown in (({"application_name": "tool"}, "tool"), ({}, "app")):
+        with p.login("someone", host=p.dir, **wish) as c:
+            assert c.params["application_name"] == "%s - %s" % (shown, whereabouts)
+            assert c.value("SHOW application_name") == ("%s - %s" % (shown, whereabouts))[:63]
 
 
 @ours

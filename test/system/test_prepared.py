@@ -375,6 +375,51 @@ def test_prepared_by_need_after_it_failed(tx, pg):
             pg.sql("DROP TABLE late", db="db")
 
 
+def test_batch_behind_one_that_fails(tx):
+    """A Parse of ours that is lost with its batch is sent again for the next, though nobody knew yet that it would be."""
+    p = tx()
+    with p.login() as c:
+        prepare(c, "s", "SELECT 's'")
+        p.admin("RECONNECT")
+        c.send(parse("SELECT nonsense"), bind("s"), execute(), SYNC, bind("s"), execute(), SYNC,
+               describe("S", "s"), bind("s"), execute(), SYNC)
+        assert c.until_ready().types == "EZ"
+        assert c.until_ready().rows == [("s",)]
+        r = c.until_ready()
+        assert r.types == "tT2DCZ" and r.rows == [("s",)]
+        assert held(c) == [("PGBOUNCER_1", "SELECT 's'")]
+
+
+def test_query_inside_a_batch_that_fails(tx):
+    """It is no end of the batch: the server passes it over, with all up to the Sync that is still to come."""
+    p = tx()
+    with p.login() as c:
+        prepare(c, "s", "SELECT 's'")
+        p.admin("RECONNECT")
+        c.send(parse("SELECT nonsense"), bind("s"), execute(), query("SELECT 1"), bind("s"), execute(), SYNC, bind("s"),
+               execute(), SYNC)
+        assert c.until_ready().types == "EZ"
+        assert c.until_ready().rows == [("s",)]
+
+
+def test_same_broken_text_twice_in_a_pipeline(tx):
+    """Who names it again is told of the error again, not of success."""
+    p = tx()
+    with p.login() as c:
+        c.send(parse("SELEC 1", "a"), SYNC, parse("SELEC 1", "b"), describe("S", "b"), SYNC, parse("SELECT 2", "d"), SYNC)
+        assert [c.until_ready().types for _ in range(3)] == ["EZ", "EZ", "1Z"]
+        assert held(c) == [("PGBOUNCER_2", "SELECT 2")]
+
+
+def test_own_parse_is_not_sent_twice_for_a_pipeline(tx):
+    """What the client itself has just named needs no second Parse for its next batches."""
+    p = tx()
+    with p.login() as c:
+        c.send(parse("SELECT 5", "s"), SYNC, bind("s"), execute(), SYNC, describe("S", "s"), SYNC, parse("SELECT 5", "t"), SYNC)
+        assert [c.until_ready().types for _ in range(4)] == ["1Z", "2DCZ", "tTZ", "1Z"]
+        assert totals(p)[:2] in ((2, 1), (2, 2))   # the last one depends on how fast the server was
+
+
 def test_close_in_a_failed_batch(tx):
     """The server would not have done it, so the name lives on."""
     p = tx()

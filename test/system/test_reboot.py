@@ -45,10 +45,10 @@ def waiting_backends(pg):
     return pg.backends("db", where="wait_event = 'advisory'")
 
 
-def terminate_idle(p, pg, database="db"):
+def terminate_idle(p, pg):
     """The servers that serve nobody; who needs one next opens it."""
     pg.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'db' AND state = 'idle'")
-    p.wait_pool(database, sv_idle=0)
+    env.wait_for(lambda: not p.show("SERVERS"), "them to go")
 
 
 def clients(p):
@@ -154,10 +154,8 @@ def test_idle_servers_are_used_again(pool):
 
 
 @pytest.mark.parametrize("change", [(1, 2), (2, 1), (1, 4)])
-def test_another_number_of_workers(pooler, pg, workers, change):
+def test_another_number_of_workers(pooler, pg, change):
     before, after = change
-    if workers != 1:
-        pytest.skip("it chooses the numbers itself")
     p = pooler(databases={name: pg.entry() for name in ("db", "a", "b", "c")}, users={"u_trust": ""},
                pool_mode="transaction", server_tls_sslmode="disable", worker_threads=before)
     held = [p.login(database=name) for name in ("db", "a", "b", "c")]
@@ -580,6 +578,21 @@ def test_wallets_that_are_no_longer_wanted(pooler, pg):
         assert c.expect_error().text == "admin forced disconnect"
 
 
+def test_scram_keys_of_another_database_of_the_account(pool, pg):
+    """They are the account's, and so go over with every pool of it."""
+    p = pool(auth_type="scram-sha-256", users={"u_scram": pg.secret("u_scram")})
+    with p.login("u_scram", secret="u_scram_pw") as a:
+        a.value("SELECT 1")
+        with p.login("u_scram", database="other", secret="u_scram_pw") as b:
+            p.restart()
+            assert b.value("SELECT current_database()") == "db2"
+        a.close()
+        p.restart()
+        p.restart(auth_type="trust")
+        with p.login("u_scram") as c:
+            assert c.value("SELECT current_user") == "u_scram"
+
+
 # --- what the configuration says now --------------------------------------------------------
 
 def test_a_database_that_is_gone(pool, pg):
@@ -628,6 +641,26 @@ def test_servers_of_another_definition_are_replaced(pool, pg):
         assert idle.value("SELECT current_database()") == "db2"
         assert busy.query("COMMIT").status == "I"
         assert busy.value("SELECT current_database()") == "db2"
+
+
+def test_another_forced_user(pool, pg):
+    """As by RELOAD: clients of the database go on as that one. Without one each is who he is."""
+    p = pool(databases={"db": pg.entry(user="svc", password="svc_pw")}, users={"u_trust": ""})
+    with p.login() as busy, p.login() as idle:
+        busy.query("BEGIN")
+        pid = busy.pid()
+        assert idle.value("SELECT current_user") == "svc"
+        p.databases["db"] = pg.entry(user="svc2", password="svc2_pw")
+        p.restart()
+        assert busy.pid() == pid and busy.value("SELECT current_user") == "svc"
+        assert busy.query("COMMIT").status == "I"
+        for c in (busy, idle):
+            assert c.value("SELECT current_user") == "svc2"
+        assert {r["user"] for r in p.show("POOLS") if r["database"] == "db"} == {"svc2"}
+        p.databases["db"] = pg.entry()
+        p.restart()
+        for c in (busy, idle):
+            assert c.value("SELECT current_user") == "u_trust"
 
 
 def test_disabled_databases_stay_disabled(pool):
@@ -740,17 +773,20 @@ def test_a_shared_port_from_now_on(pool, pooler, pg):
     p.login().close()
 
 
-def test_a_pooler_that_is_shutting_down(pool):
-    """It has closed its TCP sockets already; its clients are worth having all the same."""
-    p = pool()
+@pytest.mark.parametrize("shared", [0, 1])
+def test_a_pooler_that_is_shutting_down(pool, shared):
+    """It has closed its TCP sockets already, or has begun to; its clients are worth having all the same."""
+    p = pool(so_reuseport=shared)
     with p.login() as c:
         c.query("BEGIN")
         pid = c.pid()
         assert p.console_result("SHUTDOWN WAIT_FOR_CLIENTS").tags == ["SHUTDOWN"]
         p.restart()
-        p.wait_log("LOG listening on 127.0.0.1:%d" % p.port)
+        p.wait_log("LOG (listening on|got pooler socket:) 127.0.0.1:%d" % p.port)
         assert c.pid() == pid and c.query("COMMIT").status == "I"
-        p.login().close()
+        for _ in range(3):
+            with p.login() as new:
+                assert new.value("SELECT 1") == "1"
 
 
 def test_in_the_background(pool):
@@ -792,6 +828,60 @@ def test_tls_connections_are_dropped(pool, certs):
             again.tls()
             again.login("u_trust", "db")
             assert again.value("SELECT 1") == "1"
+
+
+def test_transactions_at_servers_with_tls_come_to_their_end(pool):
+    """Their clients can go when they are done with them; the others wait for that."""
+    p = pool(server_tls_sslmode="require", default_pool_size=2)
+    with p.login() as short, p.login() as waiting, p.login() as idle:
+        idle.value("SELECT 1")
+        short.query("BEGIN")
+        p.mark()
+        new = p.successor()
+        p.wait_log("SUSPEND command issued")
+        waiting.send(query("SELECT 'waited'"))
+        assert short.value("SELECT 'served'") == "served"
+        assert short.query("COMMIT").status == "I"
+        old, p.process = p.process, new
+        assert old.wait(env.PATIENCE) == 0
+        p.wait_log("took over 3 clients and 0 servers, 0 connections are dropped")
+        assert waiting.until_ready().value() == "waited"
+        for c in (short, idle):
+            assert c.value("SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == "true"
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_what_does_not_end_at_a_server_with_tls_is_dropped(pool, pg, mode):
+    """For a session nobody waits."""
+    p = pool(server_tls_sslmode="require", pool_mode=mode)
+    with p.login() as busy, p.login() as idle:
+        busy.query("BEGIN")
+        p.restart()
+        busy.expect_closed()
+        assert idle.value("SELECT 1") == "1"
+        assert len(pg.backends("db", user="u_trust")) == 1
+    assert not p.logged("suspend_timeout")
+
+
+def test_restarts_under_load_with_tls_to_the_servers(pool):
+    p = pool(server_tls_sslmode="require", default_pool_size=3)
+
+    def unit(number, turn):
+        yield query("BEGIN")
+        r = yield query("SELECT %d" % turn)
+        assert r.rows == [b"%d" % turn]
+        r = yield query("COMMIT")
+        assert r.status == b"I"
+
+    crowd = Crowd(p, 12, unit)
+    crowd.start()
+    for _ in range(4):
+        marks = crowd.marks()
+        env.wait_for(lambda: crowd.served_since(marks), lambda: "everybody to be served: %s" % crowd.states())
+        p.restart()
+    marks = crowd.marks()
+    env.wait_for(lambda: crowd.served_since(marks), lambda: "everybody to be served: %s" % crowd.states())
+    crowd.stop()
 
 
 def test_plain_servers_when_tls_is_required_now(pool):

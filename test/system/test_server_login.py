@@ -88,6 +88,28 @@ def test_startup_parameters_of_the_entry(pooler, pg):
         assert c.value("SHOW application_name") == "entry"
 
 
+@ours
+def test_startup_message_of_ours(pooler, fake):
+    """Version 3.0, in this order, and nothing else: what is a client's own follows by SET."""
+    seen = []
+
+    def script(peer):
+        size, code = struct.unpack("!II", peer.take(8))
+        seen.append((code, peer.take(size - 8)))
+        peer.welcome()
+        peer.serve()
+    server = fake(script)
+    p = pooler(databases={"full": server.entry("there", client_encoding="LATIN1", datestyle="ISO", timezone="UTC",
+                                               application_name="entry", user="svc"),
+                          "named": "host=127.0.0.1 port=%d" % server.port}, users={"u_trust": ""},
+               server_tls_sslmode="disable")
+    for db in ("full", "named"):
+        with p.login(database=db, DateStyle="German", application_name="me", options="-c TimeZone=Asia/Tokyo") as c:
+            assert c.query("SELECT 1").rows
+    assert seen == [(wire.PROTO3, b"database\0there\0client_encoding\0LATIN1\0datestyle\0ISO\0timezone\0UTC\0"
+                     b"application_name\0entry\0user\0svc\0\0"), (wire.PROTO3, b"database\0named\0user\0u_trust\0\0")]
+
+
 def test_connect_query(pooler, pg):
     p = pooler(databases={"db": pg.entry(connect_query="SET geqo_threshold = 17"),
                           "bad": pg.entry(connect_query="SELECT nonsense")}, users={"u_trust": ""},

@@ -226,3 +226,57 @@ def test_one_shutdown_may_follow_another(pool):
             assert c.query("COMMIT").status == "I"
             # This client is still here: it is the servers that count now.
             p.wait_exit()
+
+
+@ours
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_rolling_restart(pool, how):
+    """Processes share a port; one is told to go, and nobody notices who is not its client."""
+    old = pool(so_reuseport=1, pidfile="pid")
+    new = pool(so_reuseport=1, listen_port=old.port, start=False)
+    new.port = old.port
+    new.start()
+    clients = []
+    env.wait_for(lambda: clients.append(old.login()) or (old.pool()["cl_active"] > 1 and new.pool()["cl_active"] > 1),
+                 "clients of both")
+    for c in clients:
+        c.query("BEGIN")
+    of_old = old.pool()["cl_active"]
+    pidfile = os.path.join(old.dir, "pid")
+    assert os.path.exists(pidfile)
+    old.signal(how)
+    old.wait_log("shutting down, waiting for")
+    # The socket is closed with the line that says so: from here on all go to the other.
+    for _ in range(20):
+        with new.login() as c:
+            assert c.value("SELECT 1") == "1"
+    assert old.pool()["cl_active"] == of_old
+    # Whoever was there ends what he has begun.
+    for c in clients:
+        assert c.value("SELECT 2") == "2" and c.query("COMMIT").status == "I"
+    if how == signal.SIGTERM:
+        for c in clients:
+            assert c.value("SELECT 3") == "3"
+            c.close()
+    old.wait_exit()
+    assert not os.path.exists(socket_file(old)) and not os.path.exists(pidfile)
+    assert os.path.exists(socket_file(new))
+    with new.login() as c:
+        assert c.value("SELECT 1") == "1"
+
+
+@ours
+@pytest.mark.parametrize("when", ["by signal", "by console"])
+def test_files_are_gone_when_the_last_client_is(pool, when):
+    """Within a maintenance round, and the status is 0."""
+    p = pool(pidfile="pid")
+    with p.login() as c, p.login(host=p.dir) as u:
+        assert c.value("SELECT 1") == u.value("SELECT 1") == "1"
+        p.admin("SHUTDOWN WAIT_FOR_CLIENTS") if when == "by console" else p.signal(signal.SIGTERM)
+        env.wait_for(lambda: not listening(p), "the listener to close")
+        c.send(wire.TERMINATE)
+        c.expect_closed()
+        assert u.value("SELECT 2") == "2" and os.path.exists(socket_file(p))
+    p.wait_exit(timeout=1.5 * env.SLOW + 1)
+    assert not os.path.exists(socket_file(p)) and not os.path.exists(os.path.join(p.dir, "pid"))
+    assert "client connections dropped, exiting" in p.log()

@@ -473,19 +473,6 @@ static void the_locale_does_not_matter(void **state)
 	config_unref(c);
 }
 
-static void what_is_not_built_yet_says_so_once(void **state)
-{
-	struct config *c = must_load("[pgbouncer]\npeer_id = 3\npeer_id = 4\necdsa_skew = 61\n", NULL);
-	const char *first;
-
-	(void)state;
-	first = strstr(logged(), "WARNING setting peer_id has no effect in this version");
-	assert_non_null(first);
-	assert_null(strstr(strstr(first, "peer_id") + 1, "peer_id"));
-	assert_null(strstr(log_text, "ecdsa_skew"));
-	config_unref(c);
-}
-
 /* What SET asks for is judged together with what is in force, like a file. */
 static void formats_that_cannot_work_are_refused_by_set_too(void **state)
 {
@@ -1173,7 +1160,6 @@ int main(void)
 		cmocka_unit_test(the_list_is_that_of_show_config),
 		cmocka_unit_test(values_print_as_show_config_prints_them),
 		cmocka_unit_test(the_locale_does_not_matter),
-		cmocka_unit_test(what_is_not_built_yet_says_so_once),
 		cmocka_unit_test(formats_that_cannot_work_are_refused_by_set_too),
 		cmocka_unit_test(the_key_of_the_claim_is_its_owners_alone),
 		cmocka_unit_test(settings_describe_has_a_block_for_each),

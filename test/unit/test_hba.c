@@ -386,7 +386,7 @@ static const struct {
 	const char *says, *from; /* NULL: a Unix socket */
 	bool is_tls;
 	const char *database, *user;
-	enum hba_replication replication;
+	enum replication replication;
 	int line; /* 0: no rule */
 } matches[] = {
 	{"a Unix socket", NULL, false, "any", "unixuser", REPLICATION_NONE, 1},

@@ -120,10 +120,10 @@ static void test_client_map(void **state)
 	assert_int_equal(client_statements_count(m), 0);
 	assert_null(client_statements_find(m, span_str("a")));
 	assert_null(client_statements_take(&m, span_str("a")));
-	assert_true(client_statements_add(&m, span_str("a"), get("A")));
-	assert_true(client_statements_add(&m, span_str("a2"), get("A")));
+	assert_true(client_statements_add(&m, span_str("a"), get("A"), 1));
+	assert_true(client_statements_add(&m, span_str("a2"), get("A"), 1));
 	b = get("B");
-	assert_true(client_statements_add(&m, span_str("b"), b));
+	assert_true(client_statements_add(&m, span_str("b"), b, 1));
 	assert_int_equal(client_statements_count(m), 3);
 	assert_ptr_equal(client_statements_find(m, span_str("a"))->statement,
 			 client_statements_find(m, span_str("a2"))->statement);
@@ -131,7 +131,7 @@ static void test_client_map(void **state)
 	client_statements_doubt(m, b);
 	assert_true(client_statements_find(m, span_str("b"))->is_doubtful);
 	assert_false(client_statements_find(m, span_str("a"))->is_doubtful);
-	assert_true(client_statements_add(&m, span_str("b"), get("B")));
+	assert_true(client_statements_add(&m, span_str("b"), get("B"), 1));
 	assert_false(client_statements_find(m, span_str("b"))->is_doubtful);
 	assert_int_equal(client_statements_count(m), 3);
 
@@ -141,7 +141,7 @@ static void test_client_map(void **state)
 	assert_non_null(client_statements_find(m, span_str("a")));
 	/* A name that was given again meanwhile keeps its new meaning. */
 	taken = client_statements_take(&m, span_str("a"));
-	assert_true(client_statements_add(&m, span_str("a"), get("C")));
+	assert_true(client_statements_add(&m, span_str("a"), get("C"), 1));
 	client_statements_restore(&m, taken);
 	assert_memory_equal(client_statements_find(m, span_str("a"))->statement->text, "C", 2);
 
@@ -157,7 +157,7 @@ static void test_client_map_owns_nothing_when_empty(void **state)
 	struct client_statements *m = NULL;
 
 	(void)state;
-	assert_true(client_statements_add(&m, span_str("a"), get("A")));
+	assert_true(client_statements_add(&m, span_str("a"), get("A"), 1));
 	client_statement_free(client_statements_take(&m, span_str("a")));
 	assert_null(m);
 }
