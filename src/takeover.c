@@ -263,6 +263,11 @@ struct listeners *takeover_listeners(struct takeover *t, const struct listen_opt
 	return listeners_take(o, t->listeners, n);
 }
 
+bool takeover_replay(const struct takeover *t, struct replay *replay, int64_t now)
+{
+	return inherit_replay(&t->from, replay, now);
+}
+
 void takeover_adopt(struct takeover *t, struct pooler *p)
 {
 	inherit(p, &t->from);

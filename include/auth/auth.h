@@ -97,7 +97,6 @@ struct auth_input {
 	struct replay *replay;	     /* memory of used proofs; not NULL unless replay_mode is off */
 	enum replay_mode replay_mode;
 	struct ip_address replay_source; /* by replay_source() */
-	int64_t window_max_seconds;  /* the largest window of any line: until then a proof may come back */
 	/* cert and peer */
 	const struct ident_map *map; /* NULL: the name must be the user's */
 	enum auth_certificate certificate;

@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "config/config.h"
+#include "lib/buf.h"
 #include "lib/network.h"
 #include "lib/util.h"
 #include "wallet/check.h"
@@ -43,8 +44,8 @@ struct replay_use {
 	const struct wallet_address *wallet; /* proven, and allowed */
 	struct ip_address source;	     /* replay_source() */
 	int64_t issued;
-	int64_t expires;      /* first second at which no line of the configuration takes it any more */
-	bool ends_by_window;  /* expires is counted from the issue, by a setting */
+	int64_t expires;      /* first second at which it is refused for age */
+	bool ends_by_window;  /* that is counted from the issue, by a setting: it is kept for the largest window there is */
 	/* answers */
 	const char *detail; /* for the log; NULL: none */
 	bool wants_warning; /* of ECDSA_REPLAY_CACHE_FULL: once a minute */
@@ -59,26 +60,25 @@ struct ip_address replay_source(const struct ip_address *);
 /* Proofs issued at or before this second were perhaps used before the memory began: they are refused. */
 void replay_begins(struct replay *, int64_t issued);
 /*
- * A window has grown: those that end by it and were issued at or before this
- * second have been forgotten, though they would be good again.
+ * The largest window of the configuration: first of all, and again before
+ * proofs are judged by a larger one. Then what ends by it stays for longer,
+ * and what was forgotten already is refused.
  */
-void replay_window_grew(struct replay *, int64_t issued);
+void replay_set_window(struct replay *, int64_t seconds);
 
 size_t replay_count(struct replay *, int64_t now); /* of proofs that are still good */
 size_t replay_capacity(const struct replay *);
 
 /*
- * The memory as bytes, for a successor: what is still good is written to fd,
- * which may be a file, a pipe or a socket. The caller lets nobody log in
- * meanwhile, or what comes later is missing. -1: errno.
+ * The memory as bytes, for a successor: appends what is still good. The caller
+ * lets nobody log in meanwhile, or what comes later is missing.
  */
-MUST_CHECK int replay_save(struct replay *, int fd, int64_t now);
+void replay_save(struct replay *, struct buf *, int64_t now);
 /*
- * Adds what replay_save() wrote. Reads no byte beyond. -1: not whole, or no
- * room for all of it; the caller then says replay_begins(). errno, or 0 when
- * the bytes are to blame.
+ * Adds what replay_save() wrote; the window has been set. NULL, or why it is
+ * not all there; the caller then says replay_begins().
  */
-MUST_CHECK int replay_load(struct replay *, int fd, int64_t now);
+MUST_CHECK const char *replay_load(struct replay *, struct span, int64_t now);
 
 /* To a file of mode 0600 that appears at once or not at all; false: logged. */
 bool replay_write_file(struct replay *, const char *path, int64_t now);

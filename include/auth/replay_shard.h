@@ -20,9 +20,11 @@
 struct replay_entry {
 	uint8_t key[PROOF_KEY_BYTES];
 	uint64_t tag; /* of the wallet */
-	int64_t expires;
+	int64_t expires : 63;
+	uint64_t ends_by_window : 1;
 	struct ip_address source;
 };
+#define REPLAY_EXPIRES_MAX (INT64_MAX >> 1)
 _Static_assert(sizeof(struct replay_entry) == 64, "ecdsa-login.md section 18");
 
 struct replay_shard {
@@ -42,8 +44,10 @@ struct replay_counts {
 
 bool replay_shard_init(struct replay_shard *, uint32_t cap); /* false: memory; to be freed all the same */
 void replay_shard_free(struct replay_shard *);
-/* Takes out one that has expired, and tells whose it was. false: there is none. */
-bool replay_shard_expire(struct replay_shard *, int64_t now, uint64_t *tag);
+/* Takes out one that has expired. false: there is none. */
+bool replay_shard_expire(struct replay_shard *, int64_t now, struct replay_entry *gone);
+/* Those that end by a window stay for so many seconds more. */
+void replay_shard_stretch(struct replay_shard *, int64_t by);
 struct replay_entry *replay_shard_find(const struct replay_shard *, uint64_t hash, const uint8_t *key);
 static inline bool replay_shard_is_full(const struct replay_shard *s)
 {
@@ -60,10 +64,20 @@ void replay_counts_drop(struct replay_counts *, uint64_t tag);
 /* Names a wallet; the same in every process. Addresses of the same eight first bytes are out of reach. */
 uint64_t replay_tag(const struct wallet_address *);
 
-/* Every entry that is still good; false as soon as take() says so. take() runs under a lock. */
-bool replay_each(struct replay *, int64_t now, bool (*take)(void *ctx, const struct replay_entry *), void *ctx);
-void replay_floors(const struct replay *, int64_t *begins, int64_t *window_grew);
-/* false: no room. */
-bool replay_restore(struct replay *, const struct replay_entry *, int64_t now);
+/* Every entry that is still good. take() runs under a lock. */
+void replay_each(struct replay *, int64_t now, void (*take)(void *ctx, const struct replay_entry *), void *ctx);
+
+/* What a memory knows of those that it does not have. */
+struct replay_floors {
+	int64_t begins;	     /* issued up to here: perhaps used before the memory began; INT64_MIN: it knows them all */
+	int64_t window_grew; /* issued up to here, and ended by a window: forgotten before that grew; or INT64_MIN */
+	int64_t forgotten;   /* the highest expiry of those that ended by a window, and are forgotten; or INT64_MIN */
+	int64_t window;	     /* seconds */
+};
+struct replay_floors replay_floors(const struct replay *);
+/* From a predecessor, whose window may have been smaller. Stretches *e by the difference. false: no room. */
+bool replay_restore(struct replay *, const struct replay_floors *from, struct replay_entry *e, int64_t now);
+/* When all entries are there. */
+void replay_restored(struct replay *, const struct replay_floors *from);
 
 #endif

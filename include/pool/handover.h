@@ -31,6 +31,7 @@
 bool handover_can_go(const struct client *, const struct server *);
 
 void handover_process(struct buf *, struct pooler *);
+void handover_replay(struct buf *, struct pooler *);
 void handover_statement(struct buf *, const struct statement *);
 /* With the ledger locked. false: there is nothing to tell. */
 bool handover_database(struct buf *, const struct database *);

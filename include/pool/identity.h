@@ -17,7 +17,11 @@
 
 /* Appends SET statements for a client that is about to be linked; false when neither setting is in force. */
 bool identity_sql(const struct client *, const struct server *, struct buf *sql);
-/* Does another snapshot tell servers other things? Then those that there are know what nobody takes back. */
+/*
+ * What servers are told by this snapshot, as words; the caller's. Where that changes, those that there are know what
+ * nobody takes back.
+ */
+char *identity_words(const struct config *);
 bool identity_differs(const struct config *, const struct config *);
 
 #endif

@@ -16,9 +16,12 @@
 #ifndef POOL_INHERIT_H
 #define POOL_INHERIT_H
 
+#include "auth/replay.h"
 #include "pool/inheritance.h"
 #include "pool/room.h"
 
+/* The memory of used proofs. false: nothing was told of one; or it is not whole, which is logged. */
+bool inherit_replay(const struct inheritance *, struct replay *, int64_t now) MUST_CHECK;
 /* Everything but listeners. Rooms are there, threads are not. */
 void inherit(struct pooler *, struct inheritance *);
 /* The old process is gone: whoever cannot stay is told so, and the others go on. */

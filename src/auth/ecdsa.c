@@ -169,9 +169,6 @@ static enum ecdsa_reason use_proof(const struct auth_input *in, const struct ecd
 	if (in->replay_mode == REPLAY_OFF)
 		return ECDSA_OK;
 	ecdsa_proof_key(claim, key);
-	/* Another line of the HBA file may take it for longer than this one. */
-	if (claim->ends_by_window && __builtin_add_overflow(claim->issued, in->window_max_seconds + 1, &use.expires))
-		use.expires = INT64_MAX;
 	reason = replay_use(in->replay, &use, now);
 	*detail = use.detail;
 	if (use.wants_warning) {

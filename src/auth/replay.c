@@ -22,8 +22,10 @@ struct replay {
 	size_t capacity;
 	uint32_t wallet_max;
 	/* Relaxed: written before the first login, or by RELOAD; a login that is under way may go by the old one. */
-	atomic_llong begins;	  /* proofs issued up to here are refused */
-	atomic_llong window_grew; /* the same, of those that end by a window */
+	atomic_llong begins;	  /* see struct replay_floors, for all four */
+	atomic_llong window_grew;
+	atomic_llong forgotten;
+	atomic_llong window; /* set before the shards are visited: who comes to one later sees it, by its lock */
 	atomic_llong warned;	  /* the last second of a warning */
 };
 
@@ -39,6 +41,8 @@ struct replay *replay_new(int entries)
 	pthread_mutex_init(&r->counts_lock, NULL);
 	atomic_init(&r->begins, INT64_MIN);
 	atomic_init(&r->window_grew, INT64_MIN);
+	atomic_init(&r->forgotten, INT64_MIN);
+	atomic_init(&r->window, 0);
 	atomic_init(&r->warned, INT64_MIN);
 	for (size_t i = 0; i < REPLAY_SHARDS; i++)
 		pthread_mutex_init(&r->shards[i].lock, NULL);
@@ -87,11 +91,6 @@ void replay_begins(struct replay *r, int64_t issued)
 	raise(&r->begins, issued);
 }
 
-void replay_window_grew(struct replay *r, int64_t issued)
-{
-	raise(&r->window_grew, issued);
-}
-
 static struct shard *shard_of(struct replay *r, const uint8_t *key, uint64_t *hash)
 {
 	/* Keyed, since whoever signs chooses the digest. */
@@ -114,13 +113,38 @@ static bool is_warning_due(struct replay *r, int64_t now)
 /* Under the shard's lock. */
 static void expire(struct replay *r, struct shard *s, int64_t now)
 {
-	uint64_t tag;
+	struct replay_entry gone;
 
-	while (replay_shard_expire(&s->table, now, &tag)) {
+	while (replay_shard_expire(&s->table, now, &gone)) {
 		pthread_mutex_lock(&r->counts_lock);
-		replay_counts_drop(&r->counts, tag);
+		replay_counts_drop(&r->counts, gone.tag);
 		pthread_mutex_unlock(&r->counts_lock);
+		if (gone.ends_by_window)
+			raise(&r->forgotten, gone.expires);
 	}
+}
+
+/* What was issued up to the result may be forgotten, if it ended by a window of so many seconds. */
+static int64_t forgotten_issue(int64_t forgotten, int64_t window)
+{
+	return forgotten < INT64_MIN + window + 1 ? INT64_MIN : forgotten - window - 1;
+}
+
+void replay_set_window(struct replay *r, int64_t seconds)
+{
+	int64_t was = atomic_exchange_explicit(&r->window, seconds, memory_order_relaxed);
+
+	if (seconds <= was)
+		return;
+	for (size_t i = 0; i < REPLAY_SHARDS; i++) {
+		struct shard *s = &r->shards[i];
+
+		pthread_mutex_lock(&s->lock);
+		replay_shard_stretch(&s->table, seconds - was);
+		pthread_mutex_unlock(&s->lock);
+	}
+	raise(&r->window_grew,
+	      forgotten_issue(atomic_load_explicit(&r->forgotten, memory_order_relaxed), was));
 }
 
 enum added { ADDED, TABLE_FULL, WALLET_FULL };
@@ -141,6 +165,20 @@ static enum added add(struct replay *r, struct shard *s, uint64_t hash, const st
 	return ADDED;
 }
 
+/* Under the shard's lock: a window that grows stretches what is there, or else is seen here. */
+static void set_expiry(const struct replay *r, struct replay_entry *e, const struct replay_use *u)
+{
+	int64_t expires = u->expires, by_window;
+
+	if (u->ends_by_window) {
+		if (__builtin_add_overflow(u->issued, atomic_load_explicit(&r->window, memory_order_relaxed) + 1, &by_window))
+			by_window = REPLAY_EXPIRES_MAX;
+		expires = expires > by_window ? expires : by_window;
+	}
+	e->expires = expires < REPLAY_EXPIRES_MAX ? expires : REPLAY_EXPIRES_MAX;
+	e->ends_by_window = u->ends_by_window;
+}
+
 static enum ecdsa_reason judge_known(const struct replay_entry *e, const struct replay_use *u)
 {
 	if (u->mode == REPLAY_ONCE)
@@ -150,7 +188,7 @@ static enum ecdsa_reason judge_known(const struct replay_entry *e, const struct 
 
 static enum ecdsa_reason use(struct replay *r, struct replay_use *u, int64_t now, enum added *added)
 {
-	struct replay_entry e = {.source = u->source, .tag = replay_tag(u->wallet), .expires = u->expires}, *known;
+	struct replay_entry e = {.source = u->source, .tag = replay_tag(u->wallet)}, *known;
 	enum ecdsa_reason reason = ECDSA_OK;
 	uint64_t hash;
 	struct shard *s = shard_of(r, u->key, &hash);
@@ -159,6 +197,7 @@ static enum ecdsa_reason use(struct replay *r, struct replay_use *u, int64_t now
 	*added = ADDED;
 	pthread_mutex_lock(&s->lock);
 	expire(r, s, now);
+	set_expiry(r, &e, u);
 	known = replay_shard_find(&s->table, hash, u->key);
 	if (known)
 		reason = judge_known(known, u);
@@ -219,39 +258,56 @@ size_t replay_capacity(const struct replay *r)
 
 /* ---- for replay_file.c ---- */
 
-bool replay_each(struct replay *r, int64_t now, bool (*take)(void *ctx, const struct replay_entry *), void *ctx)
+void replay_each(struct replay *r, int64_t now, void (*take)(void *ctx, const struct replay_entry *), void *ctx)
 {
-	bool ok = true;
-
-	for (size_t i = 0; ok && i < REPLAY_SHARDS; i++) {
+	for (size_t i = 0; i < REPLAY_SHARDS; i++) {
 		struct shard *s = &r->shards[i];
 
 		pthread_mutex_lock(&s->lock);
 		expire(r, s, now);
-		for (uint32_t at = 0; ok && at < s->table.count; at++)
-			ok = take(ctx, &s->table.entries[s->table.heap[at]]);
+		for (uint32_t at = 0; at < s->table.count; at++)
+			take(ctx, &s->table.entries[s->table.heap[at]]);
 		pthread_mutex_unlock(&s->lock);
 	}
-	return ok;
 }
 
-void replay_floors(const struct replay *r, int64_t *begins, int64_t *window_grew)
+struct replay_floors replay_floors(const struct replay *r)
 {
-	*begins = atomic_load_explicit(&r->begins, memory_order_relaxed);
-	*window_grew = atomic_load_explicit(&r->window_grew, memory_order_relaxed);
+	return (struct replay_floors){
+		.begins = atomic_load_explicit(&r->begins, memory_order_relaxed),
+		.window_grew = atomic_load_explicit(&r->window_grew, memory_order_relaxed),
+		.forgotten = atomic_load_explicit(&r->forgotten, memory_order_relaxed),
+		.window = atomic_load_explicit(&r->window, memory_order_relaxed),
+	};
 }
 
-bool replay_restore(struct replay *r, const struct replay_entry *e, int64_t now)
+bool replay_restore(struct replay *r, const struct replay_floors *from, struct replay_entry *e, int64_t now)
 {
+	int64_t grown = atomic_load_explicit(&r->window, memory_order_relaxed) - from->window;
 	uint64_t hash;
 	struct shard *s = shard_of(r, e->key, &hash);
 	bool ok;
 
+	if (e->ends_by_window && grown > 0)
+		e->expires = e->expires < REPLAY_EXPIRES_MAX - grown ? e->expires + grown : REPLAY_EXPIRES_MAX;
+	if (e->expires <= now) {
+		if (e->ends_by_window)
+			raise(&r->forgotten, e->expires);
+		return true;
+	}
 	pthread_mutex_lock(&s->lock);
 	expire(r, s, now);
 	/* A share was the predecessor's to grant: here only room counts. */
-	ok = e->expires <= now || replay_shard_find(&s->table, hash, e->key) ||
-	     add(r, s, hash, e, UINT32_MAX) == ADDED;
+	ok = replay_shard_find(&s->table, hash, e->key) || add(r, s, hash, e, UINT32_MAX) == ADDED;
 	pthread_mutex_unlock(&s->lock);
 	return ok;
+}
+
+void replay_restored(struct replay *r, const struct replay_floors *from)
+{
+	raise(&r->begins, from->begins);
+	raise(&r->window_grew, from->window_grew);
+	raise(&r->forgotten, from->forgotten);
+	if (atomic_load_explicit(&r->window, memory_order_relaxed) > from->window)
+		raise(&r->window_grew, forgotten_issue(from->forgotten, from->window));
 }

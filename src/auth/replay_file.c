@@ -1,13 +1,14 @@
 /*
  * The memory of used proofs as bytes:
  *
- *	16 bytes that name the format | number of entries, 8 bytes
- *	seconds of replay_begins() and replay_window_grew(), 8 bytes each
- *	per entry: key 32 | tag of the wallet 8 | expiry 8 | source 16
+ *	16 bytes that name the format | number of entries
+ *	the four numbers of struct replay_floors
+ *	per entry: key 32 bytes | tag of the wallet | expiry, the highest bit: it ends by a window | source 16 bytes
  *	keccak256 of all that, 32 bytes
  *
- * Numbers in network order. There is no secret in it; but whoever could take
- * an entry out could use that proof again, so the file is its owner's alone.
+ * Numbers have 8 bytes, in network order. There is no secret in it; but whoever
+ * could take an entry out could use that proof again, so a file of it is its
+ * owner's alone.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,77 +26,56 @@
 
 static const char format_name[16] = "pgecdsa-replay-1";
 
-#define HEAD_BYTES 40
+#define COUNT_AT 16
+#define HEAD_BYTES 56
 #define RECORD_BYTES 64
-#define RECORDS_MAX ((uint64_t)1 << 26)
-#define CHUNK 65536
+#define RECORDS_MAX ((size_t)1 << 26)
+#define SAVED_MAX (HEAD_BYTES + RECORDS_MAX * RECORD_BYTES + KECCAK256_BYTES)
+#define BY_WINDOW ((uint64_t)1 << 63)
 
 /* ---- bytes ---- */
 
-struct stream {
-	int fd;
-	struct keccak256 hash;
-	uint8_t chunk[CHUNK];
-	size_t at, len; /* reading: what is left; writing: len is what waits */
-	uint64_t left;	/* reading: bytes that may still be asked of fd */
+struct saving {
+	struct buf *out;
+	size_t count;
 };
 
-static int flush(struct stream *s)
+static void put_entry(void *ctx, const struct replay_entry *e)
 {
-	for (size_t done = 0; done < s->len;) {
-		ssize_t n = write(s->fd, s->chunk + done, s->len - done);
+	struct saving *s = ctx;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		done += (size_t)n;
-	}
-	s->len = 0;
-	return 0;
+	buf_put(s->out, e->key, sizeof(e->key));
+	buf_put(s->out, &e->tag, sizeof(e->tag)); /* bytes of an address, in their order */
+	buf_put_u64(s->out, (uint64_t)e->expires | (e->ends_by_window ? BY_WINDOW : 0));
+	buf_put(s->out, e->source.bytes, sizeof(e->source.bytes));
+	s->count++;
 }
 
-static int put(struct stream *s, const void *bytes, size_t n)
+void replay_save(struct replay *r, struct buf *b, int64_t now)
 {
-	if (s->len + n > sizeof(s->chunk) && flush(s) != 0)
-		return -1;
-	memcpy(s->chunk + s->len, bytes, n);
-	s->len += n;
-	keccak256_add(&s->hash, bytes, n);
-	return 0;
-}
+	struct saving s = {.out = b};
+	struct replay_floors floors;
+	uint8_t sum[KECCAK256_BYTES];
+	struct keccak256 hash;
+	size_t at = buf_len(b);
 
-static int take(struct stream *s, void *bytes, size_t n)
-{
-	for (size_t done = 0; done < n;) {
-		size_t some = s->len - s->at < n - done ? s->len - s->at : n - done;
-		ssize_t got;
-
-		if (some > 0) {
-			memcpy((uint8_t *)bytes + done, s->chunk + s->at, some);
-			s->at += some;
-			done += some;
-			continue;
-		}
-		/* Never beyond the end of what replay_save() wrote: the rest of a pipe is somebody else's. */
-		got = read(s->fd, s->chunk, s->left < CHUNK ? (size_t)s->left : CHUNK);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got == 0)
-			errno = 0;
-		if (got <= 0)
-			return -1;
-		s->at = 0;
-		s->len = (size_t)got;
-		s->left -= (uint64_t)got;
-	}
-	return 0;
-}
-
-static void put_u64(uint8_t out[8], uint64_t v)
-{
-	for (int i = 0; i < 8; i++)
-		out[i] = (uint8_t)(v >> (56 - 8 * i));
+	buf_put(b, format_name, sizeof(format_name));
+	buf_put_u64(b, 0);
+	/* Before they are read: what expires now is forgotten, too. */
+	replay_count(r, now);
+	floors = replay_floors(r);
+	buf_put_u64(b, (uint64_t)floors.begins);
+	buf_put_u64(b, (uint64_t)floors.window_grew);
+	buf_put_u64(b, (uint64_t)floors.forgotten);
+	buf_put_u64(b, (uint64_t)floors.window);
+	replay_each(r, now, put_entry, &s);
+	if (!buf_ok(b))
+		return;
+	buf_patch_u32(b, at + COUNT_AT + 4, (uint32_t)s.count);
+	keccak256_init(&hash);
+	keccak256_add(&hash, buf_data(b) + at, buf_len(b) - at);
+	keccak256_end(&hash, sum);
+	buf_put(b, sum, sizeof(sum));
 }
 
 static uint64_t get_u64(const uint8_t in[8])
@@ -107,125 +87,48 @@ static uint64_t get_u64(const uint8_t in[8])
 	return v;
 }
 
-/* ---- save and load ---- */
-
-struct gathering {
-	uint8_t *records; /* owned */
-	size_t count, cap;
-	int64_t begins, window_grew;
-};
-
-static bool gather(void *ctx, const struct replay_entry *e)
+static bool is_whole(struct span bytes)
 {
-	struct gathering *g = ctx;
-	uint8_t *out;
+	uint8_t sum[KECCAK256_BYTES];
+	struct keccak256 hash;
+	size_t count;
 
-	if (g->count == g->cap) {
-		size_t cap = g->cap ? g->cap * 2 : 1024;
-		uint8_t *more = realloc(g->records, cap * RECORD_BYTES);
-
-		if (!more)
-			return false;
-		g->records = more;
-		g->cap = cap;
-	}
-	out = g->records + g->count++ * RECORD_BYTES;
-	memcpy(out, e->key, 32);
-	memcpy(out + 32, &e->tag, 8); /* bytes of an address, in their order */
-	put_u64(out + 40, (uint64_t)e->expires);
-	memcpy(out + 48, e->source.bytes, 16);
-	return true;
+	if (bytes.len < HEAD_BYTES + sizeof(sum) || memcmp(bytes.ptr, format_name, sizeof(format_name)) != 0)
+		return false;
+	count = (bytes.len - HEAD_BYTES - sizeof(sum)) / RECORD_BYTES;
+	if (HEAD_BYTES + count * RECORD_BYTES + sizeof(sum) != bytes.len || get_u64(bytes.ptr + COUNT_AT) != count)
+		return false;
+	keccak256_init(&hash);
+	keccak256_add(&hash, bytes.ptr, bytes.len - sizeof(sum));
+	keccak256_end(&hash, sum);
+	return memcmp(bytes.ptr + bytes.len - sizeof(sum), sum, sizeof(sum)) == 0;
 }
 
-static int write_records(struct stream *s, const struct gathering *g)
+const char *replay_load(struct replay *r, struct span bytes, int64_t now)
 {
-	uint8_t head[HEAD_BYTES], sum[KECCAK256_BYTES];
-
-	memcpy(head, format_name, sizeof(format_name));
-	put_u64(head + 16, g->count);
-	put_u64(head + 24, (uint64_t)g->begins);
-	put_u64(head + 32, (uint64_t)g->window_grew);
-	if (put(s, head, sizeof(head)) != 0)
-		return -1;
-	for (size_t i = 0; i < g->count; i++)
-		if (put(s, g->records + i * RECORD_BYTES, RECORD_BYTES) != 0)
-			return -1;
-	keccak256_end(&s->hash, sum);
-	return put(s, sum, sizeof(sum)) == 0 ? flush(s) : -1;
-}
-
-int replay_save(struct replay *r, int fd, int64_t now)
-{
-	struct stream *s = calloc(1, sizeof(*s));
-	struct gathering g = {0};
-	int ret = -1;
-
-	/* Gathered first, so that no lock is held while somebody else reads slowly. */
-	replay_floors(r, &g.begins, &g.window_grew);
-	if (s && replay_each(r, now, gather, &g)) {
-		s->fd = fd;
-		keccak256_init(&s->hash);
-		ret = write_records(s, &g);
-	} else
-		errno = ENOMEM;
-	free(g.records);
-	free(s);
-	return ret;
-}
-
-static int read_records(struct replay *r, struct stream *s, int64_t now)
-{
-	uint8_t head[HEAD_BYTES], record[RECORD_BYTES], sum[KECCAK256_BYTES], expected[KECCAK256_BYTES];
+	const uint8_t *head = bytes.ptr, *end = bytes.ptr + bytes.len - KECCAK256_BYTES;
+	struct replay_floors floors;
 	bool has_room = true;
-	uint64_t count;
 
-	s->left = sizeof(head);
-	if (take(s, head, sizeof(head)) != 0)
-		return -1;
-	count = get_u64(head + 16);
-	errno = 0;
-	if (memcmp(head, format_name, sizeof(format_name)) != 0 || count > RECORDS_MAX)
-		return -1;
-	keccak256_add(&s->hash, head, sizeof(head));
-	s->left = count * RECORD_BYTES + sizeof(sum);
-	for (; count > 0; count--) {
-		struct replay_entry e;
+	if (!is_whole(bytes))
+		return "it is not whole";
+	floors = (struct replay_floors){
+		.begins = (int64_t)get_u64(head + 24),
+		.window_grew = (int64_t)get_u64(head + 32),
+		.forgotten = (int64_t)get_u64(head + 40),
+		.window = (int64_t)get_u64(head + 48),
+	};
+	for (const uint8_t *at = head + HEAD_BYTES; at < end; at += RECORD_BYTES) {
+		uint64_t expires = get_u64(at + 40);
+		struct replay_entry e = {.expires = (int64_t)(expires & ~BY_WINDOW), .ends_by_window = expires / BY_WINDOW};
 
-		if (take(s, record, sizeof(record)) != 0)
-			return -1;
-		keccak256_add(&s->hash, record, sizeof(record));
-		memcpy(e.key, record, 32);
-		memcpy(&e.tag, record + 32, 8);
-		e.expires = (int64_t)get_u64(record + 40);
-		memcpy(e.source.bytes, record + 48, 16);
-		has_room &= replay_restore(r, &e, now);
+		memcpy(e.key, at, sizeof(e.key));
+		memcpy(&e.tag, at + 32, sizeof(e.tag));
+		memcpy(e.source.bytes, at + 48, sizeof(e.source.bytes));
+		has_room &= replay_restore(r, &floors, &e, now);
 	}
-	if (take(s, sum, sizeof(sum)) != 0)
-		return -1;
-	keccak256_end(&s->hash, expected);
-	if (memcmp(sum, expected, sizeof(sum)) != 0)
-		return -1;
-	/* What the predecessor did not know about, this one does not know about either. */
-	replay_begins(r, (int64_t)get_u64(head + 24));
-	replay_window_grew(r, (int64_t)get_u64(head + 32));
-	errno = has_room ? 0 : ENOSPC;
-	return has_room ? 0 : -1;
-}
-
-int replay_load(struct replay *r, int fd, int64_t now)
-{
-	struct stream *s = calloc(1, sizeof(*s));
-	int ret, saved;
-
-	if (!s)
-		return -1;
-	s->fd = fd;
-	keccak256_init(&s->hash);
-	ret = read_records(r, s, now);
-	saved = errno;
-	free(s);
-	errno = saved;
-	return ret;
+	replay_restored(r, &floors);
+	return has_room ? NULL : "there is no room for all of it (ecdsa_replay_entries)";
 }
 
 /* ---- the file ---- */
@@ -280,50 +183,100 @@ static const char *distrust(int fd)
 	return st.st_mode & (S_IRWXG | S_IRWXO) ? "others have rights to it, its mode must be 0600" : NULL;
 }
 
-bool replay_write_file(struct replay *r, const char *path, int64_t now)
+static int write_all(int fd, struct span bytes)
 {
-	char *fresh = xasprintf("%s.new", path);
+	while (bytes.len > 0) {
+		ssize_t n = write(fd, bytes.ptr, bytes.len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		bytes = span_of(bytes.ptr + n, bytes.len - (size_t)n);
+	}
+	return 0;
+}
+
+/* 0, or an errno. */
+static int write_fresh(const char *path, const char *fresh, struct span bytes)
+{
 	int fd, fault = 0;
 
-	if (!may_replace(path)) {
-		free(fresh);
-		return false;
-	}
 	unlink(fresh);
 	fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
-	if (fd < 0) {
+	if (fd < 0)
+		return errno;
+	if (fchmod(fd, S_IRUSR | S_IWUSR) != 0 || write_all(fd, bytes) != 0 || fsync(fd) != 0)
 		fault = errno;
-	} else {
-		if (fchmod(fd, S_IRUSR | S_IWUSR) != 0 || replay_save(r, fd, now) != 0 || fsync(fd) != 0)
-			fault = errno;
-		if (close(fd) != 0 && !fault)
-			fault = errno;
-		if (!fault && (rename(fresh, path) != 0 || sync_directory_of(path) != 0))
-			fault = errno;
-		if (fault)
-			unlink(fresh);
-	}
+	if (close(fd) != 0 && !fault)
+		fault = errno;
+	if (!fault && (rename(fresh, path) != 0 || sync_directory_of(path) != 0))
+		fault = errno;
+	if (fault)
+		unlink(fresh);
+	return fault;
+}
+
+bool replay_write_file(struct replay *r, const char *path, int64_t now)
+{
+	char *fresh;
+	struct buf b;
+	int fault;
+
+	if (!may_replace(path))
+		return false;
+	fresh = xasprintf("%s.new", path);
+	buf_init(&b);
+	replay_save(r, &b, now);
+	fault = buf_ok(&b) ? write_fresh(path, fresh, buf_span(&b)) : ENOMEM;
+	buf_free(&b);
+	free(fresh);
 	if (fault)
 		log_error("ecdsa_replay_file: could not write \"%s\": %s", path, strerror(fault));
-	free(fresh);
 	return !fault;
+}
+
+/* NULL, or why not. */
+static const char *read_whole(int fd, struct buf *b)
+{
+	struct stat st;
+	ssize_t n = 1;
+
+	if (fstat(fd, &st) != 0)
+		return strerror(errno);
+	if ((uint64_t)st.st_size > SAVED_MAX)
+		return "it is too large";
+	while (n > 0 && buf_len(b) < (size_t)st.st_size) {
+		if (!buf_reserve(b, (size_t)st.st_size))
+			return strerror(ENOMEM);
+		n = read(fd, b->data + b->end, (size_t)st.st_size - buf_len(b));
+		if (n < 0)
+			return strerror(errno);
+		b->end += (size_t)n;
+	}
+	return NULL;
 }
 
 bool replay_read_file(struct replay *r, const char *path, int64_t now)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	const char *fault;
+	struct buf b;
 
 	if (fd < 0) {
 		if (errno != ENOENT)
 			log_error("ecdsa_replay_file: could not open \"%s\": %s", path, strerror(errno));
 		return false;
 	}
+	buf_init(&b);
 	fault = distrust(fd);
 	if (!fault && (unlink(path) != 0 || sync_directory_of(path) != 0))
 		fault = "it cannot be deleted";
-	if (!fault && replay_load(r, fd, now) != 0)
-		fault = errno ? strerror(errno) : "it is not what was written at the last shutdown";
+	if (!fault)
+		fault = read_whole(fd, &b);
+	if (!fault)
+		fault = replay_load(r, buf_span(&b), now);
+	buf_free(&b);
 	close(fd);
 	if (fault)
 		log_error("ecdsa_replay_file: \"%s\" is not used: %s", path, fault);

@@ -108,9 +108,9 @@ static void sift_up(struct replay_shard *s, uint32_t at)
 		swap(s, at, (at - 1) / 2);
 }
 
-static void sift_down(struct replay_shard *s)
+static void sift_down(struct replay_shard *s, uint32_t at)
 {
-	for (uint32_t at = 0, child; (child = 2 * at + 1) < s->count; at = child) {
+	for (uint32_t child; (child = 2 * at + 1) < s->count; at = child) {
 		if (child + 1 < s->count && is_sooner(s, child + 1, child))
 			child++;
 		if (!is_sooner(s, child, at))
@@ -121,18 +121,30 @@ static void sift_down(struct replay_shard *s)
 
 /* ---- the whole ---- */
 
-bool replay_shard_expire(struct replay_shard *s, int64_t now, uint64_t *tag)
+bool replay_shard_expire(struct replay_shard *s, int64_t now, struct replay_entry *gone)
 {
 	uint32_t entry = s->heap[0];
 
 	if (s->count == 0 || s->entries[entry].expires > now)
 		return false;
-	*tag = s->entries[entry].tag;
+	*gone = s->entries[entry];
 	index_remove(s, entry);
 	s->free_list[s->free_count++] = entry;
 	s->heap[0] = s->heap[--s->count];
-	sift_down(s);
+	sift_down(s, 0);
 	return true;
+}
+
+void replay_shard_stretch(struct replay_shard *s, int64_t by)
+{
+	for (uint32_t i = 0; i < s->count; i++) {
+		struct replay_entry *e = &s->entries[s->heap[i]];
+
+		if (e->ends_by_window)
+			e->expires = e->expires < REPLAY_EXPIRES_MAX - by ? e->expires + by : REPLAY_EXPIRES_MAX;
+	}
+	for (uint32_t at = s->count / 2; at-- > 0;)
+		sift_down(s, at);
 }
 
 void replay_shard_add(struct replay_shard *s, uint64_t hash, const struct replay_entry *e)

@@ -3,8 +3,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "auth/replay.h"
+#include "lib/mem.h"
+#include "pool/identity.h"
 #include "pool/login.h"
 #include "pool/prepared.h"
+#include "pool/wallet_clock.h"
 
 /*
  * TLS cannot be handed over, and half a pair is of no use. Nor do replication
@@ -70,6 +74,14 @@ void handover_process(struct buf *b, struct pooler *p)
 	fact_end(b, mark);
 }
 
+void handover_replay(struct buf *b, struct pooler *p)
+{
+	size_t mark = fact_begin(b, FACT_USED_PROOFS);
+
+	replay_save(p->replay, b, wallet_clock(p, room_of(p->crew->workers[0])->settings));
+	fact_end(b, mark);
+}
+
 void handover_statement(struct buf *b, const struct statement *st)
 {
 	fact_put_number(b, FACT_NUMBER, st->number);
@@ -92,8 +104,8 @@ bool handover_database(struct buf *b, const struct database *db)
 
 void handover_pool(struct buf *b, const struct share *sh)
 {
+	char *told, *secret = NULL;
 	size_t mark;
-
 
 	fact_put_text(b, FACT_DATABASE_NAME, share_database_name(sh));
 	fact_put_text(b, FACT_ACCOUNT, sh->pool->account->name);
@@ -107,6 +119,14 @@ void handover_pool(struct buf *b, const struct share *sh)
 		fact_put_text(b, FACT_IDENTITY, identity);
 		free(identity);
 	}
+	told = identity_words(sh->room->config);
+	fact_put_text(b, FACT_TOLD, told);
+	free(told);
+	if (!config_find_secret(sh->room->config, sh->pool->account->name) &&
+	    !pool_secret(&sh->room->pooler->registry, sh->pool, &secret))
+		b->failed = true;
+	fact_put_text(b, FACT_SECRET, secret);
+	str_wipe_free(secret);
 	if (sh->has_greeting) {
 		fact_put_bytes(b, FACT_GREETING, buf_span(&sh->greeting));
 		put_params(b, &sh->greeting_params);

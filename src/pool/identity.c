@@ -1,7 +1,9 @@
 #include "pool/identity.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "lib/mem.h"
 #include "pool/share.h"
 #include "pool/wallet_clock.h"
 #include "wallet/claim.h"
@@ -74,7 +76,17 @@ bool identity_sql(const struct client *c, const struct server *sv, struct buf *s
 	return name[0] || key;
 }
 
+char *identity_words(const struct config *config)
+{
+	return xasprintf("%s %s", setting_of(config), config_claim_key(config) ? "claim" : "");
+}
+
 bool identity_differs(const struct config *a, const struct config *b)
 {
-	return strcmp(setting_of(a), setting_of(b)) != 0 || !config_claim_key(a) != !config_claim_key(b);
+	char *of_a = identity_words(a), *of_b = identity_words(b);
+	bool differ = strcmp(of_a, of_b) != 0;
+
+	free(of_a);
+	free(of_b);
+	return differ;
 }

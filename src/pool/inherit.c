@@ -14,6 +14,7 @@
 #include "pool/cancel_key.h"
 #include "pool/client.h"
 #include "pool/heir.h"
+#include "pool/identity.h"
 #include "pool/prepared.h"
 #include "pool/server.h"
 #include "pool/share.h"
@@ -198,14 +199,15 @@ static void take_database(struct heir *h, struct span facts)
 	database_put(&h->pooler->registry, db); /* a marked one stays */
 }
 
-/* Was it opened by the definition that is in force now? */
+/* Were its servers opened by the definition that is in force now, and told of wallets as they would be? */
 static bool is_opened_as_defined(const struct share *sh, struct span pool_facts)
 {
-	const char *theirs = facts_text(pool_facts, FACT_IDENTITY);
-	char *ours = database_def_identity(sh->def);
-	bool same = theirs && strcmp(theirs, ours) == 0;
+	const char *theirs = facts_text(pool_facts, FACT_IDENTITY), *told = facts_text(pool_facts, FACT_TOLD);
+	char *ours = database_def_identity(sh->def), *tells = identity_words(sh->room->config);
+	bool same = theirs && strcmp(theirs, ours) == 0 && strcmp(told ? told : " ", tells) == 0;
 
 	free(ours);
+	free(tells);
 	return same;
 }
 
@@ -213,10 +215,14 @@ static void take_pool(struct heir *h, struct span facts)
 {
 	const char *database = facts_text(facts, FACT_DATABASE_NAME), *account = facts_text(facts, FACT_ACCOUNT), *why;
 	struct share *sh = database && account ? heir_share(h, database, account, facts, &why) : NULL;
+	const char *secret = facts_text(facts, FACT_SECRET);
 	struct fact greeting;
 
 	if (!sh)
 		return;
+	/* A forced user may be another one by now. */
+	if (secret && strcmp(sh->pool->account->name, account) == 0)
+		pool_set_secret(&h->pooler->registry, sh->pool, secret);
 	if (!is_opened_as_defined(sh, facts)) {
 		if (!hash_put(&h->obsolete, &sh->pool, sizeof(sh->pool), sh))
 			log_warning("out of memory: servers of database %s are not replaced", database);
@@ -233,6 +239,22 @@ static void take_pool(struct heir *h, struct span facts)
 	}
 	sh->has_greeting = true;
 	ledger_set_greeting(&h->pooler->registry.ledger, &sh->pool->ledger, true);
+}
+
+bool inherit_replay(const struct inheritance *in, struct replay *replay, int64_t now)
+{
+	for (size_t i = 0; i < in->record_count; i++) {
+		const struct inherited_record *r = &in->records[i];
+		const char *fault;
+
+		if (strcmp(r->kind, FACTS_REPLAY) != 0)
+			continue;
+		fault = replay_load(replay, facts_bytes(buf_span(&r->facts), FACT_USED_PROOFS), now);
+		if (fault)
+			log_error("used proofs of the old process are not taken over: %s", fault);
+		return !fault;
+	}
+	return false;
 }
 
 static void take_records(struct heir *h)

@@ -210,7 +210,6 @@ void wallet_login_input(struct client *c, struct auth_input *in)
 	in->replay = room_at(c)->pooler->replay;
 	in->replay_mode = replay_mode(l);
 	in->replay_source = source_of(c);
-	in->window_max_seconds = config_window_max(l->config) / USEC_PER_SEC;
 }
 
 /* --- afterwards -------------------------------------------------------------------- */
@@ -247,7 +246,7 @@ bool wallet_still_admitted(const struct client *c)
 	if (!def)
 		return true; /* the console; or a database that is going, with all its clients */
 	if (!role)
-		role = wallet_login_role(r->settings, def, c->is_wallet_queried ? c->share->pool->account->name : NULL,
+		role = wallet_login_role(r->settings, def, c->is_wallet_queried ? share_role(c->share) : NULL,
 					 c->user->name);
 	return strcmp(role, share_role(c->share)) == 0;
 }

@@ -2,12 +2,14 @@
 import os
 import socket
 import struct
+import time
 
 import psycopg
 import pytest
 from harness import env, wire
 from harness.oldprocess import OldProcess, fact
 from harness.pooler import Pooler
+from harness.wallet import ALICE
 from harness.wire import SYNC, bind, execute, parse, query
 
 pytestmark = pytest.mark.ours
@@ -251,3 +253,18 @@ def test_back_to_debian(pooler, pg):
         assert busy.pid() == pid and busy.query("COMMIT").status == "I"
         assert idle.value("SELECT 2") == "2"
         assert p.admin("SHOW VERSION")[0]["version"].startswith("PgBouncer 1.18")
+
+
+def test_row_36_who_tells_of_no_used_proofs_may_have_seen_all(debian, pg):
+    p = debian()
+    then, secret = time.time(), ALICE.bound()
+    env.wait_for(lambda: time.time() > then + 1.1, "the proof to be older than the new process")
+    p.databases["db"] = pg.entry(user="svc", password="svc_pw")
+    p.restart(auth_type="ecdsa", ecdsa_allowed_addresses=ALICE.address, ecdsa_formats="bound", ecdsa_replay="once",
+              ecdsa_server_names="pooler")
+    with pytest.raises(wire.PgError):
+        p.login(ALICE.address, secret=secret)
+    p.wait_log("reason=replayed .*hint=replayed: issued before start")
+    env.wait_for(lambda: time.time() > then + 3, "the next second")
+    with p.login(ALICE.address, secret=ALICE.bound()) as c:
+        assert c.value("SELECT current_user") == "svc"

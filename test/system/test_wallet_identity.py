@@ -152,7 +152,7 @@ def test_a_setting_that_the_server_refuses_ends_the_client(door, fake):
     with enter(p, ALICE) as a:
         a.send(wire.query("SELECT 1"))
         assert a.expect_error().text == "invalid server parameter"
-    p.wait_log("varcache_apply failed: no such prefix")
+    p.wait_log("varcache_apply failed: ERROR: no such prefix")
 
 
 @pytest.mark.parametrize("value", ["role", "wallet", "ecdsa.", ".wallet", "ecdsa..wallet", "ecdsa.wallet; DROP", 'a".b',
@@ -373,3 +373,17 @@ def test_parameters_and_identity_in_one_round_trip(door):
             for c, wallet in ((a, ALICE), (b, BOB)):
                 r = c.query("SELECT current_setting('ecdsa.wallet'), ecdsa.wallet(), current_setting('application_name')")
                 assert r.rows == [(wallet.lower, wallet.lower, "ecdsa-proxy:" + wallet.address)]
+
+
+def test_after_an_online_restart_nobody_inherits_an_identity(door):
+    """The next process tells its servers nothing: those that were told are not for others."""
+    p = door(ecdsa_identity_setting="app.wallet", default_pool_size=1)
+    with p.login(ALICE.address, "other", ALICE.password()) as c:
+        pid = c.pid()
+        assert c.value("SHOW app.wallet") == ALICE.lower
+        p.restart()
+        assert c.pid() == pid and c.value("SHOW app.wallet") == ALICE.lower
+        p.restart(ecdsa_identity_setting="")
+    with p.login(BOB.address, "other", BOB.password()) as c:
+        assert c.value("SELECT current_setting('app.wallet', true)") in (None, "")
+        assert c.pid() != pid

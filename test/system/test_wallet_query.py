@@ -391,3 +391,21 @@ def test_a_configuration_that_asks_nobody_is_refused(door, settings, text):
     p.spawn()
     p.wait_exit(1)
     assert text in p.log()
+
+
+def test_an_online_restart_keeps_role_and_password(door, wallets):
+    """The pool opens servers by the password of the query, though nobody has asked it in this process."""
+    p = door(ecdsa_revoke_on_reload=1)
+    with p.login(BOB.address, "db", BOB.password()) as c:
+        pid = c.pid()
+        p.restart()
+        assert c.value("SELECT current_user") == "svc2"
+        wallets.sql("SELECT pg_terminate_backend(%s)" % pid)
+        env.wait_for(lambda: all(r["sv_idle"] == "0" for r in p.show("POOLS") if r["user"] == "svc2"),
+                     "the server to be missed")
+        assert c.value("SELECT current_user") == "svc2" and c.pid() != pid
+        p.reload()
+        assert c.value("SELECT current_user") == "svc2"
+    with p.login(BOB.address, "db", BOB.password()) as c:
+        p.restart(ecdsa_auth_query="", auth_user="", ecdsa_allowed_addresses=ALICE.address)
+        assert c.expect_error().text == "admin forced disconnect"

@@ -262,6 +262,17 @@ def test_a_window_that_grows_brings_nothing_back(door):
     assert attempt(p, ALICE.password(now())) == "in"
 
 
+def test_a_window_that_grows_keeps_what_is_remembered(door):
+    """It would have been forgotten at the end of the window that it was used by, and be good again."""
+    p = door(ecdsa_window=2)
+    secret, t = ALICE.password(), now()
+    assert attempt(p, secret) == "in"
+    p.reload(ecdsa_window=300)
+    env.wait_for(lambda: now() > t + 4, "the smaller window to be over")
+    assert attempt(p, secret) == "28P01"
+    assert p.logged("reason=replayed ")
+
+
 def test_windows_of_other_lines_count_for_how_long_it_is_remembered(door):
     p = door(start=False, auth_type="hba")
     p.settings["auth_hba_file"] = os.path.join(p.dir, "hba")
@@ -322,6 +333,77 @@ def test_row_36_a_file_carries_used_proofs_over_a_restart(door):
     restart(p, signal.SIGQUIT)
     for secret in (used, unused):
         assert attempt(p, secret) == "28P01"
+
+
+@pytest.mark.parametrize("how", ["file", "online"])
+def test_the_next_process_has_a_larger_window(door, how):
+    p = door(start=False, ecdsa_window=2)
+    p.settings["ecdsa_replay_file"] = os.path.join(p.dir, "replay")
+    p.write()
+    p.start()
+    next_second()
+    secret = ALICE.password()
+    assert attempt(p, secret) == "in"
+    env.wait_for(lambda: [r for r in p.show("STATS_ECDSA") if r["kind"] == "entries"][0]["value"] == "0",
+                 "it to be forgotten")
+    if how == "online":
+        p.restart(ecdsa_window=300)
+    else:
+        p.settings["ecdsa_window"] = 300
+        p.write()
+        restart(p)
+    p.mark()
+    assert attempt(p, secret) == "28P01"
+    assert p.logged("reason=replayed .*hint=replayed: was too old before the window grew")
+    assert attempt(p, ALICE.password(now())) == "in"
+
+
+def test_row_36_an_online_restart_carries_used_proofs(door, workers):
+    p = door(start=False)
+    path = os.path.join(p.dir, "replay")
+    p.settings["ecdsa_replay_file"] = path
+    p.write()
+    p.start()
+    next_second()
+    used, unused, last = ALICE.bound(), ALICE.bound(), BOB.bound()
+    assert attempt(p, used) == "in"
+    for turn in (3 - workers, workers):
+        p.restart(workers=turn)
+        assert p.logged("%d used proofs taken over from the old process" % (1 if turn == 3 - workers else 2))
+        # One process has the memory: a file beside it would be believed by a later one.
+        assert not os.path.exists(path)
+        assert attempt(p, used) == "28P01"
+        assert attempt(p, unused) == ("in" if turn == 3 - workers else "28P01")
+    assert not p.logged("issued before start")
+    assert attempt(p, last, user=BOB.address) == "in"
+    restart(p)
+    assert p.logged("3 used proofs taken over from " + path)
+    assert attempt(p, last, user=BOB.address) == "28P01"
+
+
+def test_a_memory_of_many_proofs_goes_over(door):
+    """More than fits in one row of the console's answer."""
+    p = door(ecdsa_replay_entries=1 << 19)
+    wallets = [Wallet(7000 + i) for i in range(40)]
+    p.reload(ecdsa_allowed_addresses=",".join(w.lower for w in wallets))
+    used = [(w, w.bound()) for w in wallets for _ in range(25)]
+    for w, secret in used:
+        assert attempt(p, secret, user=w.address) == "in"
+    p.restart()
+    assert p.logged("1000 used proofs taken over from the old process")
+    for w, secret in used[::7]:
+        assert attempt(p, secret, user=w.address) == "28P01"
+
+
+def test_a_smaller_memory_refuses_what_it_could_not_take(door):
+    p = door()
+    used = [ALICE.bound() for _ in range(30)]
+    for secret in used:
+        assert attempt(p, secret) == "in"
+    p.restart(ecdsa_replay_entries=16)
+    assert p.logged("ERROR used proofs of the old process are not taken over: there is no room for all of it")
+    for secret in used:
+        assert attempt(p, secret) in ("28P01", "53300")
 
 
 @pytest.mark.parametrize("damage", ["mode", "bytes", "cut"])

@@ -18,7 +18,7 @@
 #include "lib/log.h"
 #include "lib/util.h"
 
-#define NOW 1750000000
+#define NOW ((int64_t)1750000000)
 
 static int allocations_left = -1; /* -1: any number */
 
@@ -138,15 +138,122 @@ static void what_was_issued_before_the_memory_began_is_refused(void **state)
 	assert_int_equal(replay_use(r, &u, NOW + 1), ECDSA_OK);
 	assert_null(u.detail);
 
-	/* A window that has grown concerns those that end by it. */
-	replay_window_grew(r, NOW + 5);
-	p.key[0] = 7;
-	u.issued = NOW + 5;
-	u.ends_by_window = true;
-	assert_int_equal(replay_use(r, &u, NOW + 6), ECDSA_REPLAYED);
-	assert_non_null(u.detail);
-	u.ends_by_window = false;
-	assert_int_equal(replay_use(r, &u, NOW + 6), ECDSA_OK);
+	replay_free(r);
+}
+
+static enum ecdsa_reason once_by_window(struct replay *r, struct proof p, int64_t issued, int64_t window, int64_t now)
+{
+	struct replay_use u = {.mode = REPLAY_ONCE, .key = p.key, .wallet = &p.wallet, .issued = issued,
+			       .expires = issued + window + 1, .ends_by_window = true};
+
+	return replay_use(r, &u, now);
+}
+
+static void a_window_that_grows_opens_nothing(void **state)
+{
+	struct replay *r = replay_of(1024);
+
+	(void)state;
+	replay_set_window(r, 10);
+	assert_int_equal(once_by_window(r, proof_of(1, 1), NOW, 10, NOW), ECDSA_OK);
+	assert_int_equal(once_by_window(r, proof_of(1, 2), NOW + 4, 10, NOW + 4), ECDSA_OK);
+	assert_int_equal(once(r, proof_of(1, 3), NOW, NOW + 12), ECDSA_OK);
+	/* The first one is forgotten, the second one is not. */
+	assert_int_equal(replay_count(r, NOW + 11), 2);
+	replay_set_window(r, 100);
+	assert_int_equal(once_by_window(r, proof_of(1, 1), NOW, 100, NOW + 11), ECDSA_REPLAYED);
+	assert_int_equal(once_by_window(r, proof_of(1, 2), NOW + 4, 100, NOW + 104), ECDSA_REPLAYED);
+	assert_int_equal(replay_count(r, NOW + 104), 1);
+	assert_int_equal(replay_count(r, NOW + 105), 0);
+	/* Others of that time are refused with the first one; later ones, and what does not end by a window, are not. */
+	assert_int_equal(once_by_window(r, proof_of(1, 4), NOW, 100, NOW + 11), ECDSA_REPLAYED);
+	assert_int_equal(once_by_window(r, proof_of(1, 5), NOW + 1, 100, NOW + 11), ECDSA_OK);
+	assert_int_equal(once(r, proof_of(1, 6), NOW, NOW + 50), ECDSA_OK);
+	replay_free(r);
+}
+
+static void a_window_that_shrinks_and_grows_opens_nothing(void **state)
+{
+	struct replay *r = replay_of(1024);
+
+	(void)state;
+	replay_set_window(r, 100);
+	assert_int_equal(once_by_window(r, proof_of(1, 1), NOW, 100, NOW), ECDSA_OK);
+	replay_set_window(r, 10);
+	assert_int_equal(once_by_window(r, proof_of(1, 2), NOW + 50, 10, NOW + 50), ECDSA_OK);
+	replay_set_window(r, 1000);
+	for (int64_t t = NOW; t <= NOW + 1000; t++)
+		assert_int_equal(once_by_window(r, proof_of(1, 1), NOW, 1000, t), ECDSA_REPLAYED);
+	for (int64_t t = NOW + 50; t <= NOW + 1050; t++)
+		assert_int_equal(once_by_window(r, proof_of(1, 2), NOW + 50, 1000, t), ECDSA_REPLAYED);
+	replay_free(r);
+}
+
+/* A line of the HBA file with a smaller window does not shorten what the largest one asks for. */
+static void the_largest_window_counts(void **state)
+{
+	struct replay *r = replay_of(1024);
+
+	(void)state;
+	replay_set_window(r, 100);
+	assert_int_equal(once_by_window(r, proof_of(1, 1), NOW, 1, NOW), ECDSA_OK);
+	assert_int_equal(once_by_window(r, proof_of(1, 1), NOW, 100, NOW + 100), ECDSA_REPLAYED);
+	assert_int_equal(replay_count(r, NOW + 101), 0);
+	replay_free(r);
+}
+
+static void numbers_at_the_end_of_time_do_not_turn_round(void **state)
+{
+	struct replay *r = replay_of(1024);
+
+	(void)state;
+	replay_set_window(r, 10);
+	assert_int_equal(once(r, proof_of(1, 1), NOW, INT64_MAX), ECDSA_OK);
+	assert_int_equal(once(r, proof_of(1, 2), NOW, INT64_MAX - 1), ECDSA_OK);
+	assert_int_equal(once_by_window(r, proof_of(1, 3), INT64_MAX - 11, 10, NOW), ECDSA_OK);
+	assert_int_equal(once_by_window(r, proof_of(1, 4), INT64_MAX / 2 - 5, 1, NOW), ECDSA_OK);
+	replay_set_window(r, 100);
+	for (unsigned i = 1; i <= 4; i++)
+		assert_int_equal(once(r, proof_of(1, i), NOW + 1000000000, NOW + 2000000000), ECDSA_REPLAYED);
+	replay_free(r);
+}
+
+/* Windows come and go, and what was used once is never good again while some window would take it. */
+static void windows_that_change_all_the_time(void **state)
+{
+	enum { PROOFS = 300 };
+	static int64_t issued[PROOFS];
+	static bool is_used[PROOFS];
+	struct replay *r = replay_of(16 * 4096);
+	unsigned seed = 7, good = 0;
+	int64_t now = NOW, window = 20;
+
+	(void)state;
+	replay_set_window(r, window);
+	for (unsigned i = 0; i < PROOFS; i++)
+		issued[i] = NOW + i / 2;
+	for (unsigned step = 0; step < 100000; step++) {
+		unsigned which;
+		enum ecdsa_reason reason;
+
+		seed = seed * 1103515245 + 12345;
+		if (step % 97 == 0) {
+			window = 1 + seed / 65536 % 60;
+			replay_set_window(r, window);
+		}
+		if (step % 400 == 0)
+			now++;
+		which = seed / 65536 % PROOFS;
+		if (issued[which] > now || now > issued[which] + window)
+			continue; /* the check refuses it for age */
+		reason = once_by_window(r, proof_of(which, which), issued[which], window, now);
+		assert_true(reason == ECDSA_OK || reason == ECDSA_REPLAYED);
+		if (is_used[which])
+			assert_int_equal(reason, ECDSA_REPLAYED);
+		is_used[which] |= reason == ECDSA_OK;
+		good += reason == ECDSA_OK;
+	}
+	assert_true(good > PROOFS / 2);
 	replay_free(r);
 }
 
@@ -292,23 +399,29 @@ static struct replay *filled(unsigned n)
 	return r;
 }
 
-static void the_memory_goes_through_a_pipe(void **state)
+static struct buf saved(struct replay *r, int64_t now)
+{
+	struct buf b;
+
+	buf_init(&b);
+	replay_save(r, &b, now);
+	assert_true(buf_ok(&b));
+	return b;
+}
+
+static void load(struct replay *r, struct buf *b, int64_t now)
+{
+	assert_null(replay_load(r, buf_span(b), now));
+	buf_free(b);
+}
+
+static void the_memory_goes_to_the_next_process(void **state)
 {
 	struct replay *a = filled(900), *b = replay_of(65536);
-	int fds[2];
-	char rest[4];
+	struct buf bytes = saved(a, NOW + 20);
 
 	(void)state;
-	assert_int_equal(pipe(fds), 0);
-	assert_true(fcntl(fds[1], F_SETPIPE_SZ, 1 << 17) >= 1 << 17);
-	assert_int_equal(replay_save(a, fds[1], NOW + 20), 0);
-	assert_int_equal(write(fds[1], "next", 4), 4);
-	close(fds[1]);
-	assert_int_equal(replay_load(b, fds[0], NOW + 20), 0);
-	/* Whatever follows in the stream is somebody else's. */
-	assert_int_equal(read(fds[0], rest, sizeof(rest)), 4);
-	assert_memory_equal(rest, "next", 4);
-	close(fds[0]);
+	load(b, &bytes, NOW + 20);
 	assert_int_equal(replay_count(b, NOW + 20), replay_count(a, NOW + 20));
 	for (unsigned i = 0; i < 900; i++) {
 		bool is_good = i % 50 > 10;
@@ -324,47 +437,36 @@ static void the_memory_goes_through_a_pipe(void **state)
 	replay_free(b);
 }
 
-static int file_with(const void *bytes, size_t len)
-{
-	int fd = open("replay-bytes", O_RDWR | O_CREAT | O_TRUNC, 0600);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, bytes, len), (ssize_t)len);
-	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-	unlink("replay-bytes");
-	return fd;
-}
-
 static void what_is_not_whole_is_not_believed(void **state)
 {
 	struct replay *a = filled(40);
-	uint8_t bytes[16384], bent[16384];
-	int fd = file_with("", 0);
-	ssize_t len;
+	struct buf bytes = saved(a, NOW);
+	size_t len = buf_len(&bytes);
+	uint8_t bent[16384];
 
 	(void)state;
-	assert_int_equal(replay_save(a, fd, NOW), 0);
-	len = pread(fd, bytes, sizeof(bytes), 0);
-	assert_int_equal(len, 40 + 40 * 64 + 32);
-	close(fd);
-	for (ssize_t cut = 0; cut <= len; cut += cut < 64 ? 1 : 37) {
+	assert_int_equal(len, 56 + 40 * 64 + 32);
+	for (size_t cut = 0; cut <= len; cut += cut < 96 ? 1 : 37) {
 		struct replay *b = replay_of(65536);
+		uint8_t *exact = malloc(cut + 1);
 
-		fd = file_with(bytes, (size_t)cut);
-		assert_int_equal(replay_load(b, fd, NOW), cut == len ? 0 : -1);
-		close(fd);
+		memcpy(exact, buf_data(&bytes), cut);
+		assert_true(!replay_load(b, span_of(exact, cut), NOW) == (cut == len));
+		assert_int_equal(replay_count(b, NOW), cut == len ? 40 : 0);
+		free(exact);
 		replay_free(b);
 	}
-	for (ssize_t at = 0; at < len; at += 11) {
+	memcpy(bent, buf_data(&bytes), len);
+	for (size_t at = 0; at < len; at += 11) {
 		struct replay *b = replay_of(65536);
 
-		memcpy(bent, bytes, (size_t)len);
 		bent[at] ^= 0x40;
-		fd = file_with(bent, (size_t)len);
-		assert_int_equal(replay_load(b, fd, NOW), -1);
-		close(fd);
+		assert_non_null(replay_load(b, span_of(bent, len), NOW));
+		assert_int_equal(replay_count(b, NOW), 0);
+		bent[at] ^= 0x40;
 		replay_free(b);
 	}
+	buf_free(&bytes);
 	replay_free(a);
 }
 
@@ -372,44 +474,69 @@ static void what_is_not_whole_is_not_believed(void **state)
 static void what_was_unknown_stays_unknown(void **state)
 {
 	struct replay *a = replay_of(64), *b = replay_of(64);
-	struct proof p = proof_of(1, 1);
-	struct replay_use u = {.mode = REPLAY_ONCE, .key = p.key, .wallet = &p.wallet, .expires = NOW + 100,
-			       .issued = NOW};
-	int fd = file_with("", 0);
+	struct buf bytes;
 
 	(void)state;
+	replay_set_window(a, 5);
+	replay_set_window(b, 100);
 	replay_begins(a, NOW);
-	replay_window_grew(a, NOW + 5);
-	assert_int_equal(replay_save(a, fd, NOW), 0);
-	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-	assert_int_equal(replay_load(b, fd, NOW), 0);
-	close(fd);
-	assert_int_equal(replay_use(b, &u, NOW + 1), ECDSA_REPLAYED);
-	u.issued = NOW + 5;
-	u.ends_by_window = true;
-	assert_int_equal(replay_use(b, &u, NOW + 6), ECDSA_REPLAYED);
-	u.issued = NOW + 6;
-	assert_int_equal(replay_use(b, &u, NOW + 6), ECDSA_OK);
+	assert_int_equal(once_by_window(a, proof_of(1, 1), NOW + 1, 5, NOW + 1), ECDSA_OK);
+	assert_int_equal(replay_count(a, NOW + 7), 0);
+	bytes = saved(a, NOW + 7);
+	load(b, &bytes, NOW + 7);
+	assert_int_equal(once(b, proof_of(1, 2), NOW, NOW + 100), ECDSA_REPLAYED);
+	assert_int_equal(once_by_window(b, proof_of(1, 1), NOW + 1, 100, NOW + 7), ECDSA_REPLAYED);
+	assert_int_equal(once_by_window(b, proof_of(1, 3), NOW + 2, 100, NOW + 7), ECDSA_OK);
+	/* And so do those after it. */
+	bytes = saved(b, NOW + 8);
+	replay_free(a);
+	a = replay_of(64);
+	replay_set_window(a, 100);
+	load(a, &bytes, NOW + 8);
+	assert_int_equal(once(a, proof_of(1, 2), NOW, NOW + 100), ECDSA_REPLAYED);
+	assert_int_equal(once_by_window(a, proof_of(1, 1), NOW + 1, 100, NOW + 7), ECDSA_REPLAYED);
+	assert_int_equal(once_by_window(a, proof_of(1, 3), NOW + 2, 100, NOW + 8), ECDSA_REPLAYED);
 	replay_free(a);
 	replay_free(b);
+}
+
+/* The next process may have another window: the same as when it changes by RELOAD. */
+static void the_next_process_has_another_window(void **state)
+{
+	static const int64_t windows[] = {10, 100, 30, 300};
+	struct replay *r = replay_of(1024);
+
+	(void)state;
+	replay_set_window(r, windows[0]);
+	assert_int_equal(once_by_window(r, proof_of(1, 1), NOW, windows[0], NOW), ECDSA_OK);
+	assert_int_equal(once_by_window(r, proof_of(1, 2), NOW + 9, windows[0], NOW + 9), ECDSA_OK);
+	for (unsigned i = 1; i < ARRAY_LEN(windows); i++) {
+		struct buf bytes = saved(r, NOW + 11);
+
+		replay_free(r);
+		r = replay_of(1024);
+		replay_set_window(r, windows[i]);
+		/* Time has passed meanwhile. */
+		load(r, &bytes, NOW + 12);
+		for (int64_t t = NOW + 12; t <= NOW + windows[i]; t++)
+			assert_int_equal(once_by_window(r, proof_of(1, 1), NOW, windows[i], t), ECDSA_REPLAYED);
+		for (int64_t t = NOW + 12; t <= NOW + 9 + windows[i] && i == ARRAY_LEN(windows) - 1; t++)
+			assert_int_equal(once_by_window(r, proof_of(1, 2), NOW + 9, windows[i], t), ECDSA_REPLAYED);
+	}
+	replay_free(r);
 }
 
 static void what_does_not_fit_is_said(void **state)
 {
 	struct replay *a = filled(900), *small = replay_of(16);
-	int fd = file_with("", 0);
+	struct buf bytes = saved(a, NOW);
 
 	(void)state;
-	assert_int_equal(replay_save(a, fd, NOW), 0);
-	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-	assert_int_equal(replay_load(small, fd, NOW), -1);
-	assert_int_equal(errno, ENOSPC);
-	close(fd);
-	/* A full pipe or disk is an error and not silence. */
-	fd = open("/dev/full", O_WRONLY);
-	assert_int_equal(replay_save(a, fd, NOW), -1);
-	assert_int_equal(errno, ENOSPC);
-	close(fd);
+	assert_non_null(strstr(replay_load(small, buf_span(&bytes), NOW), "no room"));
+	/* What has expired meanwhile needs none. */
+	replay_free(small);
+	small = replay_of(16);
+	load(small, &bytes, NOW + 60);
 	replay_free(a);
 	replay_free(small);
 }
@@ -509,13 +636,19 @@ int main(void)
 		cmocka_unit_test(a_proof_is_good_once),
 		cmocka_unit_test(a_proof_is_good_from_one_source),
 		cmocka_unit_test(what_was_issued_before_the_memory_began_is_refused),
+		cmocka_unit_test(a_window_that_grows_opens_nothing),
+		cmocka_unit_test(a_window_that_shrinks_and_grows_opens_nothing),
+		cmocka_unit_test(the_largest_window_counts),
+		cmocka_unit_test(numbers_at_the_end_of_time_do_not_turn_round),
+		cmocka_unit_test(windows_that_change_all_the_time),
 		cmocka_unit_test(a_full_table_forgets_nobody),
 		cmocka_unit_test(a_wallet_gets_a_sixteenth),
 		cmocka_unit_test(the_table_agrees_with_a_plain_list),
 		cmocka_unit_test(of_those_who_race_with_one_proof_exactly_one_wins),
-		cmocka_unit_test(the_memory_goes_through_a_pipe),
+		cmocka_unit_test(the_memory_goes_to_the_next_process),
 		cmocka_unit_test(what_is_not_whole_is_not_believed),
 		cmocka_unit_test(what_was_unknown_stays_unknown),
+		cmocka_unit_test(the_next_process_has_another_window),
 		cmocka_unit_test(what_does_not_fit_is_said),
 		cmocka_unit_test(a_file_is_read_once),
 		cmocka_unit_test(a_file_of_somebody_else_stays_as_it_is),
