@@ -201,7 +201,7 @@ system() {
 	echo "--> $name"
 	rm -f "$xml"
 	BUILD_DIR=$dir WORKERS=$workers TIMEOUT_SCALE=$scale timeout -k 10 1500 \
-		${wrapper:-} $python -m pytest -p no:cacheprovider -q -ra --maxfail=40 --tb=short -n "${parallel:-$((jobs * 2))}" --dist loadfile \
+		${wrapper:-} $python -m pytest -p no:cacheprovider -q -ra --maxfail=40 --tb=short -n "${parallel:-$((jobs * 3))}" --dist loadfile \
 		--timeout=$((120 * scale)) --junitxml="$xml" "$@" ${SYSTEM_ARGS:-} "${tests:-test/system}" >"$logs/$name.log" 2>&1
 	status=$?
 	if [ ! -s "$xml" ]; then
