@@ -329,7 +329,8 @@ def pgbench(pooler, mode, clients, seconds, log):
     faults = [line for line in words.splitlines() if re.search("error|fatal|panic", line, re.I)]
     lost = [line for line in faults if "admin forced disconnect" in line]
     # What follows a lost connection: the same client again, or a summary.
-    strange = [line for line in faults if not re.search("admin forced disconnect|Run was aborted|failed transactions", line)]
+    strange = [line for line in faults
+               if not re.search("admin forced disconnect|Run was aborted|failed transactions", line)]
     assert done and not strange, "\n".join(strange or words.splitlines()[-20:])
     assert len(lost) <= kills, "%d lost of %d killed" % (len(lost), kills)
     assert (process.returncode == 0) == (not lost), "pgbench ended with %d" % process.returncode
