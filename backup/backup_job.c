@@ -166,6 +166,11 @@ static enum outcome preflight(struct job *j)
 	if (!tool_find(j->p->family, j->c, "pg_dump", j->facts.version / 10000, &j->tool, why, sizeof(why)))
 		return loop_is_interrupted(j->p->loop) ? interrupted(j) : fail(j, OUTCOME_DATABASE, "%s", why);
 	o = look_at_last(j);
+	if (o == OUTCOME_DONE && j->last && time(NULL) - j->last->when < j->request->min_spacing / USEC_PER_SEC) {
+		j->report->is_skipped = true;
+		j->report->when = j->last->when;
+		return OUTCOME_DONE;
+	}
 	return o == OUTCOME_DONE ? judge_format_1(j) : o;
 }
 
@@ -600,8 +605,6 @@ static enum outcome prune(struct job *j)
 	struct command_env env;
 	enum outcome o;
 
-	if (j->request->no_prune)
-		return OUTCOME_DONE;
 	program_command_env(j->p, &env);
 	env.prefix = j->prefix;
 	env.rules = &rules;
@@ -647,6 +650,8 @@ static void tell_end(const struct job *j)
 {
 	const struct backup_report *r = j->report;
 
+	if (r->is_skipped)
+		return;
 	metric_set(METRIC_last_attempt_timestamp_seconds, NULL, (double)j->started_at);
 	if (r->outcome != OUTCOME_DONE && r->outcome != OUTCOME_FOLLOW_UP) {
 		metric_add(METRIC_backups_total, "result=\"failed\"", 1);
@@ -687,6 +692,8 @@ void backup_run(struct program *p, const struct backup_request *request, struct 
 		report->phase = phases[i].name;
 		work_phase(&j.work, phases[i].name);
 		o = phases[i].step(&j);
+		if (report->is_skipped)
+			break;
 		if (o == OUTCOME_DONE)
 			continue;
 		report->outcome = phases[i].follows ? OUTCOME_FOLLOW_UP : o;
@@ -695,7 +702,10 @@ void backup_run(struct program *p, const struct backup_request *request, struct 
 		EVENT(LEVEL_ERROR, "follow_up_failed", F_TEXT("phase", phases[i].name), F_TEXT("reason", report->why));
 	}
 	report->seconds = (double)work_elapsed(&j.work) / (double)USEC_PER_SEC;
-	if (report->outcome == OUTCOME_DONE || report->outcome == OUTCOME_FOLLOW_UP)
+	if (report->is_skipped)
+		EVENT(LEVEL_LOG, "backup_skipped", F_TEXT("database", j.database),
+		      F_TEXT("reason", "the newest backup is younger than min_spacing"));
+	else if (report->outcome == OUTCOME_DONE || report->outcome == OUTCOME_FOLLOW_UP)
 		EVENT(LEVEL_LOG, "backup_done", F_TEXT("object", report->key), F_UINT("bytes", report->size),
 		      F_UINT("plain", report->plain), F_UINT("parts", report->parts), F_REAL("seconds", report->seconds),
 		      F_REAL("rate", report->seconds > 0 ? (double)report->size / report->seconds : 0),

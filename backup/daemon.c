@@ -208,8 +208,9 @@ static void start_schedule(struct daemon *d)
 		/* A run that was due while nobody was there is caught up with. */
 		if (d->last_success == 0 || cron_next(&d->cron, c->schedule_timezone, d->last_success) <= time(NULL))
 			d->catch_up_at = d->anchor;
-	}
-	plan(d);
+		plan(d);
+	} else
+		d->next_tick = d->anchor; /* the first one, even when it is due already */
 	if (c->verify_drill_interval > 0) {
 		int64_t last = state_number(d->state, "last_drill", 0), ago = time(NULL) - last;
 
@@ -270,7 +271,7 @@ static void succeeded(struct daemon *d, const struct set_report *r)
 {
 	d->failures = 0;
 	d->retry_at = 0;
-	d->last_success = r->last.when;
+	d->last_success = r->when;
 	d->part_at_least = r->part_at_least ? r->part_at_least : d->part_at_least;
 	/* A backup as large as before shows that what was restored, or begun afresh, is the data. */
 	if (d->restore_failed && r->plain >= d->plain_before)
@@ -354,7 +355,7 @@ static void mark_unchanged(struct daemon *d, struct catalog *c, const struct bac
 }
 
 /* Whether a backup is wanted at all, now that it is due. */
-static bool is_wanted(struct daemon *d, enum reason why, bool *could_ask)
+static bool is_wanted(struct daemon *d, enum reason why, usec_t *spacing, bool *could_ask)
 {
 	const struct config *c = d->program->config;
 	struct catalog catalog;
@@ -363,8 +364,12 @@ static bool is_wanted(struct daemon *d, enum reason why, bool *could_ask)
 	bool wanted = true;
 
 	*could_ask = true;
-	/* Each database has backups of its own; the run itself looks at them. */
-	if (databases_are_several(c) || why == REASON_ASKED)
+	if (databases_are_several(c)) {
+		/* Each has backups of its own, and the run looks at them. */
+		*spacing = why == REASON_TICK ? config_min_spacing(c) : 0;
+		return true;
+	}
+	if (why == REASON_ASKED)
 		return true;
 	if (!find_newest(d, &catalog, &newest)) {
 		*could_ask = false;
@@ -394,7 +399,7 @@ static void backup(struct daemon *d, enum reason why)
 	bool could_ask, wanted;
 
 	d->busy_with = "backup";
-	wanted = is_wanted(d, why, &could_ask);
+	wanted = is_wanted(d, why, &q.min_spacing, &could_ask);
 	if (d->restore_failed) {
 		q.prune_blocked = blocked;
 		q.prune_blocked_below = d->plain_before;
@@ -411,7 +416,9 @@ static void backup(struct daemon *d, enum reason why)
 	}
 	if (!could_ask)
 		snprintf(r.last.why, sizeof(r.last.why), "the backups could not be listed");
-	if (wanted && r.failed < r.total)
+	if (wanted && r.total > 0 && r.skipped == r.total)
+		d->last_success = r.when;
+	else if (wanted && r.failed < r.total)
 		succeeded(d, &r);
 	else if (!could_ask || (wanted && r.outcome != OUTCOME_LOCKED))
 		failed(d, &r);

@@ -214,7 +214,10 @@ static void count(struct set_report *report, const struct backup_report *r)
 	report->last = *r;
 	if (r->part_at_least > report->part_at_least)
 		report->part_at_least = r->part_at_least;
+	report->skipped += r->is_skipped;
 	if (r->outcome == OUTCOME_DONE || r->outcome == OUTCOME_FOLLOW_UP) {
+		if (r->when > report->when)
+			report->when = r->when;
 		report->size += r->size;
 		report->plain += r->plain;
 	} else
@@ -238,7 +241,8 @@ static void run_one(struct program *p, const struct backup_request *request, con
 	} else
 		backup_run(p, &one, &r);
 	count(report, &r);
-	put_member(members, name, &r);
+	if (!r.is_skipped)
+		put_member(members, name, &r);
 	free(prefix);
 }
 
@@ -277,7 +281,7 @@ void set_run(struct program *p, const struct backup_request *request, struct set
 	/* One that failed among good ones is the follow-up's failure; all failed is a failure. */
 	if (report->failed > 0 && report->failed < report->total && report->outcome != OUTCOME_INTERRUPTED)
 		report->outcome = OUTCOME_FOLLOW_UP;
-	if (several && !request->database && report->failed < report->total &&
+	if (several && !request->database && report->failed + report->skipped < report->total &&
 	    store_set(p, run_id, begun, globals, &members) != OUTCOME_DONE && report->outcome == OUTCOME_DONE)
 		report->outcome = OUTCOME_FOLLOW_UP;
 	if (loop_is_interrupted(p->loop))

@@ -33,7 +33,7 @@ struct backup_request {
 	uint64_t part_at_least; /* what the last try has learnt; 0: nothing */
 	const char *prune_blocked; /* a reason of the caller's not to prune afterwards; NULL: none */
 	uint64_t prune_blocked_below; /* the reason falls when the dump has at least so many bytes; 0: it does not */
-	bool no_prune;
+	usec_t min_spacing; /* with a good backup younger than that there is nothing to do; 0: always */
 	void (*remember)(void *ctx, const char *key, const char *upload_id); /* see backup/upload.h */
 	void *ctx;
 };
@@ -48,6 +48,7 @@ struct backup_report {
 	unsigned parts;
 	double seconds;
 	bool is_suspect, is_empty, has_pruned;
+	bool is_skipped; /* by min_spacing: there is one of report->when already */
 	uint64_t part_at_least; /* for the next try; 0: as before */
 };
 

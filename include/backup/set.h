@@ -20,7 +20,8 @@ char *database_prefix(const struct config *, const char *name);
 struct set_report {
 	enum outcome outcome;
 	struct backup_report last; /* of the last database, good or not */
-	unsigned total, failed;
+	unsigned total, failed, skipped;
+	int64_t when; /* of the newest good one */
 	uint64_t size, plain; /* of all good ones */
 	uint64_t part_at_least;
 };

@@ -280,6 +280,11 @@ class Daemon:
             self.p.send_signal(number)
         return self.wait(timeout)
 
+    def end(self):
+        """Stops one that may be in the middle of something."""
+        status = self.stop()
+        assert status in (DONE, 128 + signal.SIGTERM), "%d: %s" % (status, self.log())
+
     def wait(self, timeout=60):
         status = self.p.wait(timeout * env.SLOW)
         text = self.log()
