@@ -175,6 +175,7 @@ static void judge(const struct catalog *c, struct backup_entry *e, const struct 
 	int64_t size;
 
 	catalog_key(c, e, key);
+	e->is_told = true;
 	e->is_suspect = manifest_flag(m, "suspect");
 	e->is_failed = v.is_failed || (manifest_number(m, "size", &size) && (uint64_t)size != e->size) ||
 		       (object && strcmp(object, key) != 0);

@@ -87,7 +87,7 @@ static const char *state_word(const struct backup_entry *b)
 		return "suspect";
 	if (b->size == 0)
 		return "empty";
-	return b->is_proven ? "proven" : b->has_manifest ? "good" : "unknown";
+	return b->is_proven ? "proven" : b->is_told ? "good" : "unknown";
 }
 
 static const char *format_word(const struct backup_entry *b)

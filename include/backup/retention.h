@@ -52,6 +52,7 @@ struct backup_entry {
 	bool is_deleted; /* by retention_judge: is to be */
 	bool is_held : 1, has_manifest : 1, is_judged : 1; /* judged: the manifest has been read, or there is none */
 	bool is_suspect : 1, is_failed : 1, is_proven : 1; /* from the manifest; proven: drill or archive passed */
+	bool is_told : 1;				   /* there is a manifest, and it is believed */
 	bool is_sealed_elsewhere : 1;			   /* the manifest names a key that is not ours */
 };
 

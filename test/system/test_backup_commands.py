@@ -8,7 +8,7 @@ import os
 
 import pytest
 from harness import env, faultproxy as fp
-from harness.backup import (DONE, FOLLOW_UP, INTEGRITY, NOTHING, REFUSED, STORAGE, TIMED_OUT, USAGE)
+from harness.backup import (DONE, FOLLOW_UP, INTEGRITY, MAGIC, NOTHING, REFUSED, STORAGE, TIMED_OUT, USAGE, open_2)
 from harness.nulls3 import NullS3
 
 with open(os.path.join(env.TOP, "test", "vectors", "backup-vectors.json"), encoding="utf-8") as f:
@@ -282,3 +282,20 @@ def test_a_hundred_thousand_objects(backup):
     assert "99997 of 100000 would be deleted" in lines[-1]
     assert server.name(99_999) in lines[0] and lines[0].startswith("keep")
     server.close()
+
+
+def test_manifests_may_be_sealed(backup):
+    """Nothing of them can be read without the key, and all of them with it."""
+    b = backup(BACKUP_ENCRYPTION_ENCRYPT_MANIFEST="yes")
+    path = b.backup("--label", "a secret label")
+    with open(os.path.join(b.store, "_manifest", os.path.relpath(path, b.store) + ".json"), "rb") as f:
+        raw = f.read()
+    assert raw.startswith(MAGIC) and b"secret label" not in raw
+    assert json.loads(open_2(raw, content=3))["label"] == "a secret label"
+    listed = json.loads(b.run("list", "--json", "--long", expect=DONE).out)
+    assert [(i["state"], i["label"]) for i in listed] == [("good", "a secret label")]
+    b.run("verify", "latest", "--level", "auth", expect=DONE)
+    listed = json.loads(b.run("list", "--json", "--long", expect=DONE).out)
+    assert listed[0]["verified_level"] == "auth"
+    r = b.run("list", "--json", expect=DONE, MNEMONIC="another mnemonic of enough words to be taken for one of those")
+    assert json.loads(r.out)[0]["state"] == "unknown" and "not believed" in r.log
