@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/mem.h"
 #include "lib/hash.h"
 
 uint64_t replay_tag(const struct wallet_address *a)
@@ -61,7 +62,7 @@ struct replay_entry *replay_shard_find(const struct replay_shard *s, uint64_t ha
 	for (uint32_t at = slot_of(s, hash); s->index[at]; at = (at + 1) & s->mask) {
 		struct replay_entry *e = &s->entries[s->index[at] - 1];
 
-		if (memcmp(e->key, key, sizeof(e->key)) == 0)
+		if (mem_equal_const_time(e->key, key, sizeof(e->key)))
 			return e;
 	}
 	return NULL;

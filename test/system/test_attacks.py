@@ -17,7 +17,7 @@ test says `attack NN`.
     16-19    test_attacks_tls, test_tls, test_login, test_server_login
     20-24    test_server_login, test_tls
     29-35    test_attacks_protocol, test_protocol, test_cancel, test_prepared, test_pooling
-    36       test_wallet_login, test_wallet_formats, test_wallet_replay, test/unit/test_replay.c
+    36       test_wallet_login, test_wallet_formats, test_wallet_replay, test_reboot_foreign, test/unit/test_replay.c
     37, 38   test_wallet_formats, test/unit/test_wallet.c, test/unit/test_formats.c
     39       test_limit
     40       test_wallet_formats, test_wallet_query, test/unit/test_hba.c

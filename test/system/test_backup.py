@@ -187,6 +187,8 @@ def test_secrets_are_in_no_log_and_not_in_proc(b):
             return environ, re.search(r"Max core file size\s+(\S+)\s+(\S+)", f.read()).groups()
 
     env.wait_for(lambda: look()[1] == ("0", "0") or "PGECDSA_ALLOW_CORE" in b.settings, "core files to be forbidden")
+    # The secrets are read right after that.
+    env.wait_for(lambda: MNEMONIC.encode() not in look()[0], "the environment to be wiped")
     environ = look()[0].decode()
     p.terminate()
     _, log = p.communicate(timeout=60 * env.SLOW)

@@ -667,7 +667,7 @@ def test_row_26_handover_is_for_our_own_unix_user(pool):
         assert admin.query("SHOW HANDOVER").errors[0].text == "invalid command 'SHOW HANDOVER', use SHOW HELP;"
         r = operator.query("SHOW HANDOVER")
         assert [c.name for c in r.columns] == ["kind", "fd", "has_more", "facts"] and r.tags == ["SHOW"]
-        assert [row[0] for row in r.rows] == ["process"]
+        assert [row[0] for row in r.rows] == ["process", "replay"]
         assert operator.query("RESUME").tags == ["RESUME"]
     assert "HANDOVER" not in "".join(n["D"] for n in p.console_result("SHOW HELP").notices)
 
