@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/mem.h"
 #include "lib/hash.h"
+#include "lib/mem.h"
 
 uint64_t replay_tag(const struct wallet_address *a)
 {
