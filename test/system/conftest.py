@@ -3,6 +3,7 @@
     PGECDSA_PROXY   the program under test; default $BUILD_DIR/pg-ecdsa-proxy
     WORKERS         "1 2": every test that takes `pooler` runs once for each
     ORACLE=1        run Debian's pgbouncer instead; tests marked `ours` are left out
+    WORKERS_ONLY=1  leave out what would be the same with any number of workers
     TIMEOUT_SCALE   more patience, for sanitizer builds
 """
 import hashlib
@@ -32,6 +33,11 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
+    # Another number of threads is nothing to a test that starts no pooler, or one of its own making.
+    if os.environ.get("WORKERS_ONLY"):
+        out = [i for i in items if "workers" not in i.fixturenames]
+        config.hook.pytest_deselected(items=out)
+        items[:] = [i for i in items if "workers" in i.fixturenames]
     if env.ORACLE:
         out = [i for i in items if i.get_closest_marker("ours")]
         config.hook.pytest_deselected(items=out)
