@@ -292,7 +292,8 @@ for stage; do
 	unit)		unit "$out" unit ;;
 	system-1)	system system-1 "$out" 1 1 ;;
 	# The backup daemon has no workers.
-	system-2)	system system-2 "$out" 2 1 --ignore-glob '*/test_backup*.py' ;;
+	# What is the same with any number of workers has run above.
+	system-2)	WORKERS_ONLY=1 system system-2 "$out" 2 1 --ignore-glob '*/test_backup*.py' ;;
 	differential)	tests=test/differential system differential "$out" "1 2" 1 ;;
 	faults)
 		# What is stuffed behind an SSLRequest shows only when it is read together with it.

@@ -71,6 +71,7 @@ STARTINGUP = ("1.18 ends waiting clients also when the server says that it is st
               "wait on (section 35, since 1.21).")
 FASTFAIL = ("1.18 tells the server's refusal only to clients that still wait for the greeting; now to all who "
             "wait, if the pool has no server left (section 14; section 35, since 1.22).")
+AMID = "In the middle of a message an error would be taken for the rest of its body: nothing is said then."
 CACHED = "1.18 does not say why log-ins at the server have been failing (section 35, since 1.24)."
 
 differs(SSLREQ, "auth/odd-answer:md5-ssl-request auth/odd-answer:plain-ssl-request",
@@ -522,3 +523,8 @@ differs(CACHED, "server/fast-fail-after-a-lost-connection",
 differs(CACHED, "server/fast-fail-when-nobody-listens",
         ['c2 E S=FATAL C=08P01 M=server login has been failing, try again later (server_login_retry)'],
         ['c2 E S=FATAL C=08P01 M=server login has been failing, cached error: connect failed (server_login_retry)'])
+
+for mode in ("session", "transaction"):
+    differs(AMID, "server/server-fails-in-a-query:half-a-row:" + mode,
+            ['c1 D \x00\x00)SF', "c1 END inside b'C08P01\\x00Mserver conn crashed?\\x00\\x00'"],
+            ["c1 END inside b'\\x00\\x01\\x00\\x00'"])

@@ -473,6 +473,8 @@ def test_connections_are_counted(site):
         with pytest.raises(PgError) as e:
             replica(p)
         assert e.value.text == "client connections exceeded (max_user_client_connections)"
+    # Their end is the business of several threads.
+    p.wait_pool(cl_active=0, cl_waiting=0)
     replica(p).close()
 
 
