@@ -236,7 +236,8 @@ bool snapshot_judge(const struct config *c, const struct origin *origins)
 	ok &= judge_queries(c, origin_text(origin_of(origins, "ecdsa_auth_query"), where, sizeof(where)));
 	if (c->settings.auth_type == AUTH_TYPE_ECDSA && !has_wallet_source(c)) {
 		log_error("auth_type=ecdsa lets nobody in: ecdsa_allowed_addresses is empty, auth_file names no wallet, "
-			  "and auth_user, who would ask a database, is not set%s", origin_text(origin_of(origins, "auth_type"), where, sizeof(where)));
+			  "and auth_user, who would ask a database, is not set%s",
+			  origin_text(origin_of(origins, "auth_type"), where, sizeof(where)));
 		ok = false;
 	}
 	return ok;
