@@ -229,7 +229,7 @@ static void leave_server(struct client *c)
 	sv->is_amid_request = c->pass_left > 0 && !c->drops_message;
 	if (sv->state == SV_LOGIN)
 		replication_abandon(sv);
-	else if (!sv->is_ready || sv->is_setting_params)
+	else if (!sv->is_ready || sv->is_setting_params || sv->is_amid_request)
 		server_close(sv, "client disconnect while server was not ready", false);
 	else if (!outstanding_empty(&sv->requests))
 		server_close(sv, "client disconnected with query in progress", false);

@@ -1,5 +1,7 @@
 #include "pool/replication.h"
 
+#include <stdio.h>
+
 #include "pool/server_login.h"
 #include "pool/share.h"
 
@@ -48,9 +50,12 @@ void replication_abandon(struct server *sv)
 void replication_refuse(struct server *sv, const char *text)
 {
 	struct client *c = sv->client;
+	char copy[160];
 
-	server_close(sv, text, false);
-	client_close(c, NULL, text, text);
+	/* It may be the log-in's, which ends with the server. */
+	snprintf(copy, sizeof(copy), "%s", text);
+	server_close(sv, copy, false);
+	client_close(c, NULL, copy, copy);
 }
 
 void replication_login_done(struct server *sv)

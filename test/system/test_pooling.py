@@ -32,6 +32,21 @@ def test_session_keeps_its_server(pool):
     p.wait_pool(cl_active=0, sv_active=0, sv_idle=2)
 
 
+@ours
+@pytest.mark.parametrize("kind", ["d", "c", "f", "H"])
+@pytest.mark.parametrize("reset", ["", "DISCARD ALL"])
+def test_leaving_in_the_middle_of_a_message(pool, kind, reset):
+    """These make no work, so the server is ready; but it would take the next client's query for the rest."""
+    p = pool("session", default_pool_size=1, server_reset_query=reset)
+    with p.login() as a:
+        pid = a.pid()
+        a.send(wire.msg(kind.encode(), b"x" * 1000)[:20])
+    with p.login() as b:
+        assert b.value("SELECT 'two'") == "two"
+        assert b.pid() != pid
+    p.wait_log("S-.*closing because: client disconnect while server was not ready")
+
+
 def test_no_server_before_the_first_message(pool):
     p = pool("session")
     with p.login(), p.login():

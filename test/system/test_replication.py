@@ -73,6 +73,14 @@ def test_server_asks_for_a_password(site, user):
             assert system(c)["timeline"] == "1"
 
 
+def test_keys_are_passed_through(site, pg):
+    """The pooler knows a SCRAM secret only, and logs in with what the client has proven."""
+    p = site(auth_type="scram-sha-256", users={"u_scram": pg.secret("u_scram")})
+    for kind in KINDS:
+        with replica(p, "u_scram", secret="u_scram_pw", kind=kind) as c:
+            assert system(c)["timeline"] == "1"
+
+
 @pytest.mark.parametrize("word, shown", [
     ("database", "logical"), ("true", "physical"), ("TRUE", "physical"), ("tr", "physical"), ("yes", "physical"),
     ("on", "physical"), ("1", "physical"), ("false", "none"), ("no", "none"), ("off", "none"), ("0", "none"),
@@ -473,8 +481,7 @@ def test_connections_are_counted(site):
         with pytest.raises(PgError) as e:
             replica(p)
         assert e.value.text == "client connections exceeded (max_user_client_connections)"
-    # Their end is the business of several threads.
-    p.wait_pool(cl_active=0, cl_waiting=0)
+    env.wait_for(lambda: not rows(p), "them to go")
     replica(p).close()
 
 
