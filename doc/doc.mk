@@ -1,10 +1,14 @@
 # Guides, man pages, and the list of settings that the program itself writes.
-DOC_GUIDES = doc/config.md doc/console.md doc/migration.md doc/monitoring.md doc/status.md doc/usage.md doc/wallet-login.md
+DOC_GUIDES = doc/backup-storage.md doc/config.md doc/console.md doc/migration.md doc/monitoring.md doc/status.md \
+	doc/usage.md doc/wallet-login.md
 MAN_TEXTS = doc/man/pg-ecdsa-proxy.1.md doc/man/pg-ecdsa-token.1.md doc/man/pgbouncer.ini.5.md
 MAN_PAGES = doc/man/pg-ecdsa-proxy.1 doc/man/pg-ecdsa-token.1 doc/man/pgbouncer.ini.5
 
 EXTRA_DIST += LICENSE $(MAN_TEXTS)
 dist_doc_DATA = README.md $(DOC_GUIDES) etc/pgbouncer.ini etc/userlist.txt
+# For PostgreSQL: doc/wallet-login.md says what they are for.
+sqldir = $(docdir)/sql
+dist_sql_DATA = etc/sql/pg_ecdsa_claim.sql etc/sql/pg_ecdsa_rls_example.sql
 
 # Every setting with its type, default and meaning. Not installed by default:
 # pg-ecdsa-proxy --describe-settings says the same.

@@ -1,6 +1,10 @@
 #!/bin/sh
-# Build the pooler, let a wallet sign in, and run queries through a shared
-# pool: everything private, on free ports, in one temp directory.
+# Build the pooler, let a wallet sign in, run queries through a shared pool,
+# send a sealed backup out and let it come back into an empty database:
+# everything private, on free ports, in one temp directory.
+#
+# The backup goes to a directory; with BACKUP_S3_ENDPOINT and the like in the
+# environment (pg-ecdsa-backup(1)) it goes to that store.
 #
 #	etc/quickstart.sh [--keep]
 #
@@ -26,6 +30,7 @@ log=$work/log
 step=start
 pg_up=no
 proxy_pid=
+backup_pid=
 
 say()	{ printf '%s\n' "$*"; }
 begin()	{ step=$1; printf '\n==> %s\n' "$step"; }
@@ -53,6 +58,11 @@ finish() {
 }
 
 stop_all() {
+	if [ -n "$backup_pid" ]; then
+		kill "$backup_pid" 2>/dev/null || :
+		wait "$backup_pid" 2>/dev/null || :
+		backup_pid=
+	fi
 	if [ -n "$proxy_pid" ]; then
 		kill -QUIT "$proxy_pid" 2>/dev/null || :
 		while kill -0 "$proxy_pid" 2>/dev/null; do sleep 0.1; done
@@ -102,6 +112,10 @@ lib openssl libssl-dev
 lib libsecp256k1 libsecp256k1-dev
 lib nettle nettle-dev
 lib libcares libc-ares-dev
+lib libcurl libcurl4-openssl-dev
+lib libpq libpq-dev
+lib expat libexpat1-dev
+lib jansson libjansson-dev
 pg - postgresql
 LIST
 if [ -z "$needed" ]; then
@@ -140,6 +154,7 @@ mkdir -p "$work/build"
 ) >>"$log" 2>&1
 proxy=$work/prefix/bin/pg-ecdsa-proxy
 token=$work/prefix/bin/pg-ecdsa-token
+backup=$work/prefix/bin/pg-ecdsa-backup
 "$proxy" --version | sed 's/^/    /'
 
 begin "A private PostgreSQL with a service account"
@@ -241,12 +256,75 @@ grep -E '^(number of (clients|transactions|failed)|latency average|tps)' "$work/
 begin "SHOW POOLS"
 show psql -X -x pgbouncer -c "SHOW POOLS"
 
+begin "A sealed backup goes out"
+od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$work/mnemonic"
+printf '%s' "$password" >"$work/app-password"
+mkdir "$work/store" "$work/state"
+store="file://$work/store"
+# By a user's own environment it goes to his store, under a name of this run.
+if [ -z "${BACKUP_S3_ENDPOINT-}" ]; then
+	BACKUP_S3_ENDPOINT=$store BACKUP_S3_BUCKET=quickstart
+	export BACKUP_S3_ENDPOINT BACKUP_S3_BUCKET
+fi
+cat >"$work/backup.ini" <<INI
+[postgres]
+host = 127.0.0.1
+port = $pg_port
+user = app
+password_file = $work/app-password
+database = appdb
+
+[s3]
+prefix = quickstart-${work##*.}
+
+[encryption]
+mnemonic_file = $work/mnemonic
+format = 2
+
+[state]
+dir = $work/state
+INI
+chmod 600 "$work/mnemonic" "$work/app-password" "$work/backup.ini"
+[ "$(id -u)" != 0 ] || chown -R postgres "$work/mnemonic" "$work/app-password" "$work/backup.ini" "$work/store" "$work/state"
+as_backup() { (cd "$work" && as_server "$backup" -c "$work/backup.ini" "$@"); }
+contents() {
+	psql -X -At -h "$work" -p "$pg_port" -U postgres appdb \
+		-c "SELECT count(*), sum(hashtextextended(t::text, 0)) FROM pgbench_accounts t" \
+		-c "SELECT count(*), sum(hashtextextended(t::text, 0)) FROM notes t"
+}
+contents >"$work/before"
+as_backup backup >>"$log" 2>&1
+as_backup list >"$work/out" 2>>"$log"
+cat "$work/out"
+say "Rows and checksums of pgbench_accounts and notes: $(tr '\n' ' ' <"$work/before")"
+
+begin "The database is dropped and made empty; the daemon restores it at its start"
+psql -X -q -h "$work" -p "$pg_port" -U postgres postgres >>"$log" 2>&1 <<SQL
+\\set ON_ERROR_STOP 1
+DROP DATABASE appdb WITH (FORCE);
+CREATE DATABASE appdb OWNER app;
+SQL
+as_backup daemon --ready-file "$work/state/ready" >>"$log" 2>&1 &
+backup_pid=$!
+tries=0
+until [ -e "$work/state/ready" ]; do
+	tries=$((tries + 1))
+	[ $tries -lt 600 ] && kill -0 "$backup_pid" 2>/dev/null || exit 1
+	sleep 0.1
+done
+contents >"$work/after"
+cmp "$work/before" "$work/after" >>"$log" 2>&1
+say "The same rows and checksums are back: $(tr '\n' ' ' <"$work/after")"
+show psql -X appdb -c "TABLE notes"
+
 begin "What was seen"
 cat <<SEEN
 The wallet $wallet
 signed in with a signature as its password; no secret of it is stored anywhere.
 PostgreSQL saw the role app, and the wallet in application_name.
 50 clients of pgbench were served by $servers connections to PostgreSQL.
+A backup was sealed with a key of this run, stored in $BACKUP_S3_ENDPOINT,
+and restored by itself into the empty database: the same rows, the same checksums.
 SEEN
 
 if [ $keep = yes ]; then

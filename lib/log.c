@@ -27,6 +27,7 @@ atomic_int log_verbosity;
 static atomic_bool to_stderr = true, to_syslog, is_bare, is_journal;
 static atomic_uint counts[LEVEL_NOISE + 1];
 static atomic_int file_fd = -1;
+static void (*_Atomic diverted)(enum log_level, const char *);
 static char *file_name; /* owned; control role only */
 static _Thread_local struct {
 	const char *file; /* borrowed; NULL: nowhere */
@@ -118,6 +119,11 @@ int log_configure(const struct log_setup *s)
 	atomic_store(&is_bare, s->is_bare);
 	atomic_store(&is_journal, !s->is_bare && stderr_is_journal());
 	return 0;
+}
+
+void log_divert(void (*sink)(enum log_level, const char *text))
+{
+	atomic_store(&diverted, sink);
 }
 
 void log_reopen(void)
@@ -216,6 +222,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 		char stamp[40], zone[16];
 	} last;
 	char text[LINE_MAX_BYTES - 100], line[LINE_MAX_BYTES];
+	void (*sink)(enum log_level, const char *) = atomic_load_explicit(&diverted, memory_order_relaxed);
 	int saved_errno = errno, head;
 	struct timeval tv;
 	size_t n;
@@ -226,6 +233,12 @@ void log_line(enum log_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	if (sink) {
+		atomic_fetch_add_explicit(&counts[level], 1, memory_order_relaxed);
+		sink(level, text);
+		errno = saved_errno;
+		return;
+	}
 	if (atomic_load_explicit(&is_bare, memory_order_relaxed)) {
 		if (place.file) {
 			level = level == LEVEL_WARNING ? LEVEL_ERROR : level;

@@ -104,3 +104,8 @@ bool rfc3339_parse(const char *text, size_t len, int64_t *unix_seconds)
 	*unix_seconds += hour * 3600 + minute * 60 + second - offset;
 	return true;
 }
+
+bool rfc3339_parse_instant(const char *text, size_t len, int64_t *unix_seconds)
+{
+	return len > 10 && (text[10] == 'T' || text[10] == 't') && rfc3339_parse(text, len, unix_seconds);
+}

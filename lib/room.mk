@@ -2,6 +2,7 @@
 noinst_LIBRARIES += librooms_lib.a
 LIB_ROOM = librooms_lib.a
 librooms_lib_a_SOURCES = \
+	lib/base64.c include/lib/base64.h \
 	lib/buf.c include/lib/buf.h \
 	lib/file.c include/lib/file.h \
 	lib/hash.c include/lib/hash.h \
@@ -16,7 +17,7 @@ librooms_lib_a_SOURCES = \
 	lib/tls_context.c include/lib/tls_context.h \
 	lib/tls_filter.c include/lib/tls_filter.h \
 	lib/wheel.c include/lib/wheel.h \
-	include/lib/list.h include/lib/span.h include/lib/util.h
+	include/lib/comma_list.h include/lib/list.h include/lib/span.h include/lib/util.h
 
 if HAVE_CMOCKA
 check_PROGRAMS += test/unit/test_tls

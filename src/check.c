@@ -100,7 +100,9 @@ static void check_addresses(struct config *c, const struct settings *s)
 		log_error("nowhere to listen on: listen_addr and unix_socket_dir are empty");
 	list = xstrdup(given(s->listen_addr) ? s->listen_addr : "");
 	for (item = strtok_r(list, ", \t", &save); item; item = strtok_r(NULL, ", \t", &save)) {
-		const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+		const struct addrinfo hints = {
+			.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE,
+		};
 		struct addrinfo *found;
 		int err;
 

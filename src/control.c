@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "admin/console.h"
+#include "auth/replay.h"
 #include "http/http.h"
 #include "lib/list.h"
 #include "lib/mem.h"
@@ -19,6 +20,7 @@
 #include "pool/params.h"
 #include "pool/peer.h"
 #include "pool/room.h"
+#include "pool/wallet_clock.h"
 #include "process.h"
 #include "resolver.h"
 #include "service.h"
@@ -61,6 +63,7 @@ static struct {
 	bool has_registry;
 	bool is_successor; /* the process that this one follows still lives, and could go on by itself */
 	bool handed_over;  /* the other way round: a successor has the sockets */
+	bool owns_replay_file; /* what is remembered belongs into it at the end */
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;
 } control;
@@ -206,6 +209,7 @@ static void adopt_here(struct config *next)
 		log_error("Cannot open logfile: '%s': %s", s->logfile, strerror(errno));
 	listeners_set_options(control.listeners, s->tcp_defer_accept != 0, &tcp);
 	dns_set_times(control.dns, &times);
+	replay_set_window(control.pooler.replay, config_window_max(next) / USEC_PER_SEC);
 	if (!limiter_adopt(control.pooler.limiter, &rules, clock_monotonic()))
 		log_error("out of memory: ecdsa_limit_entries stays as it was");
 	watch_autodbs();
@@ -536,7 +540,52 @@ static int make_rooms(struct tls_setup *tls)
 	return 0;
 }
 
-static int start_pooler(struct tls_setup *tls)
+/*
+ * The memory of used proofs, with what the last process left, or the one that this one follows has told; else what is
+ * older than this one is refused.
+ */
+static bool start_replay(const struct takeover *t)
+{
+	const struct settings *s = settings();
+	struct pooler *p = &control.pooler;
+	int64_t now = wallet_clock(p, s);
+	bool has_file = s->ecdsa_replay_file && s->ecdsa_replay_file[0];
+
+	p->replay = replay_new(s->ecdsa_replay_entries);
+	if (!p->replay) {
+		log_fatal("out of memory: ecdsa_replay_entries");
+		return false;
+	}
+	replay_set_window(p->replay, config_window_max(control.config) / USEC_PER_SEC);
+	if (t ? takeover_replay(t, p->replay, now) : has_file && replay_read_file(p->replay, s->ecdsa_replay_file, now)) {
+		log_info("%zu used proofs taken over from %s", replay_count(p->replay, now),
+			 t ? "the old process" : s->ecdsa_replay_file);
+		/* The file is gone: if nothing comes of this start, it is written again. */
+		control.owns_replay_file = !t;
+	} else
+		replay_begins(p->replay, now);
+	return true;
+}
+
+/* Another process has what is here, or will go on with it. */
+static bool lets_go(void)
+{
+	return control.is_successor || (control.pause == SUSPENDED && control.handed_over);
+}
+
+/*
+ * Nobody logs in any more. Not where there is another process: the file would say what its memory no longer does, and
+ * be believed.
+ */
+static void stop_replay(void)
+{
+	const struct settings *s = settings();
+
+	if (control.owns_replay_file && !lets_go() && s->ecdsa_replay_file && s->ecdsa_replay_file[0])
+		replay_write_file(control.pooler.replay, s->ecdsa_replay_file, wallet_clock(&control.pooler, s));
+}
+
+static int start_pooler(struct tls_setup *tls, const struct takeover *t)
 {
 	struct pooler *p = &control.pooler;
 	struct limit_rules rules;
@@ -558,6 +607,8 @@ static int start_pooler(struct tls_setup *tls)
 		log_fatal("out of memory: ecdsa_limit_entries");
 		return -1;
 	}
+	if (!start_replay(t))
+		return -1;
 	control.dns = resolver_start(p, settings());
 	if (!control.dns) {
 		log_fatal("dns setup failed");
@@ -634,7 +685,7 @@ int control_start(struct config *config, struct tls_setup *tls, struct takeover 
 	control.crew = crew_new(tls->n);
 	if (!control.crew)
 		log_fatal("cannot set the event loops up");
-	else if (start_pooler(tls) == 0 && signals_start(control.crew->control->base, &control_ops) == 0 &&
+	else if (start_pooler(tls, t) == 0 && signals_start(control.crew->control->base, &control_ops) == 0 &&
 		 start_timers() == 0 && (t || http_start(control.crew->control->base) == 0) && start_listening(t) == 0) {
 		if (t)
 			takeover_adopt(t, &control.pooler);
@@ -654,6 +705,7 @@ int control_run(void)
 		 event_base_get_method(control.crew->control->base), dns_backend_name(),
 		 OpenSSL_version(OPENSSL_VERSION));
 	service_ready();
+	control.owns_replay_file = true;
 	worker_run(control.crew->control);
 	return signals_exit_status();
 }
@@ -668,6 +720,7 @@ static void event_drop(struct event *e)
 static void stop_workers(void)
 {
 	crew_stop(control.crew);
+	stop_replay();
 	if (!crew_helpers_stop()) {
 		/* It still uses what would be freed now, and comes back nobody knows when. */
 		log_info("a log-in still waits for PAM or LDAP, leaving it");
@@ -686,17 +739,16 @@ static void stop_workers(void)
 /* Clients and servers at the end. What they still owe each other is delivered while all rooms are there. */
 static void close_rooms(void)
 {
-	/* Connections that another process has, or will go on with, are only let go. */
-	bool lets_go = control.is_successor || (control.pause == SUSPENDED && control.handed_over);
+	bool only_lets_go = lets_go();
 
 	for (int i = 0; i < control.crew->n; i++) {
 		struct room *r = room_of(control.crew->workers[i]);
 
 		if (!r)
 			continue;
-		if (lets_go)
+		if (only_lets_go)
 			room_abandon(r);
-		room_close_all(r, lets_go ? "handed over" : "shutdown");
+		room_close_all(r, only_lets_go ? "handed over" : "shutdown");
 	}
 	crew_settle(control.crew);
 	for (int i = 0; i < control.crew->n; i++)
@@ -725,6 +777,7 @@ void control_stop(void)
 	}
 	if (control.has_registry) {
 		limiter_free(control.pooler.limiter);
+		replay_free(control.pooler.replay);
 		statement_store_destroy(&control.pooler.statements);
 		registry_destroy(&control.pooler.registry);
 	}

@@ -263,6 +263,11 @@ struct listeners *takeover_listeners(struct takeover *t, const struct listen_opt
 	return listeners_take(o, t->listeners, n);
 }
 
+bool takeover_replay(const struct takeover *t, struct replay *replay, int64_t now)
+{
+	return inherit_replay(&t->from, replay, now);
+}
+
 void takeover_adopt(struct takeover *t, struct pooler *p)
 {
 	inherit(p, &t->from);
@@ -300,8 +305,8 @@ static enum old_verdict still_suspended(struct takeover *t)
 }
 
 /*
- * The number of the old process: as it has told, or else as its pidfile says; 0: not known. What the kernel remembers of
- * a listening socket is of no use, since that may have been handed over before.
+ * The number of the old process: as it has told, or else as its pidfile says; 0: not known. What the kernel remembers
+ * of a listening socket is of no use, since that may have been handed over before.
  */
 static pid_t find_pid(const struct takeover *t, const char *pidfile)
 {

@@ -6,6 +6,7 @@
  *				the old process could still go on by itself
  *	(background, rooms)
  *	takeover_listeners()	this process's listeners
+ *	takeover_replay()	its memory of used proofs
  *	takeover_adopt()	connections become clients and servers
  *	takeover_finish()	SHUTDOWN; the old process is gone, and this one goes on
  *
@@ -20,6 +21,7 @@
 #ifndef TAKEOVER_H
 #define TAKEOVER_H
 
+#include "auth/replay.h"
 #include "config/config.h"
 #include "net/listener.h"
 #include "pool/room.h"
@@ -36,6 +38,8 @@ enum takeover_outcome {
 enum takeover_outcome takeover_begin(const struct settings *, struct takeover **out) MUST_CHECK;
 /* NULL: logged, FATAL. */
 struct listeners *takeover_listeners(struct takeover *, const struct listen_options *) MUST_CHECK;
+/* The used proofs that the old process remembers. false: it has told of none; or not of all, which is logged. */
+bool takeover_replay(const struct takeover *, struct replay *, int64_t now) MUST_CHECK;
 /* Rooms are there, threads are not. */
 void takeover_adopt(struct takeover *, struct pooler *);
 /* -1: logged, FATAL. */

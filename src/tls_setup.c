@@ -149,7 +149,8 @@ static bool check_file(struct checking *c, const char *setting, const char *path
 }
 
 /* The library tells one problem only; it is about a setting of that side. */
-static void check_context(struct checking *c, const struct tls_options *options, const char *prefix, const char *setting)
+static void check_context(struct checking *c, const struct tls_options *options, const char *prefix,
+			  const char *setting)
 {
 	char reason[REASON_MAX];
 	SSL_CTX *ctx = tls_context_new(options, prefix, reason, sizeof(reason));

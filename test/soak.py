@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Long runs; the first three are what test/system/test_resilience.py runs in short.
 
-    soak.py [--short] [--seconds N] [part...]
+    soak.py [--short] [--seconds N] [--mode M] [part...]
 
 crowd      200 clients on 5 servers for a minute, without an error
 restarts   PostgreSQL killed and restarted under load: clients recover, nothing hangs
@@ -17,6 +17,8 @@ pgbench    pgbench with 200 clients for ten minutes in each pool mode, with a RE
            (--seconds: of each mode)
 shutdown   every way to shut down, under load: nobody is cut who may not be
 failover   PAUSE, restart of PostgreSQL, RESUME: no client sees an error
+takeovers  online restarts one after the other, with other numbers of workers,
+           and successors that are killed half way: no client sees an error
 idle       what 10,000 idle clients do to the answers for 200 busy ones
 """
 import argparse
@@ -38,7 +40,7 @@ import psycopg  # noqa: E402
 from harness import env, wire  # noqa: E402
 from harness.load import LEAVE, Crowd  # noqa: E402
 from harness.wallet import Wallet  # noqa: E402
-from harness.wire import SYNC, Closed, PgError, extended, query  # noqa: E402
+from harness.wire import SYNC, Closed, PgError, bind, close, execute, extended, parse, query  # noqa: E402
 
 FIRST_KEY = 100000
 WALLETS = 10000
@@ -327,7 +329,8 @@ def pgbench(pooler, mode, clients, seconds, log):
     faults = [line for line in words.splitlines() if re.search("error|fatal|panic", line, re.I)]
     lost = [line for line in faults if "admin forced disconnect" in line]
     # What follows a lost connection: the same client again, or a summary.
-    strange = [line for line in faults if not re.search("admin forced disconnect|Run was aborted|failed transactions", line)]
+    strange = [line for line in faults
+               if not re.search("admin forced disconnect|Run was aborted|failed transactions", line)]
     assert done and not strange, "\n".join(strange or words.splitlines()[-20:])
     assert len(lost) <= kills, "%d lost of %d killed" % (len(lost), kills)
     assert (process.returncode == 0) == (not lost), "pgbench ended with %d" % process.returncode
@@ -417,6 +420,57 @@ def failover(pooler, postgres, clients, times):
     return crowd.done, longest
 
 
+def prepared_unit(number, turn):
+    """One statement of its own and one that all share, over several units."""
+    token = b"%d.%d" % (number, turn)
+    if turn == 0:
+        reply = yield parse("SELECT $1::text", "shared") + SYNC
+    name = "s%d" % (turn // 3)
+    if turn % 3 == 0:
+        yield parse("SELECT $1::text, %d" % (number % 20), name) + SYNC
+    reply = yield bind(name, "", (token.decode(),)) + execute() + bind("shared", "", (token.decode(),)) + execute() + SYNC
+    assert reply.rows == [token, token], reply.rows
+    if turn % 3 == 2:
+        yield close("S", name) + SYNC
+
+
+def restless_unit(number, turn):
+    """What clients do, each its own; some come and go."""
+    if number % 3 == 0:
+        yield from prepared_unit(number, turn)
+    elif number % 3 == 1:
+        yield from transaction_unit(number, turn)
+    else:
+        yield from ask(number, turn)
+        return LEAVE if turn % 10 == 9 else None
+
+
+def takeovers(pooler, clients, seconds):
+    crowd = Crowd(pooler, clients, restless_unit)
+    crowd.start()
+    end = time.monotonic() + seconds
+    done = killed = 0
+    while done < 3 or time.monotonic() < end:
+        marks = crowd.marks()
+        env.wait_for(lambda: crowd.served_since(marks), "everybody to be served", timeout=60 * env.SLOW)
+        crowd.check()
+        if done % 3 == 2:
+            where = random.choice(("takeover-suspended", "takeover-told", "takeover-shutdown"))
+            pooler.mark()
+            successor = pooler.successor(faults=where)
+            os.waitpid(successor.pid, os.WUNTRACED)  # it stops itself
+            successor.kill()
+            successor.wait()
+            pooler.wait_log("admin disappeared when suspended, doing RESUME")
+            killed += 1
+        pooler.restart(workers=random.choice((1, 2, 3)))
+        done += 1
+    marks = crowd.marks()
+    env.wait_for(lambda: crowd.served_since(marks), "everybody to be served at the end", timeout=60 * env.SLOW)
+    crowd.stop()
+    return done, killed, crowd.done
+
+
 def paced_unit(number, turn):
     yield from statement_unit(number, turn)
     # Busy, but not so busy that the clients themselves are what is measured.
@@ -499,6 +553,9 @@ class Soak:
         troubles = self.finish()
         assert not troubles, troubles[0]
 
+    def modes_of(self, known):
+        return [m for m in known if self.options.mode in (None, m)]
+
     def crowd(self):
         n = crowd(self.pooler(), 50 if self.short else 200, 3 if self.short else 60)
         yield "crowd", ("%d transactions without an error, %d server connections"
@@ -524,7 +581,7 @@ class Soak:
 
     def modes(self):
         clients, seconds = (100, 2) if self.short else (1000, 600)
-        for mode in MODES:
+        for mode in self.modes_of(MODES):
             p = self.pooler(pool_mode=mode, default_pool_size=10, max_client_conn=clients + 100)
             yield mode + " mode", one_mode(p, mode, clients, self.options.seconds or seconds)
             self.end()
@@ -533,7 +590,7 @@ class Soak:
         clients, seconds = (30, 4) if self.short else (200, self.options.seconds or 600)
         subprocess.run(["pgbench", "-i", "-q", "-s", "10", "-h", self.pg.host, "-p", str(self.pg.port), "-U", "u_trust",
                         "db"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for mode in PGBENCH:
+        for mode in self.modes_of(PGBENCH):
             p = self.pooler(pool_mode=mode, default_pool_size=10, max_client_conn=clients + 100)
             yield "pgbench, %s mode" % mode, pgbench(p, mode, clients, seconds,
                                                      os.path.join(self.scratch, "pgbench.log"))
@@ -554,12 +611,19 @@ class Soak:
         yield "failover", ("%d units by %d clients over %d restarts without an error, longest break %.1f s"
                            % (done, clients, times, longest))
 
+    def takeovers(self):
+        clients, seconds = (50, 1) if self.short else (400, 60)
+        restarts, killed, done = takeovers(self.pooler(default_pool_size=10, max_client_conn=clients + 100), clients,
+                                           self.options.seconds or seconds)
+        yield "takeovers", ("%d restarts and %d successors killed half way, %d units by %d clients without an error"
+                            % (restarts, killed, done, clients))
+
     def idle(self):
         busy, idlers, seconds, rounds = (50, 500, 1, 1) if self.short else (200, 10000, 10, 6)
         yield "idle", idle(self.pooler(max_client_conn=idlers + 1000, default_pool_size=20), busy, idlers, seconds,
                            rounds)
 
-    PARTS = ["crowd", "restarts", "wallets", "limit", "modes", "pgbench", "shutdown", "failover", "idle"]
+    PARTS = ["crowd", "restarts", "wallets", "limit", "modes", "pgbench", "shutdown", "failover", "takeovers", "idle"]
 
 
 def main():
@@ -567,7 +631,8 @@ def main():
     from harness.postgres import Postgres
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="a few seconds each")
-    parser.add_argument("--seconds", type=int, help="of each mode of parts modes and pgbench")
+    parser.add_argument("--seconds", type=int, help="of each mode of parts modes and pgbench, and of takeovers")
+    parser.add_argument("--mode", choices=sorted(MODES), help="of parts modes and pgbench: only this one")
     parser.add_argument("part", nargs="*", help=" ".join(Soak.PARTS))
     options = parser.parse_args()
     unknown = set(options.part) - set(Soak.PARTS)

@@ -24,7 +24,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "config/config.h"
 #include "lib/buf.h"
+#include "lib/network.h"
 #include "lib/span.h"
 #include "wallet/address.h"
 #include "wallet/check.h"
@@ -33,9 +35,10 @@ enum auth_verdict { AUTH_OK, AUTH_CONTINUE, AUTH_PENDING, AUTH_REJECT };
 /*
  * NEED_WORK is computing, which may go on side by side. PAM and LDAP wait for
  * somebody outside, each in a thread of its own, so that a directory that does
- * not answer holds up nobody else.
+ * not answer holds up nobody else. NEED_WALLET is no work: a database is to be
+ * asked whether the wallet may enter, and judge_wallet() is asked once more.
  */
-enum auth_need { NEED_NOTHING, NEED_WORK, NEED_PAM, NEED_LDAP };
+enum auth_need { NEED_NOTHING, NEED_WORK, NEED_PAM, NEED_LDAP, NEED_WALLET };
 
 /* Spelled in auth_type and HBA files; the order is that of auth_method_names. */
 enum auth_kind {
@@ -66,6 +69,7 @@ struct scram_verifier {
 };
 
 struct ident_map;     /* config/ident.h */
+struct replay;	      /* auth/replay.h */
 
 enum auth_certificate { CERTIFICATE_NO_TLS, CERTIFICATE_NONE, CERTIFICATE_VERIFIED };
 
@@ -84,9 +88,15 @@ struct auth_input {
 	const struct scram_verifier *verifier; /* cached for a plain secret, or NULL */
 	/* ecdsa only */
 	const struct wallet_policy *wallet_policy;
-	/* May this signer log in? ECDSA_OK or the reason; asked only about proven signers. */
-	enum ecdsa_reason (*judge_wallet)(void *ctx, const struct wallet_address *);
+	/*
+	 * May this signer log in? ECDSA_OK, the reason, or ECDSA_UNDECIDED: a database must be asked first. Asked only
+	 * about proven signers. *detail: for the log.
+	 */
+	enum ecdsa_reason (*judge_wallet)(void *ctx, const struct ecdsa_claim *, const char **detail);
 	void *wallet_ctx;
+	struct replay *replay;	     /* memory of used proofs; not NULL unless replay_mode is off */
+	enum replay_mode replay_mode;
+	struct ip_address replay_source; /* by replay_source() */
 	/* cert and peer */
 	const struct ident_map *map; /* NULL: the name must be the user's */
 	enum auth_certificate certificate;
@@ -96,7 +106,8 @@ struct auth_input {
 	const char *remote_host;  /* pam: PAM_RHOST; NULL: a Unix socket */
 	const char *ldap_options; /* ldap: not parsed yet; NULL: none */
 	/* ecdsa, cert and peer */
-	int64_t (*wall_clock)(void); /* whole seconds, CLOCK_REALTIME */
+	int64_t (*wall_clock)(void *ctx); /* whole seconds, CLOCK_REALTIME */
+	void *clock_ctx;
 	bool (*may_explain)(void *ctx); /* is there time to look, for the log, what is wrong with a proof? NULL: yes */
 	void *explain_ctx;
 };
@@ -126,7 +137,7 @@ struct auth {
 	enum ecdsa_reason wallet_reason;
 	enum ecdsa_format wallet_format;
 	/* the audit line of a wallet login, key=value, for success and refusal; "" otherwise */
-	char audit[512];
+	char audit[640];
 };
 
 /* a must be zeroed. in is borrowed until auth_end(). */

@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/base64.h"
 #include "lib/buf.h"
 #include "lib/span.h"
 #include "lib/util.h"
@@ -40,9 +41,6 @@ struct scram_secret {
 };
 bool scram_secret_parse(const char *text, struct scram_secret *) MUST_CHECK;
 
-/* Strict base64: no white space, full padding, no stray bits. At most cap bytes are written. */
-bool base64_decode(struct span text, uint8_t *out, size_t cap, size_t *len) MUST_CHECK;
-void base64_put(struct buf *, const void *bytes, size_t len);
 
 /* A walk over "a=value,b=value": no empty item, no NUL. */
 struct scram_attrs {

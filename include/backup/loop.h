@@ -53,6 +53,11 @@ usec_t loop_now(void);
 MUST_CHECK bool loop_wait(struct loop *, const bool *done);
 /* The same, deaf to loop_interrupt(), but at most until deadline (0: none). false: not done by then. */
 MUST_CHECK bool loop_wait_through(struct loop *, const bool *done, usec_t deadline);
+/* Either of the two, whichever comes first. */
+enum loop_end { LOOP_DONE, LOOP_INTERRUPTED, LOOP_TIMED_OUT };
+MUST_CHECK enum loop_end loop_wait_until(struct loop *, const bool *done, usec_t deadline);
+/* One turn without waiting, for work that never waits by itself. false: interrupted. */
+bool loop_breathe(struct loop *);
 void loop_interrupt(struct loop *);	       /* sticky */
 bool loop_is_interrupted(const struct loop *); /* by a signal that ends the program, or an operation's owner */
 void loop_resume(struct loop *);	       /* forgets the interruption */

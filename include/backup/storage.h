@@ -22,6 +22,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "backup/outcome.h"
 #include "lib/span.h"
 #include "lib/util.h"
 
@@ -75,7 +76,6 @@ struct object_info {
 	time_t modified;
 	char etag[STORAGE_ETAG_MAX];
 	struct object_meta meta;  /* of head only */
-	int64_t clock_offset;	  /* the store's Date minus our clock, seconds */
 };
 
 /* What is sent: memory, or a range of a file when fd >= 0. */
@@ -105,10 +105,12 @@ struct storage_ops {
 	void (*get)(struct storage *, struct storage_op *, const char *key, const char *if_match, uint64_t offset,
 		    uint64_t len, struct object_info *, storage_sink *, void *ctx);
 	void (*remove)(struct storage *, struct storage_op *, const char *key); /* not there: STORAGE_OK */
-	/* Everything under prefix, all pages; flat: only what has no further '/'. Ends with an error: incomplete. */
+	/* Everything under prefix, all pages, in no order that counts; flat: only what has no further '/'. Ends with an
+	 * error: incomplete, so neither prune nor a choice may rest on it. A page is told whole or not at all. */
 	void (*list)(struct storage *, struct storage_op *, const char *prefix, bool flat, storage_item *, void *ctx);
 
-	/* Parts are numbered from 1; several may be under way. All but the last have the same size. */
+	/* Parts are numbered from 1 and begun in that order; several may be under way, and the store itself holds back
+	 * more than it wants at once. All but the last have the same size. */
 	void (*upload_begin)(struct storage *, struct storage_op *, const char *key, const char *content_type,
 			     const struct object_meta *, struct storage_upload **);
 	void (*upload_part)(struct storage_upload *, struct storage_op *, unsigned number, const struct storage_body *);
@@ -117,20 +119,45 @@ struct storage_ops {
 	void (*upload_abort)(struct storage_upload *, struct storage_op *);
 	const char *(*upload_id)(const struct storage_upload *);
 	void (*upload_free)(struct storage_upload *); /* neither completes nor aborts; no op of it may be under way */
-	void (*list_uploads)(struct storage *, struct storage_op *, const char *prefix, storage_upload_item *, void *ctx);
+	void (*list_uploads)(struct storage *, struct storage_op *, const char *prefix, storage_upload_item *,
+			     void *ctx);
 	void (*abort_stale)(struct storage *, struct storage_op *, const char *key, const char *upload_id);
 
+	/* Where it is and how safe the way there is, for a person. */
+	void (*describe)(const struct storage *, char *out, size_t size);
 	void (*cancel)(struct storage_op *); /* it ends soon, with STORAGE_CANCELLED unless it was quicker */
 	void (*free)(struct storage *);
 };
 
-struct storage { /* first member of every store */
-	const struct storage_ops *ops;
-	struct loop *loop; /* borrowed */
+/* For logs and metrics; either may be NULL. Called on the loop; text is borrowed for the duration of the call. */
+struct storage_watcher {
+	/* One request came to its end. op: "put", "part", "list" ...; http: 0 when there was no answer. */
+	void (*request)(void *ctx, const char *op, int http, usec_t took, uint64_t sent, uint64_t received);
+	/* It will be tried again after wait. reason: a code of the store's or of ours. */
+	void (*retry)(void *ctx, const char *op, unsigned attempt, const char *reason, const struct storage_error *,
+		      usec_t wait);
+	/* Something an operator should know: another region, a clock that is off, a feature that is missing. */
+	void (*notice)(void *ctx, const char *text);
+	void *ctx;
 };
 
-/* Runs the loop until op is done; an interruption of the loop cancels it. Its result. */
+struct storage { /* first member of every store */
+	const struct storage_ops *ops;
+	struct loop *loop;		 /* borrowed */
+	struct storage_watcher watcher;	 /* may be set at any time */
+	bool has_clock;			 /* the store has told its time */
+	int64_t clock_offset;		 /* its Date minus our clock, seconds, by the last answer */
+};
+
+/*
+ * Runs the loop until op is done; an interruption of the loop cancels it. Its
+ * result. Before each start of an operation: *op = (struct storage_op){0},
+ * done and owner set if wanted.
+ */
 enum storage_result storage_wait(struct storage *, struct storage_op *);
+/* The same, deaf to interruptions, for what is done on the way out; cancelled after budget (0: none). */
+enum storage_result storage_wait_through(struct storage *, struct storage_op *, usec_t budget);
 const char *storage_result_word(enum storage_result);
+enum outcome storage_outcome(enum storage_result);
 
 #endif

@@ -35,6 +35,7 @@
 enum pool_mode { POOL_MODE_UNSET = -1, POOL_SESSION, POOL_TRANSACTION, POOL_STATEMENT };
 enum tls_mode { TLS_DISABLE, TLS_ALLOW, TLS_PREFER, TLS_REQUIRE, TLS_VERIFY_CA, TLS_VERIFY_FULL };
 enum load_balance { BALANCE_ROUND_ROBIN, BALANCE_DISABLE };
+enum replay_mode { REPLAY_OFF, REPLAY_SOURCE, REPLAY_ONCE };
 enum require_tls { REQUIRE_TLS_NEVER, REQUIRE_TLS_REMOTE, REQUIRE_TLS_ALWAYS };
 enum auth_type { /* words of auth_type; pam and ldap come with later work */
 	AUTH_TYPE_ANY, AUTH_TYPE_TRUST, AUTH_TYPE_PLAIN, AUTH_TYPE_MD5, AUTH_TYPE_CERT, AUTH_TYPE_HBA,
@@ -117,6 +118,10 @@ const struct peer_def *config_peer_at(const struct config *, size_t i);
 enum wallet_standing config_wallet_standing(const struct config *, const struct wallet_address *, int64_t now);
 /* NULL unless auth_type was hba at the last load. */
 const struct hba_rules *config_hba(const struct config *);
+/* The largest of ecdsa_window and what HBA lines say in its place. */
+usec_t config_window_max(const struct config *);
+/* CLAIM_KEY_BYTES of ecdsa_claim_key_file; NULL: there is none, and no claim is made. */
+const uint8_t *config_claim_key(const struct config *);
 /* In one of the networks of ecdsa_limit_exempt. */
 bool config_limit_exempts(const struct config *, const struct ip_address *);
 /* Named by login_limit_methods; as auth_type spells it. */

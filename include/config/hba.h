@@ -19,6 +19,7 @@
 #include "config/ident.h"
 #include "lib/file.h"
 #include "lib/util.h"
+#include "proto/startup.h"
 
 #define HBA_FILE_MAX ((size_t)16 << 20) /* bytes of one file; four times that of all @files of a load */
 #define HBA_INCLUDE_DEPTH 10
@@ -28,7 +29,6 @@ enum hba_type { HBA_LOCAL, HBA_HOST, HBA_HOSTSSL, HBA_HOSTNOSSL };
 enum hba_method { /* the order of the words in hba.c */
 	HBA_TRUST, HBA_REJECT, HBA_MD5, HBA_PASSWORD, HBA_PEER, HBA_CERT, HBA_SCRAM, HBA_LDAP, HBA_ECDSA
 };
-enum hba_replication { REPLICATION_NONE, REPLICATION_LOGICAL, REPLICATION_PHYSICAL };
 
 /* A DATABASE or USER field. */
 struct hba_names {
@@ -37,10 +37,12 @@ struct hba_names {
 	bool is_all, is_same_user, is_replication;
 };
 
-/* What an ecdsa line says instead of ecdsa_window and ecdsa_require_tls. */
+/* What an ecdsa line says instead of the settings ecdsa_formats, ecdsa_window, ... */
 struct hba_ecdsa {
-	bool has_window, has_tls;
-	usec_t window;
+	bool has_formats, has_window, has_max_lifetime, has_replay, has_tls;
+	uint32_t formats; /* BIT(enum ecdsa_format) */
+	usec_t window, max_lifetime;
+	int replay;	 /* enum replay_mode */
 	int require_tls; /* enum require_tls */
 };
 
@@ -72,14 +74,14 @@ struct hba_rules *hba_load(const char *path, struct ident_maps *maps);
 struct hba_rules *hba_ref(struct hba_rules *); /* NULL is fine, here and below */
 void hba_unref(struct hba_rules *);
 size_t hba_count(const struct hba_rules *);
-const struct hba_rule *hba_at(const struct hba_rules *, size_t i);
+const struct hba_rule *hba_at(const struct hba_rules *, size_t i); /* in the order of the file */
 
 struct hba_facts { /* about a connection */
 	bool is_unix, is_tls;
 	int family;
 	const uint8_t *address; /* 4 or 16 bytes; not of Unix sockets */
 	const char *database, *user; /* as the client asked */
-	enum hba_replication replication;
+	enum replication replication;
 };
 
 /* The first rule that fits, or NULL. No allocation; a binary search in each list of names. */

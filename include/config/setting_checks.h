@@ -12,13 +12,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "lib/comma_list.h"
+
 /* false: refused, and the reason is logged with where behind it. */
 bool setting_check(const char *name, const char *value, const char *where);
 
 /* true when a wallet name is spelled well or the text is none; otherwise logs what was meant. */
 bool check_wallet_spelling(const char *text, const char *what, const char *where);
-
-/* The next item of a list delimited by commas and white space; NULL at the end. */
-const char *list_item(const char **at, size_t *len);
 
 #endif

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "config/auth_file.h"
+#include "config/claim_key.h"
 #include "config/config.h"
 #include "config/entries.h"
 #include "config/wallet_list.h"
@@ -26,11 +27,13 @@ struct config {
 	struct entries *entries;      /* counted */
 	struct auth_file *auth_file;  /* counted; NULL: none is named, needed or readable */
 	struct wallet_list *wallets;  /* counted; NULL: ecdsa_allowed_addresses is empty */
+	struct claim_key *claim_key;  /* counted; NULL: ecdsa_claim_key_file is empty */
 	struct hba_rules *hba;	      /* counted; NULL: auth_type was not hba at the last load */
 	struct network *limit_exempt; /* owned: the networks of ecdsa_limit_exempt */
 	size_t limit_exempt_count;
 	bool is_checked;	 /* whoever made it wants to hear of every problem */
 	struct origin *origins;	 /* owned; one a setting, or NULL: only what is checked keeps them */
+	usec_t window_max; /* see config_window_max() */
 };
 
 /* Where the file says a setting; line 0: it does not. */
@@ -46,9 +49,14 @@ const char *origin_text(const struct origin *, char *buf, size_t cap);
 /* A snapshot to be filled, with the settings of prev (NULL: with the defaults) and no parts. */
 struct config *snapshot_new(const struct config *prev);
 
-/* What is derived from single settings, which must be good. */
+/* What is derived from settings, which must be good, and from the HBA rules, which must be there. */
 void snapshot_derive(struct config *);
 
+/*
+ * Do the settings go together? For what a single one cannot tell, once all parts are there. false: every problem
+ * logged.
+ */
+MUST_CHECK bool snapshot_judge(const struct config *, const struct origin *origins);
 /*
  * Brings in the files that settings name, and judges the settings together.
  * origins has an element a setting, or is NULL for SET, which reads no HBA

@@ -41,4 +41,14 @@ MUST_CHECK int file_read(const char *path, size_t max, const struct file_identit
 /* Wipes and frees the text. */
 void file_text_free(struct file_text *);
 
+#define FILE_LINE_MAX 4096 /* bytes, with the newline */
+/* A line without its newline and with a NUL in its place; NULL: it is longer than FILE_LINE_MAX. number is from 1. */
+typedef void file_line(void *ctx, char *line, size_t len, int number);
+/*
+ * The same for files that are too large to be held whole: calls line for each, in their order. identity is filled in.
+ * 0: read; 1: known, and not read; -1: errno says why.
+ */
+MUST_CHECK int file_each_line(const char *path, size_t max, const struct file_identity *known,
+			      struct file_identity *identity, file_line *line, void *ctx);
+
 #endif

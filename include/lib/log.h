@@ -35,6 +35,8 @@ extern atomic_int log_verbosity;
 
 /* Opens what is asked for. On failure (logfile) returns -1, errno set, the old set-up in force. */
 int log_configure(const struct log_setup *);
+/* From now on finished texts go there instead, for a program whose log looks otherwise. NULL: as before. */
+void log_divert(void (*sink)(enum log_level, const char *text));
 /* Closes and opens the log file and syslog again, for log rotation. */
 void log_reopen(void);
 void log_line(enum log_level, const char *fmt, ...) PRINTF_LIKE(2, 3);

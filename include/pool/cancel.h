@@ -30,7 +30,10 @@ void cancel_target_gone(struct server *target);
 bool cancel_is_waiting(struct share *, struct server **target);
 /* Takes a request into the queue of this share, on its Worker. target has counted it; NULL for a peer's share. */
 void cancel_enqueue(struct client *, struct share *, struct server *target);
-/* Takes a request to another Worker, as an orphan, and calls arrived there; from in here when it is there already. */
+/*
+ * Takes a request to another Worker, as an orphan, and calls arrived there; from in here when it is there already.
+ * Not from within a callback of its Conn.
+ */
 void cancel_move(struct client *, struct worker *to, void (*arrived)(struct client *));
 
 #endif

@@ -14,6 +14,7 @@
 #include "net/sockets.h"
 #include "pool/params.h"
 #include "pool/room.h"
+#include "proto/startup.h"
 #include "wallet/address.h"
 
 struct share;
@@ -39,14 +40,15 @@ struct client {
 	struct conn conn; /* first */
 	struct list link;
 	struct share *share;   /* borrowed; NULL until routed */
-	struct server *server; /* linked with server->client */
+	struct server *server; /* linked with server->client; in CL_WAITING one that logs in for this replication client */
 	struct login *login;   /* owned; NULL once logged in */
 	void *console;	       /* the admin room's; NULL for others */
 	struct database *database; /* counted entity; NULL until known */
 	struct user *user;	   /* counted entity: the login name */
 	struct server *cancel_target; /* of a cancel request; NULL when it goes to a peer */
 	struct client_statements *statements; /* owned; NULL: it has prepared nothing */
-	struct params params;
+	char *options;		   /* owned: what its own server is started with; of replication clients, else NULL */
+	struct params params;	   /* of a replication client without server: only what it asked for itself */
 	uint64_t id;
 	uint64_t pass_left; /* bytes of the current message still to come */
 	usec_t connected_at;
@@ -59,8 +61,10 @@ struct client {
 	struct wallet_address wallet;
 	uint16_t pauses; /* enum pause_reason bits */
 	enum client_state state : 8;
+	enum replication replication : 2;
 	bool is_wallet : 1;
 	bool has_mapped_role : 1; /* a map or a list says whom it is at the server, not the database */
+	bool is_wallet_queried : 1; /* let in, or given its role, by ecdsa_auth_query or auth_query */
 	bool is_admin : 1;
 	bool is_unix : 1;
 	bool is_late : 1; /* came in when a shutdown had begun */
@@ -93,13 +97,17 @@ void client_set_state(struct client *, enum client_state); /* moves between list
 
 /* Proven and routed to its pool: on the pool's Worker. Greets it, or makes it wait for the greeting. */
 void client_join(struct client *, struct pool *);
-bool client_welcome(struct client *); /* sends the greeting batch; the share has it. false: closed */
+/*
+ * Sends the greeting batch, with the values of the pool, or of its own server that is logging in (NULL: none). A
+ * replication client goes on waiting for its server. false: closed.
+ */
+bool client_welcome(struct client *, const struct server *own);
 
 /* A server for the next message: linked, or queued (paused), or closed. */
 enum acquired { ACQUIRED, QUEUED, ACQUIRE_CLOSED };
 enum acquired client_acquire(struct client *);
 void client_link(struct client *, struct server *);
-void client_activate(struct client *, struct server *); /* a waiter gets a server */
+void client_activate(struct client *, struct server *); /* a waiter gets a server, or its own is logged in */
 
 const char *client_prefix(const struct client *, char *out, size_t cap);
 /* User pgbouncer by the Unix socket, of the Unix user that the process runs as: an admin without a password. */

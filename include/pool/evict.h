@@ -7,7 +7,8 @@
  * closed for it ("evicted"), wherever it lives: the ledger says where one is
  * to spare, a message goes there, and the answer comes back with the slot. If
  * nothing is to spare the pool stands in line, and is nudged when a server of
- * that group becomes idle or goes.
+ * that group becomes idle or goes. A replication client has no use for an idle
+ * server, and in a full pool gets the slot of one in the same way.
  *
  * What a share has to spare is published at the end of a turn, and only while
  * its pool has such a limit, so that the query path costs nothing without.
@@ -22,7 +23,7 @@
 struct eviction;
 
 /* The ledger answered LEDGER_EVICT; takes its reply.victim. What comes of it arrives in this turn or a later one. */
-void evict_begin(struct share *asker, struct ledger_pool *victim, usec_t waiting_since);
+void evict_begin(struct share *asker, struct ledger_pool *victim, const struct ledger_wish *);
 /* Instead of ledger_server_gone(), for a server that is closed to make room: the asker asks again. */
 void evict_server_gone(struct ledger *, struct eviction *);
 /* Servers or waiting clients of the share have changed. */

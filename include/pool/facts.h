@@ -26,6 +26,7 @@
 #define FACTS_POOL "pool"
 #define FACTS_CLIENT "client"
 #define FACTS_SERVER "server"
+#define FACTS_REPLAY "replay"
 
 enum fact_tag {
 	/* the process */
@@ -43,6 +44,8 @@ enum fact_tag {
 	FACT_ACCOUNT = 21,	/* text: the server-side user; of a client, too */
 	FACT_IDENTITY = 22,	/* text: database_def_identity() of what its servers were opened by */
 	FACT_GREETING = 23,	/* bytes: ParameterStatus messages of untracked parameters */
+	FACT_TOLD = 24,		/* text: identity_words() of what its servers were told; nothing, if there is none */
+	FACT_SECRET = 25,	/* text: the account's, as a database, PAM or LDAP said it; absent: auth_file knows it */
 
 	/* a connection; times are of CLOCK_MONOTONIC in microseconds, which all processes share until the machine restarts */
 	FACT_FLAGS = 30,	/* text: words with blanks between them */
@@ -67,7 +70,10 @@ enum fact_tag {
 	FACT_HOST = 70,		/* text: the item of the host list */
 	FACT_COPY_STATE = 71,	/* number: the letter */
 	FACT_HELD = 72,		/* number of a statement that it has; many, least recently used first */
-	FACT_REQUEST = 73	/* type, action (1 byte each), number of a statement (8), doubtful (1), name; many, in order */
+	FACT_REQUEST = 73,	/* type, action (1 byte each), number of a statement (8), doubtful (1), name; many, in order */
+
+	/* the memory of used proofs */
+	FACT_USED_PROOFS = 80	/* bytes: auth/replay.h */
 };
 
 struct fact {
@@ -86,5 +92,12 @@ void fact_end(struct buf *, size_t mark);
 bool fact_next(struct span *rest, struct fact *);
 uint64_t fact_number(const struct fact *);  /* 0 when it is none */
 const char *fact_text(const struct fact *); /* NULL when it is none: it must end in its only NUL */
+
+/* The first of that tag; what is not told is 0, NULL, or empty. */
+bool facts_find(struct span facts, enum fact_tag, struct fact *);
+uint64_t facts_number(struct span facts, enum fact_tag);
+const char *facts_text(struct span facts, enum fact_tag);
+struct span facts_bytes(struct span facts, enum fact_tag);
+bool facts_have_flag(struct span facts, const char *word); /* in FACT_FLAGS */
 
 #endif

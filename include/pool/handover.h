@@ -5,7 +5,7 @@
  * Everything is suspended meanwhile (SUSPEND HANDOVER), so nothing that is
  * told changes any more. Each connection is told of on its own Worker.
  *
- * The other half is pool/inherit.h.  Tests: test/system/test_reboot.py
+ * The other half is pool/inherit.h.  Tests: test/system/test_reboot.py, test_reboot_midway.py
  */
 #ifndef POOL_HANDOVER_H
 #define POOL_HANDOVER_H
@@ -19,7 +19,9 @@
  * The booleans that travel under their own names, as words of FACT_FLAGS.
  * What only time or bytes decide (pauses, deadlines) is found out anew.
  */
-#define CLIENT_FLAGS(X) X(in_copy) X(ended_copy_early) X(drops_message) X(needs_greeting) X(was_told_of_wait)
+#define CLIENT_FLAGS(X) \
+	X(in_copy) X(ended_copy_early) X(drops_message) X(needs_greeting) X(was_told_of_wait) X(has_mapped_role) \
+	X(is_wallet_queried)
 #define SERVER_FLAGS(X) X(is_ready) X(is_idle_tx) X(wants_close) X(skips_message) X(wants_release)
 
 /*
@@ -29,6 +31,7 @@
 bool handover_can_go(const struct client *, const struct server *);
 
 void handover_process(struct buf *, struct pooler *);
+void handover_replay(struct buf *, struct pooler *);
 void handover_statement(struct buf *, const struct statement *);
 /* With the ledger locked. false: there is nothing to tell. */
 bool handover_database(struct buf *, const struct database *);

@@ -18,6 +18,10 @@ size_t login_bytes(struct client *, const uint8_t *bytes, size_t n);
 void login_free(struct client *);
 /* The secret of its user is here: the log-in goes on where it began to ask. For pool/secret.c. */
 void login_resume(struct client *);
+/* A database has said whether its wallet may enter. For pool/wallet_query.c. */
+void login_answered(struct client *);
+/* The wallet that it has proven to be, while a database is asked about it; NULL: none. */
+const struct wallet_address *login_wallet(const struct client *);
 /* Does it wait for a lookup? Then in which pool, or NULL. Borrowed; for SHOW. */
 const struct pool *login_lookup_pool(const struct client *);
 /* Has its start-up message been read? Then another process could not go on with it. */

@@ -7,6 +7,7 @@
 #include "auth/auth.h"
 #include "pool/login.h"
 #include "pool/startup.h"
+#include "pool/wallet_query.h"
 #include "wallet/check.h"
 
 #define LOGIN_STATES(X) \
@@ -33,6 +34,9 @@ struct login {
 	struct lookup *lookup;		 /* LOGIN_LOOKUP: on its way; owned by itself */
 	const struct hba_rule *rule;	 /* into config; NULL: auth_type is not hba */
 	const char *mapped_role;	 /* of a proven wallet, into config or wishes; NULL: no map names one */
+	struct wallet_answer answer;	 /* of a proven wallet: what a database says of it */
+	uint64_t asked_in;		 /* room.wallet_generation at the question */
+	struct wallet_address signer;	 /* proven, while a database is asked; valid when is_wallet_asked */
 	const struct stored_secret *stand_in; /* the same; of an unknown user, for show */
 	struct auth_input input;
 	struct auth auth;
@@ -41,7 +45,7 @@ struct login {
 	struct scram_verifier verifier;
 	struct pool *pool; /* counted, while routed */
 	struct ip_address limit_source; /* valid when is_limited: what the limiter knows the client by */
-	bool is_console, is_orphan, is_limited;
+	bool is_console, is_orphan, is_limited, is_wallet_asked;
 };
 
 /* Was the user found by auth_query? What is derived from such a secret is not kept. */

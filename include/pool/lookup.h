@@ -33,6 +33,7 @@ struct lookup;
 /* What one kind of question may be answered, and who wants to know. */
 struct lookup_kind {
 	const char *name; /* in log lines: "auth_query" */
+	bool has_fixed_path; /* search_path is pg_catalog while it runs; parameters are text, and the query may use fewer */
 	int min_columns, max_columns;
 	const char *columns_text; /* "2" */
 	/*

@@ -13,11 +13,7 @@
  * looked up (pool/secret.h), and it is asked again when that is here.
  */
 bool method_choose(struct client *);
-/* After RELOAD: the wallet of this session would still be let in, and as the same role. ecdsa-login.md 23. */
-bool method_still_admits(const struct client *);
-/* A log-in takes its time: false when a RELOAD meanwhile has shut its wallet out. Before login_free(). */
-bool method_admits_now(const struct client *);
-/* The role that a wallet's pool logs in as, without its map: ecdsa-login.md 19. own: of its own name. */
-const char *method_wallet_role(const struct settings *, const struct database_def *, const char *own);
+/* What HBA rules ask about its connection. */
+struct hba_facts method_facts(const struct client *, const char *database, const char *user);
 
 #endif

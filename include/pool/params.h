@@ -54,5 +54,7 @@ static inline bool params_same(const struct params *a, const struct params *b)
  * backslashes escaped with E''.
  */
 bool params_diff_sql(const struct params *client, const struct params *server, struct buf *sql);
+/* Such a literal: it means the same whatever standard_conforming_strings says. */
+void params_put_literal(struct buf *sql, const char *value);
 
 #endif

@@ -22,9 +22,11 @@
 
 struct client;
 struct limiter;
+struct replay;
 struct share;
 struct server;
 struct pooler;
+struct wallet_answers;
 
 /* The console, given by main: the pool room does not know the admin room. */
 struct console_ops {
@@ -54,9 +56,11 @@ struct pooler {
 	struct registry registry;
 	struct statement_store statements;
 	struct limiter *limiter; /* owned by main: in front of log-ins */
+	struct replay *replay;	 /* owned by main: used proofs */
 	const struct console_ops *console;
 	const struct resolver *resolver;
 	uint8_t mock_nonce[32];
+	atomic_llong clock_floor; /* Unix seconds: the latest that a wallet login has seen, with ecdsa_clock_floor */
 };
 
 /* Of wallet logins, since the start. */
@@ -85,9 +89,11 @@ struct room {
 	struct list orphans;	 /* cancel requests that ask around for their client */
 	struct event *tick_timer; /* owned: maintenance, three times a second while there are shares */
 	struct login_counts login_counts;
-	uint64_t last_batch;	  /* number of the last batch of requests that was begun: struct server */
 	bool had_other_peer_id;	  /* clients may have keys of a former peer_id */
 	struct login_times login_times;
+	uint64_t last_batch;	  /* number of the last batch of requests that was begun: struct server */
+	struct wallet_answers *wallet_answers; /* owned: pool/wallet_query.h; NULL: none */
+	uint64_t wallet_generation;	       /* grows when answers are forgotten: what was asked before is not kept */
 	bool wants_minimum;	  /* pools that are there without clients are to be opened; Worker 0 only */
 	enum pause_mode pause;
 	enum shutdown_mode shutdown;
@@ -121,7 +127,7 @@ void room_set_pause(struct room *, enum pause_mode);
 /* Marks servers close_needed and forgets greetings; db NULL: all but the console. */
 void room_reconnect(struct room *, const struct database *db);
 void room_set_shutdown(struct room *, enum shutdown_mode);
-/* Online restart: the sockets belong to another process, nothing may be said through them any more. */
+/* Online restart: the sockets that can be handed over belong to another process, nothing may be said through them. */
 void room_abandon(struct room *);
 /* Closes every client and server at once. */
 void room_close_all(struct room *, const char *reason);

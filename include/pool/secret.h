@@ -22,10 +22,9 @@
 bool secret_is_asked_for(const struct client *);
 /* Sends the question; the client is closed when it cannot be sent. */
 void secret_ask(struct client *);
-/*
- * The pool in which lookups for this client run: counted for the caller.
- * NULL: none, and the client has been refused and is closed.
- */
-struct pool *secret_auth_pool(struct client *);
+/* Who asks for this client: its database's auth_user, else the global one; NULL: nobody. */
+const char *secret_auth_user(const struct login *);
+/* The pool in which lookups for this client run: counted for the caller. NULL: none, and text says why. */
+struct pool *secret_find_pool(struct client *, char *text, size_t cap);
 
 #endif

@@ -14,6 +14,7 @@
 #include "net/sockets.h"
 #include "pool/outstanding.h"
 #include "pool/params.h"
+#include "proto/startup.h"
 
 struct share;
 struct client;
@@ -47,7 +48,8 @@ struct server {
 	struct conn conn; /* first */
 	struct list link; /* in share->servers[state] */
 	struct share *share;	/* borrowed */
-	struct client *client;	/* linked with client->server; a cancel request in SV_ACTIVE_CANCEL */
+	struct client *client;	/* linked with client->server; a cancel request in SV_ACTIVE_CANCEL; in SV_LOGIN the
+				   replication client that it is for */
 	struct server *cancel_target; /* SV_ACTIVE_CANCEL: whose query is cancelled; NULL once that is gone */
 	struct server_login *login; /* owned; NULL once logged in */
 	struct eviction *evicted_for; /* borrowed: it is closed to make room; else NULL */
@@ -65,6 +67,7 @@ struct server {
 	uint8_t key[8]; /* BackendKeyData */
 	int cancels_in_flight, cancels_queued;
 	enum server_state state;
+	enum replication replication; /* it is of one client alone: pool/replication.h */
 	char copy_state; /* 0, or 'G' / 'W' while in copy-in or copy-both */
 	bool is_ready : 1;	 /* the last ReadyForQuery was idle, and nothing since */
 	bool is_idle_tx : 1;
@@ -75,12 +78,21 @@ struct server {
 	bool is_resetting : 1;	 /* SV_TESTED: reset query, not a check */
 	bool client_paused_me : 1; /* back-pressure: the client's out-queue is full */
 	bool set_failed : 1;
+	bool is_amid_request : 1; /* its client left in the middle of a message */
 };
 
-/* Starts a connection attempt; slot and login right have been granted by the ledger. */
-void server_launch(struct share *, const struct server *cancel_target);
+/*
+ * Starts a connection attempt; slot and login right have been granted by the ledger. For a cancel request against a
+ * target, for a replication client, or (NULL, NULL) for whoever comes.
+ */
+void server_launch(struct share *, const struct server *cancel_target, struct client *replication);
 /* Takes fd: a connection that another process has logged in; idle, or active for a client that is still to be linked. */
 struct server *server_inherit(struct share *, int fd, bool is_linked);
+/* Its client has been sent a part of a message, and the rest is still to come. */
+static inline bool server_is_amid_answer(const struct server *sv)
+{
+	return sv->pass_left > 0 && !sv->skips_message;
+}
 /* The only place where a server changes state, and with it the list it is on. */
 void server_enter(struct server *, enum server_state next);
 /* Reason goes to the log; tell: the linked client gets it as a FATAL error, else it is only closed. */

@@ -35,6 +35,7 @@ struct share {
 	usec_t query_timeout, idle_transaction_timeout, transaction_timeout; /* 0: off */
 
 	struct counted_list active, waiting;		     /* clients; waiting: and seats */
+	int replication_waiting;			     /* of those that wait */
 	struct counted_list lookups;			     /* seats whose query runs: pool/lookup.h */
 	struct counted_list cancels_waiting, cancels_active; /* cancel requests */
 	struct counted_list servers[SERVER_STATES];
@@ -66,14 +67,17 @@ void share_free(struct share *);		       /* without clients and servers */
 void share_adopt(struct share *);		       /* after the room's snapshot has changed */
 void share_hunger(struct share *);		       /* something to decide: before this turn ends */
 void share_turn(struct share *);
-/* What the ledger answered to somebody who waits since then in this pool; reply.victim is taken. */
-void share_take(struct room *, struct pool *, enum ledger_answer, const struct ledger_reply *, usec_t waiting_since);
+/* What the ledger answered to this wish of somebody who waits in this pool; reply.victim is taken. */
+void share_take(struct room *, struct pool *, enum ledger_answer, const struct ledger_reply *,
+		const struct ledger_wish *);
 void share_maintain(struct share *, usec_t now);       /* three times a second */
 bool share_is_paused(const struct share *);
 /* The greeting is here: what is not known of clients that another process has greeted is what servers begin with. */
 void share_fill_params(struct share *);
 /* Forgets the greeting and marks all servers close_needed. */
 void share_dirty(struct share *);
+/* Of those that wait: the first for whom nothing is under way. NULL: nobody. */
+struct client *share_first_waiter(const struct share *);
 /* An idle, ready server, taken off nothing yet; closes those that may not be used. NULL: none. */
 struct server *share_idle_server(struct share *);
 /* A server is idle now: the first waiter gets it. */
@@ -86,6 +90,11 @@ const char *share_role(const struct share *); /* whom its servers log in as */
 static inline bool share_is_peer(const struct share *s)
 {
 	return s->pool->peer_id > 0;
+}
+/* How its link with a client ends. */
+static inline enum pool_mode server_mode(const struct server *sv)
+{
+	return sv->replication == REPLICATION_NONE ? sv->share->mode : POOL_SESSION;
 }
 static inline const char *share_database_name(const struct share *s)
 {

@@ -4,7 +4,9 @@
  *
  * For an online restart less has to end (SUSPEND HANDOVER): half messages,
  * unsent bytes, and clients that wait for a server go to the next process as
- * they are (pool/handover.h), so it is done in milliseconds.
+ * they are (pool/handover.h), so it is done in milliseconds. Only a client
+ * whose server cannot go, for TLS, is given a second to be done with it: then
+ * at least the client can.
  *
  * Clients come first: one whose buffers are empty is no longer read. The
  * servers of a share follow when all its clients are at rest, so that those
@@ -25,6 +27,7 @@
 struct suspension {
 	bool closes_rest; /* suspend_timeout is over: what is not at rest is closed */
 	bool hands_over;  /* a successor will be told of bytes under way: SHOW HANDOVER */
+	bool is_patient;  /* hands_over: a transaction at a server that cannot go may come to its end */
 };
 
 /* How many connections are not at rest yet. */

@@ -16,6 +16,11 @@
 /* At most this many parameters in one message (each is at least 2 bytes of at most 64 KiB). */
 #define STARTUP_PARAMS_MAX 4096
 
+/* What the parameter `replication` asks for: a walsender of a database, or of the whole cluster. */
+enum replication { REPLICATION_NONE, REPLICATION_LOGICAL, REPLICATION_PHYSICAL };
+enum replication replication_parse(const char *value); /* what is not known is none */
+const char *replication_word(enum replication);	       /* as it is sent to the server: "no", "database", "yes" */
+
 struct startup_param {
 	const char *name, *value; /* borrowed from the message */
 };
@@ -38,7 +43,8 @@ const char *startup_get(const struct startup *, const char *name); /* the last o
  * Walks the value of the options parameter as the server would: arguments
  * split at white space, backslash escapes the next byte; "-c name=value",
  * "-cname=value", "--name=value". Start with *at = value. Name and value are
- * unescaped into scratch and live until the next call.
+ * unescaped into scratch and live until the next call. What is UNSUPPORTED is
+ * behind *at, so the walk may go on.
  */
 enum options_verdict { OPTIONS_PAIR, OPTIONS_END, OPTIONS_UNSUPPORTED };
 enum options_verdict options_next(const char **at, struct buf *scratch, const char **name, const char **value);

@@ -2,7 +2,8 @@
  * token/token.h - what the files of pg-ecdsa-token share.
  *
  * The program makes and checks wallet login passwords (ecdsa-login.md
- * sections 5 and 26). It is short-lived and single-threaded.
+ * sections 5, 14 to 16, 26). It is short-lived and has one thread, but for the
+ * connector, which has one a connection.
  *
  * Tests: test/system/test_token.py
  */
@@ -24,12 +25,5 @@ void complain(const char *fmt, ...) PRINTF_LIKE(1, 2);
 ssize_t read_all(int fd, void *out, size_t size);
 /* Writes everything. -1 with errno. */
 MUST_CHECK int write_all(int fd, const void *bytes, size_t len);
-
-/*
- * Reads a password from standard input and says on standard output whether
- * the pooler would take it, and if not, why. now and window in seconds.
- * Returns the exit status: 0 it would, 1 it would not or cannot be read.
- */
-int verify_password(const char *user, int64_t now, int64_t window);
 
 #endif

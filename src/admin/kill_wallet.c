@@ -6,7 +6,9 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "pool/client.h"
+#include "pool/login.h"
 #include "pool/share.h"
+#include "pool/wallet_query.h"
 #include "wallet/address.h"
 
 struct wallet_killing {
@@ -20,7 +22,9 @@ static void kill_on(struct list *clients, const struct wallet_address *wallet)
 	LIST_FOR_SAFE(node, clients) {
 		struct client *c = LIST_ITEM(node, struct client, link);
 
-		if (c->is_wallet && memcmp(&c->wallet, wallet, sizeof(*wallet)) == 0)
+		const struct wallet_address *its = c->is_wallet ? &c->wallet : login_wallet(c);
+
+		if (its && memcmp(its, wallet, sizeof(*wallet)) == 0)
 			client_fail(c, "admin forced disconnect");
 	}
 }
@@ -30,6 +34,7 @@ static void kill_in_room(struct worker *w, void *ctx)
 	struct room *r = room_of(w);
 	const struct wallet_address *wallet = &((struct wallet_killing *)ctx)->wallet;
 
+	wallet_answers_forget(r, wallet);
 	kill_on(&r->logins.head, wallet);
 	kill_on(&r->travellers, wallet);
 	kill_on(&r->consoles.head, wallet);

@@ -4,7 +4,9 @@
 
 #include "admin/show.h"
 #include "auth/limit.h"
+#include "auth/replay.h"
 #include "lib/mem.h"
+#include "pool/wallet_clock.h"
 #include "proto/writer.h"
 
 /* ---- ECDSA_LIMITS ---- */
@@ -100,12 +102,16 @@ static void counts_gathered(struct worker *control UNUSED, void *ctx)
 {
 	struct counting *g = ctx;
 	struct login_counts sum = sum_of(g);
+	struct pooler *pooler = console_host.pooler;
+	const struct settings *s = config_settings(console_host.ops->config());
 	struct buf *b = &g->ask->answer;
 
 	for (int f = 0; f < ECDSA_FORMATS; f++)
 		put_count(b, "logins", ecdsa_format_word((enum ecdsa_format)f), sum.accepted[f]);
 	for (int r = ECDSA_OK + 1; r < ECDSA_REASON_COUNT; r++)
 		put_count(b, "refusals", ecdsa_reason_word((enum ecdsa_reason)r), sum.refused[r]);
+	put_count(b, "replay", "entries", replay_count(pooler->replay, wallet_clock(pooler, s)));
+	put_count(b, "replay", "capacity", replay_capacity(pooler->replay));
 	put_count(b, "throttled", "source", sum.throttled);
 	put_count(b, "throttled", "checks_per_second", sum.crowded_out);
 	put_count(b, "blocks", "source", limiter_blocks(console_host.pooler->limiter));

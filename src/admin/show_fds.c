@@ -85,6 +85,7 @@ struct parts { /* of one Worker, in the order of names */
 	size_t n, cap;
 	bool with_fds;
 	struct fd_pouch pouch; /* with_fds: one a row, in the order of rows */
+	struct scram_keys keys; /* of the pool whose rows are written */
 	int error; /* errno of a descriptor that could not be had */
 };
 
@@ -156,9 +157,16 @@ static uint64_t key_number(const uint8_t key[8])
 	return n;
 }
 
+/* Those of the account, in whatever pool of it they were learnt. */
+static void find_keys(struct parts *parts, const struct share *s)
+{
+	if (!user_keys(&s->room->pooler->registry, s->pool->account, &parts->keys))
+		parts->keys = s->keys;
+}
+
 static const struct scram_keys *keys_of(const struct parts *parts, const struct share *s, const char *user)
 {
-	return parts->with_fds && s && strcmp(user, s->pool->account->name) == 0 ? &s->keys : NULL;
+	return parts->with_fds && strcmp(user, s->pool->account->name) == 0 ? &parts->keys : NULL;
 }
 
 /*
@@ -250,6 +258,7 @@ static void visit_fds(struct worker *w, void *ctx)
 		char *secret = NULL;
 
 		begin_part(parts, w->index, share_database_name(s), s->pool->account->name, 1);
+		find_keys(parts, s);
 		if (parts->with_fds && !config_find_secret(room->config, s->pool->account->name) &&
 		    !pool_secret(&room->pooler->registry, s->pool, &secret))
 			parts->error = ENOMEM;
@@ -260,6 +269,7 @@ static void visit_fds(struct worker *w, void *ctx)
 			put_servers(parts, s, &s->servers[order[j]].head);
 	}
 	free(shares);
+	mem_wipe(&parts->keys, sizeof(parts->keys));
 	seal(parts);
 }
 

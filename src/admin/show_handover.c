@@ -115,6 +115,8 @@ static void put_shared(struct buf *b)
 	buf_init(&facts);
 	handover_process(&facts, p);
 	put_record(b, FACTS_PROCESS, 0, &facts);
+	handover_replay(&facts, p);
+	put_record(b, FACTS_REPLAY, 0, &facts);
 	pthread_mutex_lock(&p->registry.ledger.lock);
 	while ((db = hash_next(&p->registry.databases, &at)))
 		if (handover_database(&facts, db))

@@ -15,6 +15,7 @@
 
 struct socket_row {
 	const char *type, *user, *database, *state, *addr, *local_addr, *app_name, *identity;
+	enum replication replication;
 	int port, local_port, pid;
 	time_t connect_wall;
 	usec_t now, active_at, wait;
@@ -26,11 +27,14 @@ struct socket_row {
 	char addr_text[64], local_text[64];
 };
 
+static const char *const replication_shown[] = {
+	[REPLICATION_NONE] = "none", [REPLICATION_LOGICAL] = "logical", [REPLICATION_PHYSICAL] = "physical"};
+
 #define SOCKET_COLUMNS(COL)                                                            \
 	COL(TEXT, type, r->type)                                                       \
 	COL(TEXT, user, r->user)                                                       \
 	COL(TEXT, database, r->database)                                               \
-	COL(TEXT, replication, "none")                                                 \
+	COL(TEXT, replication, replication_shown[r->replication])                      \
 	COL(TEXT, state, r->state)                                                     \
 	COL(TEXT, addr, r->addr)                                                       \
 	COL(INT, port, r->port)                                                        \
@@ -135,6 +139,7 @@ static void fill_client(struct socket_row *r, const struct client *c, const char
 	r->type = "C";
 	r->user = client_user_name(c);
 	r->database = client_database_name(c);
+	r->replication = c->replication;
 	r->state = state;
 	r->addr = peer_addr_host(&c->addr, r->addr_text, sizeof(r->addr_text));
 	r->port = c->addr.port;
@@ -179,6 +184,7 @@ static void fill_server(struct socket_row *r, const struct server *sv, const cha
 	r->type = "S";
 	r->user = sv->share->pool->account->name;
 	r->database = share_database_name(sv->share);
+	r->replication = sv->replication;
 	r->state = state;
 	r->addr = addr_of(&sv->addr, r->addr_text, sizeof(r->addr_text), &r->port);
 	if (is_unix)

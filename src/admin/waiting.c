@@ -10,6 +10,7 @@
 #define POLL_USEC 50000
 #define SUSPEND_POLL_USEC 5000 /* nobody is accepted meanwhile */
 #define CLEAN_ROUNDS 2	       /* see pool/suspend.h */
+#define HANDOVER_PATIENCE USEC_PER_SEC /* nobody else is served as long */
 
 /* Touched by the control role only. */
 static struct {
@@ -202,10 +203,12 @@ static void start_poll(void)
 	p = xcalloc(1, sizeof(*p));
 	if (console_host.ops->pause() == SUSPENDED) {
 		usec_t timeout = config_settings(console_host.ops->config())->suspend_timeout;
+		usec_t age = clock_monotonic() - waiting.suspended_at;
 
 		p->suspends = true;
 		p->suspension.hands_over = waiting.hands_over;
-		p->suspension.closes_rest = timeout > 0 && clock_monotonic() - waiting.suspended_at >= timeout;
+		p->suspension.is_patient = age < HANDOVER_PATIENCE;
+		p->suspension.closes_rest = timeout > 0 && age >= timeout;
 	}
 	crew_gather(crew(), poll_visit, poll_done, p);
 }

@@ -12,7 +12,7 @@ static enum auth_verdict refuse(struct auth *a, const char *reason)
 
 static bool map_matches(const struct auth_input *in)
 {
-	int64_t now = in->wall_clock();
+	int64_t now = in->wall_clock(in->clock_ctx);
 
 	for (size_t i = 0; i < in->map->count; i++)
 		if (ident_line_allows(&in->map->lines[i], in->user, now) &&

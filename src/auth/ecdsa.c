@@ -6,15 +6,24 @@
  * no comparison needs constant time (section 12).
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "auth/method.h"
+#include "auth/replay.h"
 #include "lib/buf.h"
 #include "lib/hex.h"
+#include "lib/log.h"
 #include "proto/writer.h"
 #include "wallet/check.h"
 
 #define ECHO_MAX AUTH_AUDIT_VALUE_MAX /* bytes of a user name that a refusal repeats (section 10) */
+
+/* Stays where it is: the claim points into itself. */
+struct pending {
+	struct ecdsa_claim claim;
+	int64_t now; /* when the password came */
+};
 
 /* Asked of every user name, known or malformed, so that nothing can be learnt before a signature is shown. */
 static enum auth_verdict ecdsa_start(struct auth *a, struct buf *out)
@@ -22,6 +31,12 @@ static enum auth_verdict ecdsa_start(struct auth *a, struct buf *out)
 	(void)a;
 	put_auth_request(out, 3, NULL, 0);
 	return AUTH_CONTINUE;
+}
+
+static void ecdsa_end(struct auth *a)
+{
+	free(a->state);
+	a->state = NULL;
 }
 
 const char *auth_audit_value(const char *value, char out[AUTH_AUDIT_VALUE_MAX + 1])
@@ -60,16 +75,25 @@ static void put_time_and_proof(struct buf *b, const struct ecdsa_claim *claim, i
 {
 	char fingerprint[17] = "-";
 
+	buf_printf(b, " format=%s", claim->has_format ? ecdsa_format_word(claim->format) : "-");
 	if (claim->has_time) {
-		buf_printf(b, " format=%s age=%llds", ecdsa_format_word(claim->format), difference(now, claim->issued));
+		buf_printf(b, " age=%llds", difference(now, claim->issued));
 		if (is_ok) /* counted to the last second at which it is still good */
 			buf_printf(b, " expires_in=%llds", difference(claim->expires, now) - 1);
 	} else {
-		buf_put_text(b, " format=- age=-");
+		buf_put_text(b, " age=-");
 	}
 	if (claim->has_signer)
 		ecdsa_proof_fingerprint(claim, fingerprint);
 	buf_printf(b, " proof=%s", fingerprint);
+	if (claim->request_id.ptr) {
+		char id[ECHO_MAX + 1], escaped[ECHO_MAX + 1];
+		size_t n = claim->request_id.len < ECHO_MAX ? claim->request_id.len : ECHO_MAX;
+
+		memcpy(id, claim->request_id.ptr, n);
+		id[n] = 0;
+		buf_printf(b, " request_id=%s", auth_audit_value(id, escaped));
+	}
 }
 
 /* The method's part of the audit line (section 22); the owner adds database, role, source and TLS. */
@@ -98,11 +122,19 @@ static void write_audit(struct auth *a, enum ecdsa_reason reason, const struct e
 	buf_free(&b);
 }
 
-/* The one refusal for every failed proof (section 10). */
 static enum auth_verdict refuse(struct auth *a, enum ecdsa_reason reason, const char *detail)
 {
 	char text[sizeof(a->reject.text)], name[ECHO_MAX + 1];
 	size_t n = strnlen(a->in->user, ECHO_MAX + 1);
+
+	/* It is not the proof's fault, so it may be told apart (section 10). */
+	if (reason == ECDSA_REPLAY_CACHE_FULL)
+		return auth_refuse(a, "53300", "too many logins for this wallet, retry later", "%s: %s",
+				   ecdsa_reason_word(reason), detail ? detail : "");
+	if (reason == ECDSA_LOOKUP_FAILED)
+		return auth_refuse(a, "57P03", "login service unavailable, retry later", "%s%s%s",
+				   ecdsa_reason_word(reason), detail ? ": " : "", detail ? detail : "");
+	/* The one refusal for every failed proof. */
 
 	if (n > ECHO_MAX) { /* not in the middle of a UTF-8 character */
 		n = ECHO_MAX;
@@ -117,35 +149,85 @@ static enum auth_verdict refuse(struct auth *a, enum ecdsa_reason reason, const 
 			   detail ? ": " : "", detail ? detail : "");
 }
 
+/* Step 9 of section 9: for a proof that is good and a wallet that may enter. */
+static enum ecdsa_reason use_proof(const struct auth_input *in, const struct ecdsa_claim *claim, int64_t now,
+				   const char **detail)
+{
+	uint8_t key[PROOF_KEY_BYTES];
+	char wallet[WALLET_TEXT_LEN + 1];
+	struct replay_use use = {
+		.mode = in->replay_mode,
+		.key = key,
+		.wallet = &claim->signer,
+		.source = in->replay_source,
+		.issued = claim->issued,
+		.expires = claim->expires,
+		.ends_by_window = claim->ends_by_window,
+	};
+	enum ecdsa_reason reason;
+
+	if (in->replay_mode == REPLAY_OFF)
+		return ECDSA_OK;
+	ecdsa_proof_key(claim, key);
+	reason = replay_use(in->replay, &use, now);
+	*detail = use.detail;
+	if (use.wants_warning) {
+		wallet_address_eip55(&claim->signer, wallet);
+		log_warning("wallet login of %s refused: %s (ecdsa_replay_entries)", wallet, use.detail);
+	}
+	return reason;
+}
+
+/* A proof that is good so far: who may enter, then how often it may be used. */
+static enum auth_verdict settle(struct auth *a, struct pending *p, enum ecdsa_reason reason, const char *detail)
+{
+	const struct auth_input *in = a->in;
+
+	/* Membership is looked up only for a proven signer, so that the list cannot be probed. */
+	if (reason == ECDSA_OK)
+		reason = in->judge_wallet(in->wallet_ctx, &p->claim, &detail);
+	if (reason == ECDSA_UNDECIDED)
+		return AUTH_PENDING;
+	if (reason == ECDSA_OK)
+		reason = use_proof(in, &p->claim, p->now, &detail);
+	write_audit(a, reason, &p->claim, p->now);
+	if (reason != ECDSA_OK)
+		return refuse(a, reason, detail);
+	a->is_wallet = true;
+	a->wallet = p->claim.signer;
+	return AUTH_OK;
+}
+
 static enum auth_verdict ecdsa_message(struct auth *a, struct span body, struct buf *out)
 {
 	const struct auth_input *in = a->in;
-	struct ecdsa_claim claim = {0};
-	int64_t now = in->wall_clock();
+	struct pending *p = a->state = calloc(1, sizeof(*p));
 	enum ecdsa_reason reason;
 	const char *detail = NULL;
 
 	(void)out;
+	if (!p)
+		return auth_refuse(a, SQLSTATE_PROTOCOL, "out of memory", "%s", "");
+	p->now = in->wall_clock(in->clock_ctx);
 	if (body.len == 0 || memchr(body.ptr, 0, body.len) != body.ptr + body.len - 1) {
-		write_audit(a, ECDSA_PACKET_MALFORMED, &claim, now);
+		write_audit(a, ECDSA_PACKET_MALFORMED, &p->claim, p->now);
 		return auth_refuse(a, SQLSTATE_PROTOCOL, "invalid password packet", "%s",
 				   ecdsa_reason_word(ECDSA_PACKET_MALFORMED));
 	}
 	if (body.len == 1)
 		reason = ECDSA_PASSWORD_EMPTY;
 	else
-		reason = ecdsa_check(in->user, body.ptr, body.len - 1, now, in->wallet_policy, &claim);
-	/* Membership is looked up only for a proven signer, so that the list cannot be probed. */
-	if (reason == ECDSA_OK)
-		reason = in->judge_wallet(in->wallet_ctx, &claim.signer);
+		reason = ecdsa_check(in->user, body.ptr, body.len - 1, p->now, in->wallet_policy, &p->claim);
 	if (reason == ECDSA_WRONG_SIGNER && (!in->may_explain || in->may_explain(in->explain_ctx)))
 		detail = ecdsa_explain_wrong_signer(in->user, body.ptr, body.len - 1);
-	write_audit(a, reason, &claim, now);
-	if (reason != ECDSA_OK)
-		return refuse(a, reason, detail);
-	a->is_wallet = true;
-	a->wallet = claim.signer;
-	return AUTH_OK;
+	return settle(a, p, reason, detail);
+}
+
+/* The database has answered. Time goes on meanwhile; what was good when it came is good. */
+static enum auth_verdict ecdsa_resume(struct auth *a, struct buf *out)
+{
+	(void)out;
+	return settle(a, a->state, ECDSA_OK, NULL);
 }
 
 static enum auth_verdict ecdsa_too_long(struct auth *a)
@@ -158,7 +240,10 @@ static enum auth_verdict ecdsa_too_long(struct auth *a)
 
 const struct auth_method method_ecdsa = {
 	.max_body = WALLET_PASSWORD_MAX,
+	.queue = NEED_WALLET,
 	.start = ecdsa_start,
 	.message = ecdsa_message,
+	.resume = ecdsa_resume,
 	.too_long = ecdsa_too_long,
+	.end = ecdsa_end,
 };

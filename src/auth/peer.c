@@ -47,7 +47,7 @@ static void peer_work(struct auth *a)
 
 static bool map_matches(const struct auth_input *in, const char *name)
 {
-	int64_t now = in->wall_clock();
+	int64_t now = in->wall_clock(in->clock_ctx);
 
 	for (size_t i = 0; i < in->map->count; i++)
 		if (ident_line_allows(&in->map->lines[i], in->user, now) &&

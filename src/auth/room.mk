@@ -10,6 +10,8 @@ librooms_auth_a_SOURCES = \
 	src/auth/password.c include/auth/password.h \
 	src/auth/peer.c \
 	src/auth/plain.c \
+	src/auth/replay.c src/auth/replay_file.c include/auth/replay.h \
+	src/auth/replay_shard.c include/auth/replay_shard.h \
 	src/auth/saslprep.c include/auth/saslprep.h \
 	src/auth/scram.c \
 	src/auth/scram_client.c include/auth/scram_client.h \
@@ -36,6 +38,12 @@ test_unit_test_limit_SOURCES = test/unit/test_limit.c
 test_unit_test_limit_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 test_unit_test_limit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc
 test_unit_test_limit_LDADD = $(AUTH_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+
+check_PROGRAMS += test/unit/test_replay
+test_unit_test_replay_SOURCES = test/unit/test_replay.c
+test_unit_test_replay_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_replay_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=calloc
+test_unit_test_replay_LDADD = $(AUTH_ROOM) $(CONFIG_ROOM) $(WALLET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
 endif
 
 EXTRA_PROGRAMS += test/fuzz/fuzz_scram

@@ -7,60 +7,6 @@
 #include "auth/saslprep.h"
 #include "lib/mem.h"
 
-static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-void base64_put(struct buf *b, const void *bytes, size_t len)
-{
-	const uint8_t *in = bytes;
-
-	for (size_t i = 0; i < len; i += 3) {
-		size_t n = len - i < 3 ? len - i : 3;
-		uint32_t bits = (uint32_t)in[i] << 16 | (n > 1 ? (uint32_t)in[i + 1] << 8 : 0) | (n > 2 ? in[i + 2] : 0);
-
-		buf_put_u8(b, (uint8_t)base64_digits[bits >> 18]);
-		buf_put_u8(b, (uint8_t)base64_digits[bits >> 12 & 63]);
-		buf_put_u8(b, n > 1 ? (uint8_t)base64_digits[bits >> 6 & 63] : '=');
-		buf_put_u8(b, n > 2 ? (uint8_t)base64_digits[bits & 63] : '=');
-	}
-}
-
-static int base64_value(uint8_t c)
-{
-	const char *at = c ? strchr(base64_digits, c) : NULL;
-
-	return at ? (int)(at - base64_digits) : -1;
-}
-
-bool base64_decode(struct span text, uint8_t *out, size_t cap, size_t *len)
-{
-	size_t pad = 0, n = 0;
-	uint32_t bits = 0;
-
-	if (text.len % 4 != 0)
-		return false;
-	while (pad < 2 && pad < text.len && text.ptr[text.len - 1 - pad] == '=')
-		pad++;
-	if (text.len / 4 * 3 - pad > cap)
-		return false;
-	for (size_t i = 0; i < text.len; i++) {
-		int value = i >= text.len - pad ? 0 : base64_value(text.ptr[i]);
-
-		if (value < 0)
-			return false;
-		bits = bits << 6 | (uint32_t)value;
-		if (i % 4 != 3)
-			continue;
-		for (int shift = 16; shift >= 0; shift -= 8)
-			if (n < text.len / 4 * 3 - pad)
-				out[n++] = (uint8_t)(bits >> shift);
-			else if (bits >> shift & 255)
-				return false; /* bits that no encoder sets: two spellings of one value */
-		bits = 0;
-	}
-	*len = n;
-	return true;
-}
-
 struct scram_attrs scram_attrs_of(struct span text)
 {
 	return (struct scram_attrs){text, true};
@@ -121,13 +67,7 @@ void scram_nonce_make(char out[SCRAM_NONCE_TEXT + 1])
 	uint8_t raw[SCRAM_NONCE_TEXT / 4 * 3];
 
 	mem_random(raw, sizeof(raw));
-	for (size_t i = 0, o = 0; i < sizeof(raw); i += 3) {
-		uint32_t bits = (uint32_t)raw[i] << 16 | (uint32_t)raw[i + 1] << 8 | raw[i + 2];
-
-		for (int shift = 18; shift >= 0; shift -= 6)
-			out[o++] = base64_digits[bits >> shift & 63];
-	}
-	out[SCRAM_NONCE_TEXT] = 0;
+	base64_encode(raw, sizeof(raw), out);
 }
 
 /* The text up to the separator, which must be there; moves *at behind it. */

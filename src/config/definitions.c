@@ -16,7 +16,6 @@
 
 enum key_kind {
 	KEY_TEXT,
-	KEY_UNUSED_TEXT, /* accepted, without effect in this version */
 	KEY_COUNT,	 /* below zero: not set */
 	KEY_LIMIT,
 	KEY_SECONDS,
@@ -47,7 +46,7 @@ static const struct key database_keys[] = {
 	DATABASE("auth_user", KEY_TEXT, auth_user),
 	DATABASE("auth_query", KEY_TEXT, auth_query),
 	DATABASE("auth_dbname", KEY_TEXT, auth_dbname),
-	DATABASE("ecdsa_auth_query", KEY_UNUSED_TEXT, ecdsa_auth_query),
+	DATABASE("ecdsa_auth_query", KEY_TEXT, ecdsa_auth_query),
 	DATABASE("connect_query", KEY_TEXT, connect_query),
 	DATABASE("pool_size", KEY_COUNT, pool_size),
 	DATABASE("min_pool_size", KEY_COUNT, min_pool_size),
@@ -99,7 +98,7 @@ static const struct key_list peer_list = {peer_keys, ARRAY_LEN(peer_keys), "synt
 
 static bool is_text(const struct key *k)
 {
-	return k->kind == KEY_TEXT || k->kind == KEY_UNUSED_TEXT;
+	return k->kind == KEY_TEXT;
 }
 
 /* As atoi(), but with an answer to numbers that fit in no int. */
@@ -117,7 +116,6 @@ static bool take_value(const struct key *k, void *field, const char *value)
 
 	switch (k->kind) {
 	case KEY_TEXT:
-	case KEY_UNUSED_TEXT:
 		str_wipe_free(*(char **)field);
 		*(char **)field = xstrdup(value);
 		return true;
@@ -168,7 +166,7 @@ static const struct key *find_key(const struct key_list *list, const char *name)
 	return NULL;
 }
 
-static bool read_keys(const struct key_list *list, const char *text, const char *name, void *def)
+static bool read_keys(const struct key_list *list, const char *text, void *def)
 {
 	char *copy = xstrdup(text), *at = copy, *word, *value;
 	size_t copy_len = strlen(copy);
@@ -182,8 +180,6 @@ static bool read_keys(const struct key_list *list, const char *text, const char 
 		if (!k)
 			log_error(list->unknown_key, word);
 		ok &= k && take_value(k, (char *)def + k->offset, value);
-		if (k && k->kind == KEY_UNUSED_TEXT)
-			log_warning("database %s: setting %s has no effect in this version", name, word);
 	}
 	if (step == CONNSTR_BAD) {
 		log_error("%s", list->syntax_error);
@@ -226,7 +222,7 @@ struct database_def *database_def_parse(const char *name, const char *text)
 	d->pool_size = d->min_pool_size = d->reserve_pool_size = -1;
 	d->pool_mode = POOL_MODE_UNSET;
 	d->query_wait_timeout = -1;
-	if (!read_keys(&database_list, text, name, d)) {
+	if (!read_keys(&database_list, text, d)) {
 		database_def_free(d);
 		return NULL;
 	}
@@ -259,7 +255,7 @@ struct user_def *user_def_parse(const char *name, const char *text)
 	u->pool_mode = POOL_MODE_UNSET;
 	u->pool_size = u->reserve_pool_size = -1;
 	u->query_wait_timeout = -1;
-	if (!read_keys(&user_list, text, name, u)) {
+	if (!read_keys(&user_list, text, u)) {
 		user_def_free(u);
 		return NULL;
 	}
@@ -280,7 +276,7 @@ struct peer_def *peer_def_parse(const char *id, const char *text)
 	p->id = (int)number;
 	p->port = PEER_PORT;
 	p->pool_size = -1;
-	if (!read_keys(&peer_list, text, id, p)) {
+	if (!read_keys(&peer_list, text, p)) {
 		peer_def_free(p);
 		return NULL;
 	}

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,6 +14,7 @@
 #include "config/words.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "wallet/check.h"
 
 struct hba_rules {
 	atomic_uint refs;
@@ -167,31 +169,31 @@ static void refuse_option(struct hba_reading *r, const char *option, const char 
 }
 
 /* An option is judged and read as the setting ecdsa_NAME, into scratch. */
-static void take_override(struct hba_reading *r, const char *option, struct settings *scratch, struct hba_rule *rule)
+static void take_override(struct hba_reading *r, const char *option, struct settings *scratch, struct hba_ecdsa *out)
 {
-	static const struct {
+	const struct {
 		const char *option, *setting;
+		bool *has;
 	} known[] = {
-		{"formats=", "ecdsa_formats"}, {"window=", "ecdsa_window"}, {"max_lifetime=", "ecdsa_max_lifetime"},
-		{"replay=", "ecdsa_replay"}, {"tls=", "ecdsa_require_tls"},
+		{"formats=", "ecdsa_formats", &out->has_formats},
+		{"window=", "ecdsa_window", &out->has_window},
+		{"max_lifetime=", "ecdsa_max_lifetime", &out->has_max_lifetime},
+		{"replay=", "ecdsa_replay", &out->has_replay},
+		{"tls=", "ecdsa_require_tls", &out->has_tls},
 	};
 	char where[512];
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
 		size_t len = strlen(known[i].option);
-		int setting = setting_find(known[i].setting);
 
 		if (strncmp(option, known[i].option, len) != 0)
 			continue;
 		snprintf(where, sizeof(where), " (%s:%d)", r->path, r->line);
-		if (!setting_set(scratch, (size_t)setting, option + len, where))
+		if (*known[i].has)
+			refuse_option(r, option, "is given twice");
+		else if (!setting_set(scratch, (size_t)setting_find(known[i].setting), option + len, where))
 			refuse_option(r, option, "has a value that is not possible");
-		else if (!setting_is_built((size_t)setting) && !setting_is_default(scratch, (size_t)setting))
-			refuse_option(r, option, "is not available in this version");
-		else if (strcmp(known[i].option, "window=") == 0)
-			rule->ecdsa.has_window = true;
-		else if (strcmp(known[i].option, "tls=") == 0)
-			rule->ecdsa.has_tls = true;
+		*known[i].has = true;
 		return;
 	}
 	refuse_option(r, option, "is unknown, expected map, formats, window, max_lifetime, replay or tls");
@@ -200,6 +202,7 @@ static void take_override(struct hba_reading *r, const char *option, struct sett
 static bool parse_ecdsa_options(struct hba_reading *r, char *options, struct hba_rule *rule)
 {
 	static const char blanks[] = " \t\r\v\f";
+	struct hba_ecdsa *e = &rule->ecdsa;
 	struct settings scratch;
 	char *save = NULL;
 	bool ok = true;
@@ -209,9 +212,12 @@ static bool parse_ecdsa_options(struct hba_reading *r, char *options, struct hba
 		if (strncmp(o, "map=", 4) == 0)
 			ok &= find_map(r, o, rule);
 		else
-			take_override(r, o, &scratch, rule);
-	rule->ecdsa.window = scratch.ecdsa_window;
-	rule->ecdsa.require_tls = scratch.ecdsa_require_tls;
+			take_override(r, o, &scratch, e);
+	e->formats = ecdsa_formats_of(scratch.ecdsa_formats);
+	e->window = scratch.ecdsa_window;
+	e->max_lifetime = scratch.ecdsa_max_lifetime;
+	e->replay = scratch.ecdsa_replay;
+	e->require_tls = scratch.ecdsa_require_tls;
 	settings_free(&scratch);
 	return ok;
 }

@@ -101,7 +101,8 @@ static void note_repetition(const struct loading *l, const char *key, struct ini
 
 	if (l->goes_on && ((l->section == SECTION_DATABASES && entries_have_database(e, key)) ||
 			   (l->section == SECTION_USERS && entries_have_user(e, key))))
-		log_warning("%s has a line further up, which does not count any more (%s:%d)", key, place.file, place.line);
+		log_warning("%s has a line further up, which does not count any more (%s:%d)", key, place.file,
+			    place.line);
 }
 
 static bool read_key(void *ctx, const char *key, const char *value, struct ini_place place)
@@ -186,7 +187,8 @@ struct config *config_check(const char *path)
 /* What is judged together with other settings. Not auth_file: a new one is read by RELOAD (console, section 9). */
 static bool concerns_parts(const char *key)
 {
-	return strcmp(key, "auth_type") == 0 || strcmp(key, "ecdsa_allowed_addresses") == 0;
+	return strcmp(key, "auth_type") == 0 || strcmp(key, "ecdsa_allowed_addresses") == 0 ||
+	       strcmp(key, "ecdsa_claim_key_file") == 0;
 }
 
 struct config *config_set(struct config *prev, const char *key, const char *value)
@@ -210,8 +212,10 @@ struct config *config_set(struct config *prev, const char *key, const char *valu
 		/* A SET of something else is no RELOAD: changed files wait for one. */
 		c->auth_file = auth_file_ref(prev->auth_file);
 		c->wallets = wallet_list_ref(prev->wallets);
+		c->claim_key = claim_key_ref(prev->claim_key);
 		c->hba = hba_ref(prev->hba);
 		snapshot_derive(c);
+		ok = snapshot_judge(c, NULL);
 	}
 	if (!ok) {
 		config_unref(c);

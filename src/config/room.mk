@@ -3,6 +3,7 @@ noinst_LIBRARIES += librooms_config.a
 CONFIG_ROOM = librooms_config.a
 librooms_config_a_SOURCES = \
 	src/config/auth_file.c include/config/auth_file.h \
+	src/config/claim_key.c include/config/claim_key.h \
 	src/config/connstr.c include/config/connstr.h \
 	src/config/definitions.c include/config/definitions.h \
 	src/config/entries.c include/config/entries.h \

@@ -9,17 +9,12 @@
 #include "lib/mem.h"
 #include "lib/network.h"
 #include "wallet/address.h"
+#include "wallet/bound.h"
+#include "wallet/check.h"
+#include "wallet/decimal.h"
+#include "wallet/siwe.h"
 
-#define LIST_DELIMITERS ", \t\r\n\f\v"
-
-const char *list_item(const char **at, size_t *len)
-{
-	const char *item = *at + strspn(*at, LIST_DELIMITERS);
-
-	*len = strcspn(item, LIST_DELIMITERS);
-	*at = item + *len;
-	return *len ? item : NULL;
-}
+#define IDENTITY_SETTING_MAX 63
 
 bool check_wallet_spelling(const char *text, const char *what, const char *where)
 {
@@ -65,16 +60,46 @@ static bool check_auth_type(const char *name, const char *value, const char *whe
 
 static bool check_format(const char *word, const char *name, const char *where)
 {
-	static const char *const known[] = {"bound", "siwe", "typed"};
-
-	if (strcmp(word, "timestamp") == 0)
+	if (ecdsa_format_by_word(word, strlen(word)) >= 0)
 		return true;
-	for (size_t i = 0; i < ARRAY_LEN(known); i++)
-		if (strcmp(word, known[i]) == 0) {
-			log_error("%s: format %s is not available in this version%s", name, word, where);
-			return false;
-		}
-	log_error("%s: unknown format %s, expected timestamp, bound, siwe or typed%s", name, word, where);
+	log_error("%s: unknown format %.100s, expected timestamp, bound, siwe or typed%s", name, word, where);
+	return false;
+}
+
+/* A name that a message may hold; * would be one, and is surely meant otherwise. */
+static bool check_server_name(const char *word, const char *name, const char *where)
+{
+	bool is_good = strlen(word) <= BOUND_SERVER_MAX && strcmp(word, "*") != 0;
+
+	for (const char *p = word; *p; p++)
+		is_good &= *p >= 0x21 && *p <= 0x7e;
+	if (!is_good)
+		log_error("%s: found \"%.300s\", expected a name of at most %d printable ASCII characters%s", name, word,
+			  BOUND_SERVER_MAX, where);
+	return is_good;
+}
+
+static bool check_domain(const char *word, const char *name, const char *where)
+{
+	if (siwe_domain_is_good(span_str(word)))
+		return true;
+	log_error("%s: found \"%.300s\", expected HOST or HOST:PORT, without a scheme or a path%s", name, word, where);
+	return false;
+}
+
+static bool check_scheme(const char *word, const char *name, const char *where)
+{
+	if (siwe_scheme_is_good(span_str(word)))
+		return true;
+	log_error("%s: found \"%.100s\", expected the scheme of a URI, such as https%s", name, word, where);
+	return false;
+}
+
+static bool check_chain_id(const char *word, const char *name, const char *where)
+{
+	if (strlen(word) <= 18 && span_is_digits(span_str(word)))
+		return true;
+	log_error("%s: found \"%.100s\", expected a chain id of 1 to 18 digits%s", name, word, where);
 	return false;
 }
 
@@ -104,6 +129,26 @@ static bool check_formats(const char *name, const char *value, const char *where
 		return false;
 	}
 	return check_items(name, value, where, check_format);
+}
+
+static bool check_server_names(const char *name, const char *value, const char *where)
+{
+	return check_items(name, value, where, check_server_name);
+}
+
+static bool check_domains(const char *name, const char *value, const char *where)
+{
+	return check_items(name, value, where, check_domain);
+}
+
+static bool check_schemes(const char *name, const char *value, const char *where)
+{
+	return check_items(name, value, where, check_scheme);
+}
+
+static bool check_chain_ids(const char *name, const char *value, const char *where)
+{
+	return check_items(name, value, where, check_chain_id);
 }
 
 static bool check_network(const char *item, const char *name, const char *where)
@@ -176,6 +221,28 @@ static bool check_methods(const char *name, const char *value, const char *where
 	return check_items(name, value, where, check_method);
 }
 
+/* A name with a point in it is nobody else's: PostgreSQL has no setting of its own like that. */
+static bool check_identity_setting(const char *name, const char *value, const char *where)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_", more[] = "0123456789$";
+	bool is_good = strlen(value) <= IDENTITY_SETTING_MAX, begins = true, has_point = false;
+
+	for (const char *p = value; *p; p++) {
+		if (*p == '.') {
+			is_good &= !begins;
+			has_point = begins = true;
+		} else {
+			is_good &= strchr(letters, *p) || (!begins && strchr(more, *p));
+			begins = false;
+		}
+	}
+	if (!*value || (is_good && has_point && !begins))
+		return true;
+	log_error("%s: found \"%.100s\", expected the name of a custom setting, such as ecdsa.wallet%s", name, value,
+		  where);
+	return false;
+}
+
 static bool check_users(const char *name, const char *value, const char *where)
 {
 	return check_items(name, value, where, check_wallet_spelling);
@@ -188,7 +255,10 @@ bool setting_check(const char *name, const char *value, const char *where)
 		bool (*check)(const char *name, const char *value, const char *where);
 	} checks[] = {
 		{"admin_users", check_users},  {"auth_dbname", check_auth_dbname}, {"auth_type", check_auth_type},
-		{"ecdsa_formats", check_formats}, {"ecdsa_limit_exempt", check_networks},
+		{"ecdsa_chain_ids", check_chain_ids}, {"ecdsa_formats", check_formats},
+		{"ecdsa_identity_setting", check_identity_setting}, {"ecdsa_limit_exempt", check_networks},
+		{"ecdsa_server_names", check_server_names},
+		{"ecdsa_siwe_domains", check_domains}, {"ecdsa_siwe_schemes", check_schemes},
 		{"http_allow", check_networks}, {"http_attestation", check_attestation}, {"http_listen", check_listen},
 		{"login_limit_methods", check_methods}, {"stats_users", check_users},
 	};

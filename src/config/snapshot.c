@@ -1,5 +1,6 @@
 #include "config/snapshot.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -8,6 +9,7 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "lib/network.h"
+#include "wallet/check.h"
 
 struct config *snapshot_new(const struct config *prev)
 {
@@ -69,6 +71,18 @@ static bool bring_wallets(struct config *c, const struct config *prev, const str
 	return c->wallets != NULL;
 }
 
+/* Read anew by every load: that is how a key is changed. */
+static bool bring_claim_key(struct config *c, const struct origin *origins)
+{
+	const char *path = c->settings.ecdsa_claim_key_file;
+	char where[512];
+
+	if (is_empty(path))
+		return true;
+	c->claim_key = claim_key_load(path, origin_text(origin_of(origins, "ecdsa_claim_key_file"), where, sizeof(where)));
+	return c->claim_key != NULL;
+}
+
 static bool bring_auth_file(struct config *c, const struct config *prev)
 {
 	struct auth_file *known = prev ? prev->auth_file : NULL;
@@ -99,8 +113,42 @@ static bool bring_hba(struct config *c)
 	return c->hba != NULL;
 }
 
+/* Is there a database that may be asked about wallets? It is asked in the name of auth_user. */
+static bool has_wallet_query(const struct config *c)
+{
+	bool any = !is_empty(c->settings.auth_user);
+
+	for (size_t i = 0; i < config_database_count(c); i++)
+		any |= !is_empty(config_database_at(c, i)->auth_user);
+	return any || (config_template(c) && !is_empty(config_template(c)->auth_user));
+}
+
+/* A question that nobody asks lets nobody in. */
+static bool judge_query(const struct settings *s, const struct database_def *d)
+{
+	if (!d || !!is_empty(d->ecdsa_auth_query) || !is_empty(d->auth_user) || !is_empty(s->auth_user))
+		return true;
+	log_error("database %s: ecdsa_auth_query is asked by nobody: auth_user is not set", d->name);
+	return false;
+}
+
+static bool judge_queries(const struct config *c, const char *where)
+{
+	bool ok = judge_query(&c->settings, config_template(c));
+
+	for (size_t i = 0; i < config_database_count(c); i++)
+		ok &= judge_query(&c->settings, config_database_at(c, i));
+	if (!is_empty(c->settings.ecdsa_auth_query) && !has_wallet_query(c)) {
+		log_error("ecdsa_auth_query is asked by nobody: auth_user is not set%s", where);
+		ok = false;
+	}
+	return ok;
+}
+
 static bool has_wallet_source(const struct config *c)
 {
+	if (has_wallet_query(c))
+		return true;
 	if (c->auth_file && c->auth_file->wallet_count > 0)
 		return true;
 	/* An @file may be empty for now; a list that names nobody is a mistake. */
@@ -119,25 +167,93 @@ void snapshot_derive(struct config *c)
 	while ((item = list_item(&at, &len)))
 		if (network_parse(item, len, &c->limit_exempt[c->limit_exempt_count]) == NETWORK_OK)
 			c->limit_exempt_count++;
+
+	c->window_max = c->settings.ecdsa_window;
+	for (size_t i = 0; i < hba_count(c->hba); i++) {
+		const struct hba_ecdsa *line = &hba_at(c->hba, i)->ecdsa;
+
+		if (line->has_window && line->window > c->window_max)
+			c->window_max = line->window;
+	}
+}
+
+/* Can anybody get in by these formats? what says whose they are. */
+static bool judge_formats(const struct settings *s, uint32_t formats, const char *what, const char *where)
+{
+	const char *names = s->ecdsa_server_names, *domains = s->ecdsa_siwe_domains;
+	size_t len;
+	bool has_names = list_item(&names, &len) != NULL, has_domains = list_item(&domains, &len) != NULL;
+	bool ok = true;
+
+	if (formats & (BIT(ECDSA_FORMAT_BOUND) | BIT(ECDSA_FORMAT_TYPED)) && !has_names) {
+		log_error("%s: format %s lets nobody in while ecdsa_server_names is empty%s", what,
+			  ecdsa_format_word(formats & BIT(ECDSA_FORMAT_BOUND) ? ECDSA_FORMAT_BOUND : ECDSA_FORMAT_TYPED),
+			  where);
+		ok = false;
+	}
+	if (formats & BIT(ECDSA_FORMAT_SIWE) && !has_domains) {
+		log_error("%s: format siwe lets nobody in while ecdsa_siwe_domains is empty%s", what, where);
+		ok = false;
+	}
+	if (formats & BIT(ECDSA_FORMAT_SIWE) && s->ecdsa_siwe_require_database && !has_names) {
+		log_error("%s: format siwe lets nobody in while ecdsa_server_names is empty and "
+			  "ecdsa_siwe_require_database is on%s", what, where);
+		ok = false;
+	}
+	return ok;
+}
+
+static bool judge_hba(const struct config *c)
+{
+	char what[64], where[512];
+	bool ok = true;
+
+	for (size_t i = 0; i < hba_count(c->hba); i++) {
+		const struct hba_rule *rule = hba_at(c->hba, i);
+
+		if (!rule->ecdsa.has_formats)
+			continue;
+		snprintf(what, sizeof(what), "hba line %d", rule->line);
+		snprintf(where, sizeof(where), " (%s:%d)", c->settings.auth_hba_file, rule->line);
+		ok &= judge_formats(&c->settings, rule->ecdsa.formats, what, where);
+	}
+	return ok;
+}
+
+bool snapshot_judge(const struct config *c, const struct origin *origins)
+{
+	char where[512];
+	bool ok = judge_formats(&c->settings, ecdsa_formats_of(c->settings.ecdsa_formats), "ecdsa_formats",
+				origin_text(origin_of(origins, "ecdsa_formats"), where, sizeof(where)));
+
+	if (!is_empty(c->settings.ecdsa_claim_key_file) && !is_empty(c->settings.ecdsa_identity_setting) &&
+	    strcasecmp(c->settings.ecdsa_identity_setting, CLAIM_SETTING) == 0) {
+		log_error("ecdsa_identity_setting: " CLAIM_SETTING " carries the signed claim while ecdsa_claim_key_file is set"
+			  "%s", origin_text(origin_of(origins, "ecdsa_identity_setting"), where, sizeof(where)));
+		ok = false;
+	}
+	ok &= judge_hba(c);
+	ok &= judge_queries(c, origin_text(origin_of(origins, "ecdsa_auth_query"), where, sizeof(where)));
+	if (c->settings.auth_type == AUTH_TYPE_ECDSA && !has_wallet_source(c)) {
+		log_error("auth_type=ecdsa lets nobody in: ecdsa_allowed_addresses is empty, auth_file names no wallet, "
+			  "and auth_user, who would ask a database, is not set%s", origin_text(origin_of(origins, "auth_type"), where, sizeof(where)));
+		ok = false;
+	}
+	return ok;
 }
 
 bool snapshot_complete(struct config *c, const struct config *prev, const struct origin *origins)
 {
-	char where[512];
 	bool ok = bring_wallets(c, prev, origins);
 
-	snapshot_derive(c);
 	ok &= bring_auth_file(c, prev);
+	ok &= bring_claim_key(c, origins);
 	if (origins)
 		ok &= bring_hba(c);
 	else
 		c->hba = hba_ref(prev->hba);
-	if (ok && c->settings.auth_type == AUTH_TYPE_ECDSA && !has_wallet_source(c)) {
-		log_error("auth_type=ecdsa lets nobody in: ecdsa_allowed_addresses is empty and auth_file names no "
-			  "wallet%s", origin_text(origin_of(origins, "auth_type"), where, sizeof(where)));
-		ok = false;
-	}
-	return ok;
+	snapshot_derive(c);
+	return ok && snapshot_judge(c, origins);
 }
 
 struct config *config_ref(struct config *c)
@@ -155,6 +271,7 @@ void config_unref(struct config *c)
 	entries_unref(c->entries);
 	auth_file_unref(c->auth_file);
 	wallet_list_unref(c->wallets);
+	claim_key_unref(c->claim_key);
 	hba_unref(c->hba);
 	free(c->limit_exempt);
 	origins_free(c->origins);
@@ -274,6 +391,16 @@ enum wallet_standing config_wallet_standing(const struct config *c, const struct
 const struct hba_rules *config_hba(const struct config *c)
 {
 	return c->hba;
+}
+
+usec_t config_window_max(const struct config *c)
+{
+	return c->window_max;
+}
+
+const uint8_t *config_claim_key(const struct config *c)
+{
+	return c->claim_key ? c->claim_key->bytes : NULL;
 }
 
 bool config_limit_exempts(const struct config *c, const struct ip_address *a)

@@ -66,6 +66,7 @@ static void sort_dated(struct wallet_list *l)
 
 struct reading {
 	struct wallet_list *list;
+	const char *file; /* for messages */
 	size_t cap, dated_cap;
 	size_t errors;
 };
@@ -130,13 +131,21 @@ static bool read_validity(const char *text, int64_t *valid_until)
 			  rfc3339_parse(text + skip, strlen(text + skip), valid_until));
 }
 
-static void read_line(struct reading *r, char *line, const char *file, int number)
+static void read_line(void *ctx, char *line, size_t line_len, int number)
 {
 	static const char blanks[] = " \t\r\v\f";
-	char where[512], *end;
+	struct reading *r = ctx;
 	int64_t valid_until;
+	char where[512], *end;
 	size_t len;
 
+	snprintf(where, sizeof(where), " (%s:%d)", r->file, number);
+	/* A NUL would hide the rest of its line. */
+	if (!line || strlen(line) != line_len) {
+		if (r->errors++ < ERRORS_SHOWN)
+			log_error("%s: found %s, expected text%s", SETTING, line ? "a NUL byte" : "a very long line", where);
+		return;
+	}
 	line[strcspn(line, "#")] = 0;
 	line += strspn(line, blanks);
 	len = strcspn(line, blanks);
@@ -144,7 +153,6 @@ static void read_line(struct reading *r, char *line, const char *file, int numbe
 		return;
 	for (end = line + strlen(line); strchr(blanks, end[-1]); end--)
 		end[-1] = 0;
-	snprintf(where, sizeof(where), " (%s:%d)", file, number);
 	end = line + len + strspn(line + len, blanks);
 	if (read_validity(end, &valid_until))
 		add_address(r, line, len, valid_until, where);
@@ -153,45 +161,26 @@ static void read_line(struct reading *r, char *line, const char *file, int numbe
 			  "YYYY-MM-DDThh:mm:ssZ or the end of the line%s", SETTING, end, where);
 }
 
-static void read_text(struct reading *r, struct file_text *f, const char *file)
-{
-	char *line = f->text, *end = f->text + f->len;
-
-	for (int number = 1; line < end; number++) {
-		char *nl = memchr(line, '\n', (size_t)(end - line));
-
-		if (!nl)
-			nl = end;
-		*nl = 0;
-		/* A NUL would hide the rest of its line. */
-		if (strlen(line) != (size_t)(nl - line) && r->errors++ < ERRORS_SHOWN)
-			log_error("%s: found a NUL byte, expected text (%s:%d)", SETTING, file, number);
-		read_line(r, line, file, number);
-		line = nl + 1;
-	}
-}
-
 static bool same_value(const struct wallet_list *known, const char *value)
 {
 	return known && strcmp(known->value, value) == 0;
 }
 
-/* false: the file cannot be read. *unchanged: known says it all. */
+/*
+ * false: the file cannot be read. *unchanged: known says it all. Line by line, since the text of a million addresses is
+ * more than twice their bytes.
+ */
 static bool read_file(struct reading *r, const char *file, const struct wallet_list *known, bool *unchanged,
 		      const char *where)
 {
-	struct file_text f;
+	int got;
 
-	if (file_read(file, WALLET_FILE_MAX, known ? &known->identity : NULL, &f) < 0) {
+	r->file = file;
+	got = file_each_line(file, WALLET_FILE_MAX, known ? &known->identity : NULL, &r->list->identity, read_line, r);
+	if (got < 0)
 		log_error("%s: could not open \"%s\": %s%s", SETTING, file, strerror(errno), where);
-		return false;
-	}
-	*unchanged = f.text == NULL;
-	r->list->identity = f.identity;
-	if (f.text)
-		read_text(r, &f, file);
-	file_text_free(&f);
-	return true;
+	*unchanged = got == 1;
+	return got >= 0;
 }
 
 struct wallet_list *wallet_list_load(const char *value, struct wallet_list *known, const char *where)
@@ -219,6 +208,9 @@ struct wallet_list *wallet_list_load(const char *value, struct wallet_list *know
 	}
 	r.list->count = wallets_sort(r.list->rows, r.list->count);
 	sort_dated(r.list);
+	/* What was made for the next address is not kept for it. */
+	if (r.list->count > 0)
+		r.list->rows = xrealloc(r.list->rows, r.list->count * sizeof(*r.list->rows));
 	return r.list;
 }
 

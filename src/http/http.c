@@ -265,11 +265,13 @@ static const struct route {
 static bool may_see_numbers(struct evhttp_request *q)
 {
 	struct ip_address from;
+	const char *forwarded;
 	char *peer;
 	ev_uint16_t port;
 
 	evhttp_connection_get_peer(evhttp_request_get_connection(q), &peer, &port);
-	return peer && access_source(peer, evhttp_find_header(evhttp_request_get_input_headers(q), "X-Forwarded-For"), &from) &&
+	forwarded = evhttp_find_header(evhttp_request_get_input_headers(q), "X-Forwarded-For");
+	return peer && access_source(peer, forwarded, &from) &&
 	       (access_is_loopback(&from) || access_allows(settings()->http_allow, &from));
 }
 

@@ -35,8 +35,10 @@ static bool read_stat(double *cpu_seconds, double *start_seconds, double *reside
 		fclose(f);
 	text[n] = 0;
 	at = strrchr(text, ')');
-	if (!at || sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d %llu %*u %ld",
-			  &utime, &stime, &start, &resident) != 4)
+	if (!at ||
+	    sscanf(at + 1,
+		   " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d %llu %*u %ld",
+		   &utime, &stime, &start, &resident) != 4)
 		return false;
 	*cpu_seconds = (double)(utime + stime) / (double)ticks;
 	*start_seconds = (double)start / (double)ticks;

@@ -44,6 +44,7 @@ struct listener {
 	usec_t woken_at;
 	bool is_unix;
 	bool is_named; /* by the configuration; while those of an older process are looked through */
+	bool was_shut; /* by an older process: shut_door(). Who came in then has inherited it */
 };
 
 /* Reads the kernel's list of handshakes in a helper thread: it may be long. */
@@ -426,15 +427,35 @@ static void drop_unnamed(struct listeners *all)
 	}
 }
 
+static void shut_door(int fd, int family, bool shut);
+
+/* One that an older process was about to close listens again. Was it shut? */
+static bool open_door(int fd)
+{
+	int family = AF_INET, hops = 0;
+	socklen_t size = sizeof(family), hops_size = sizeof(hops);
+
+	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size);
+	if (getsockopt(fd, family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP,
+		       family == AF_INET6 ? IPV6_MINHOPCOUNT : IP_MINTTL, &hops, &hops_size) < 0 || hops == 0)
+		return false;
+	shut_door(fd, family, false);
+	return true;
+}
+
 struct listeners *listeners_take(const struct listen_options *o, const int *fds, int n)
 {
 	struct listeners *all = make_all(o);
 	const int one = 1;
 
 	for (int i = 0; i < n; i++) {
+		struct listener *l;
+
 		if (!add_made(all, o, fds[i], "of the old process"))
 			goto failed;
-		LIST_ITEM(all->list.prev, struct listener, link)->is_named = false;
+		l = LIST_ITEM(all->list.prev, struct listener, link);
+		l->is_named = false;
+		l->was_shut = !l->is_unix && open_door(fds[i]);
 		/* Another backlog, and the wish to share the port, take effect on a socket that listens already. */
 		if (o->reuseport && setsockopt(fds[i], SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
 			log_debug("setsockopt(SO_REUSEPORT): %s", strerror(errno));
@@ -482,7 +503,7 @@ static int take_one(struct listener *l)
 	if (l->is_unix) {
 		memset(&from, 0, sizeof(from));
 		from.sa.sa_family = AF_UNIX;
-	} else if (l->all->is_closing)
+	} else if (l->all->is_closing || l->was_shut)
 		shut_door(fd, from.sa.sa_family, false); /* which it has inherited */
 	l->all->accepted(l->all->arg, fd, &from, l->is_unix);
 	return 0;

@@ -7,6 +7,7 @@
 #include "lib/mem.h"
 #include "pool/cancel_key.h"
 #include "pool/peer.h"
+#include "pool/replication.h"
 #include "pool/share.h"
 #include "proto/writer.h"
 
@@ -131,7 +132,7 @@ static void attach(struct client *c)
 		return;
 	}
 	sv = meant->server;
-	if (!sv) {
+	if (!sv || meant->state != CL_ACTIVE) {
 		client_close(c, NULL, NULL, "cancel request for idle client");
 		return;
 	}
@@ -215,6 +216,25 @@ static void deliver_question(struct worker *w, struct message *m)
 	worker_post(w, back, m);
 }
 
+/* false: out of memory, and closed. */
+static bool ask(struct client *c, struct worker *whom, void (*deliver)(struct worker *, struct message *))
+{
+	struct worker *w = c->conn.worker;
+	struct question *q = calloc(1, sizeof(*q));
+
+	if (!q) {
+		client_close(c, NULL, NULL, "out of memory");
+		return false;
+	}
+	q->message.deliver = deliver;
+	q->asker = w;
+	q->client_id = c->id;
+	q->wanted = wanted_by(c);
+	c->pass_left++;
+	worker_post(w, whom, &q->message);
+	return true;
+}
+
 static void ask_around(struct client *c)
 {
 	struct worker *w = c->conn.worker;
@@ -225,38 +245,23 @@ static void ask_around(struct client *c)
 		attach(c);
 		return;
 	}
-	c->pass_left = (uint64_t)crew->n - 1;
-	if (c->pass_left == 0) {
-		found_nobody(c);
-		return;
-	}
-	for (int i = 0; i < crew->n; i++) {
-		struct question *q;
-
-		if (crew->workers[i] == w)
-			continue;
-		q = calloc(1, sizeof(*q));
-		if (!q) {
-			client_close(c, NULL, NULL, "out of memory");
+	for (int i = 0; i < crew->n; i++)
+		if (crew->workers[i] != w && !ask(c, crew->workers[i], deliver_question))
 			return;
-		}
-		q->message.deliver = deliver_question;
-		q->asker = w;
-		q->client_id = c->id;
-		q->wanted = wanted;
-		worker_post(w, crew->workers[i], &q->message);
-	}
+	if (c->pass_left == 0)
+		found_nobody(c);
 }
 
 void cancel_begin(struct client *c, const uint8_t key[8])
 {
 	memcpy(c->key, key, 8);
+	c->pass_left = 0;
 	client_set_state(c, CL_ORPHAN_CANCEL);
 	/* After a change of peer_id the clients from before have keys that name somebody else. */
-	if (names_other_peer(c) && !conn_room(&c->conn)->had_other_peer_id)
-		peer_forward(c);
-	else
+	if (!names_other_peer(c) || conn_room(&c->conn)->had_other_peer_id)
 		ask_around(c);
+	else /* as if the answer were there: the Conn, in the middle of a read, may not change Worker now */
+		ask(c, c->conn.worker, deliver_answer);
 }
 
 static struct client *first_waiting(struct share *sh)
@@ -288,6 +293,7 @@ bool cancel_use_connection(struct server *sv)
 
 	if (!c)
 		return false;
+	replication_part(sv); /* whom it was opened for waits for another */
 	target = c->cancel_target;
 	if (target) {
 		target->cancels_queued--;

@@ -15,13 +15,16 @@
 #include "pool/cancel_key.h"
 #include "pool/deadline.h"
 #include "pool/evict.h"
+#include "pool/identity.h"
 #include "pool/login.h"
-#include "pool/method.h"
 #include "pool/lookup.h"
 #include "pool/prepared.h"
 #include "pool/relay.h"
+#include "pool/replication.h"
 #include "pool/server.h"
+#include "pool/server_login.h"
 #include "pool/share.h"
+#include "pool/wallet_login.h"
 #include "pool/wallet_session.h"
 #include "proto/writer.h"
 
@@ -96,14 +99,21 @@ static struct counted_list *list_of(struct client *c)
 	return NULL;
 }
 
+static void count_waiting(struct client *c, int by)
+{
+	if (c->state == CL_WAITING && c->replication != REPLICATION_NONE)
+		c->share->replication_waiting += by;
+}
+
 static void leave_list(struct client *c)
 {
 	/* A traveller has left its list already, though not its state. */
 	struct counted_list *from = c->pauses & PAUSE_TRAVEL ? NULL : list_of(c);
 
-	if (from && !list_empty(&c->link))
+	if (from && !list_empty(&c->link)) {
 		clist_del(from, &c->link);
-	else
+		count_waiting(c, -1);
+	} else
 		list_del(&c->link);
 }
 
@@ -115,6 +125,7 @@ void client_set_state(struct client *c, enum client_state next)
 	if (c->share && (c->state == CL_WAITING || next == CL_WAITING))
 		evict_note(c->share);
 	c->state = next;
+	count_waiting(c, 1);
 	to = list_of(c);
 	if (to)
 		clist_add_tail(to, &c->link);
@@ -199,6 +210,12 @@ static void release_memory(struct retiree *r)
 	free(c);
 }
 
+/* Half a message has been sent to it: a text of ours would be taken for the rest. */
+static bool is_amid_message(const struct client *c)
+{
+	return c->state == CL_ACTIVE && c->server && server_is_amid_answer(c->server);
+}
+
 /* What becomes of a server whose client leaves: behaviour specification, section 16. */
 static void leave_server(struct client *c)
 {
@@ -209,7 +226,10 @@ static void leave_server(struct client *c)
 	c->server = NULL;
 	sv->client = NULL;
 	sv->wants_release = false;
-	if (!sv->is_ready || sv->is_setting_params)
+	sv->is_amid_request = c->pass_left > 0 && !c->drops_message;
+	if (sv->state == SV_LOGIN)
+		replication_abandon(sv);
+	else if (!sv->is_ready || sv->is_setting_params)
 		server_close(sv, "client disconnect while server was not ready", false);
 	else if (!outstanding_empty(&sv->requests))
 		server_close(sv, "client disconnected with query in progress", false);
@@ -247,7 +267,7 @@ void client_close(struct client *c, const char *sqlstate, const char *text, cons
 		lookup_seat_close(c, sqlstate, text, reason);
 		return;
 	}
-	if (text) {
+	if (text && !is_amid_message(c)) {
 		if (r->settings->log_pooler_errors)
 			log_warning("%spooler error: %s", client_prefix(c, prefix, sizeof(prefix)), text);
 		buf_init(&b);
@@ -282,6 +302,7 @@ void client_close(struct client *c, const char *sqlstate, const char *text, cons
 	user_put(reg, c->user);
 	client_statements_forget(&c->statements, NULL, NULL);
 	params_free(&c->params);
+	free(c->options);
 	mem_wipe(c->key, sizeof(c->key));
 	atomic_fetch_sub_explicit(&reg->clients, 1, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&r->worker->client_count, 1, memory_order_relaxed);
@@ -309,25 +330,31 @@ void client_make_key(struct client *c)
 	cancel_key_make(c->key, room_at(c)->settings->peer_id);
 }
 
+/* untracked: ParameterStatus messages, as a server sent them. */
+static void put_settings(struct buf *b, const struct buf *untracked, const struct params *tracked)
+{
+	buf_reserve(b, buf_len(untracked) + 512);
+	put_auth_request(b, 0, NULL, 0);
+	buf_put(b, buf_span(untracked).ptr, buf_len(untracked));
+	for (int i = 0; i < params_count(); i++) {
+		const char *value = params_get(tracked, i);
+
+		if (value)
+			put_parameter_status(b, params_name(i), value);
+	}
+}
+
 /*
  * The part of the welcome that depends on nothing but the values in force.
  * Many clients come with the same ones, one after the other: the last text is kept.
  */
-static void put_settings(struct share *sh, const struct params *params, struct buf *out)
+static void put_settings_of_pool(struct share *sh, const struct params *params, struct buf *out)
 {
 	struct buf *b = &sh->welcome;
 
 	if (buf_len(b) == 0 || !buf_ok(b) || !params_same(params, &sh->welcome_params)) {
 		buf_clear(b);
-		buf_reserve(b, buf_len(&sh->greeting) + 512);
-		put_auth_request(b, 0, NULL, 0);
-		buf_put(b, buf_span(&sh->greeting).ptr, buf_len(&sh->greeting));
-		for (int i = 0; i < params_count(); i++) {
-			const char *value = params_get(params, i);
-
-			if (value)
-				put_parameter_status(b, params_name(i), value);
-		}
+		put_settings(b, &sh->greeting, params);
 		params_copy(&sh->welcome_params, params);
 	}
 	if (buf_ok(b))
@@ -336,28 +363,47 @@ static void put_settings(struct share *sh, const struct params *params, struct b
 		out->failed = true;
 }
 
-bool client_welcome(struct client *c)
+/* What the client is told is what it has from now on; but its own server is to be told only what it asked for. */
+static void put_settings_for(struct client *c, const struct server *own, struct buf *out)
+{
+	struct share *sh = c->share;
+	struct params copy = {0}, *told = c->replication == REPLICATION_NONE ? &c->params : &copy;
+
+	if (own) {
+		params_copy(told, &own->params);
+		if (buf_ok(&own->login->greeting) && params_fill(told, &c->params))
+			put_settings(out, &own->login->greeting, told);
+		else
+			out->failed = true;
+	} else {
+		params_copy(told, &c->params);
+		if (params_fill(told, &sh->greeting_params))
+			put_settings_of_pool(sh, told, out);
+		else
+			out->failed = true;
+	}
+	params_free(&copy);
+}
+
+bool client_welcome(struct client *c, const struct server *own)
 {
 	struct share *sh = c->share;
 	const struct settings *s = sh->room->settings;
+	bool waits_on = c->replication != REPLICATION_NONE;
 	struct buf b;
 	bool ok;
 
 	client_make_key(c);
-	if (!params_fill(&c->params, &sh->greeting_params)) {
-		client_fail(c, "failed to prepare welcome message");
-		return false;
-	}
 	buf_init(&b);
 	buf_reserve(&b, buf_len(&sh->welcome) + 128);
-	put_settings(sh, &c->params, &b);
+	put_settings_for(c, own, &b);
 	put_backend_key(&b, c->key);
 	if (s->login_notify_message && s->login_notify_message[0])
 		put_notice(&b, "00000", s->login_notify_message, NULL);
 	put_ready(&b, 'I');
 	c->needs_greeting = false;
 	c->active_at = now_of(c);
-	if (c->state != CL_ACTIVE)
+	if (c->state != CL_ACTIVE && !waits_on)
 		client_set_state(c, CL_ACTIVE);
 	ok = buf_ok(&b);
 	if (!ok)
@@ -368,10 +414,22 @@ bool client_welcome(struct client *c)
 	if (ok) {
 		conn_set_deadline(&c->conn, 0);
 		client_deadline(c);
-		client_unpause(c, PAUSE_WAITING);
+		if (!waits_on)
+			client_unpause(c, PAUSE_WAITING);
 		oom_arm();
 	}
 	return ok;
+}
+
+static void wait_in_line(struct client *c)
+{
+	c->wait_start = now_of(c);
+	/* Whoever waits for a server of his own is read until he speaks, so that his end is noticed: on_bytes(). */
+	if (c->replication == REPLICATION_NONE)
+		client_pause(c, PAUSE_WAITING);
+	client_set_state(c, CL_WAITING);
+	client_deadline(c);
+	share_hunger(c->share);
 }
 
 void client_join(struct client *c, struct pool *pool)
@@ -388,7 +446,7 @@ void client_join(struct client *c, struct pool *pool)
 	c->share = sh;
 	c->state = CL_ACTIVE;
 	clist_add_tail(&sh->active, &c->link);
-	if (!method_admits_now(c)) {
+	if (!wallet_admitted_now(c)) {
 		client_fail(c, "admin forced disconnect");
 		return;
 	}
@@ -400,16 +458,11 @@ void client_join(struct client *c, struct pool *pool)
 	}
 	login_free(c);
 	c->conn.has_big_reads = false;
-	if (sh->has_greeting) {
-		client_welcome(c);
+	c->needs_greeting = !sh->has_greeting;
+	if (sh->has_greeting && !client_welcome(c, NULL))
 		return;
-	}
-	c->needs_greeting = true;
-	c->wait_start = now_of(c);
-	client_pause(c, PAUSE_WAITING);
-	client_set_state(c, CL_WAITING);
-	client_deadline(c);
-	share_hunger(sh);
+	if (c->needs_greeting || c->replication != REPLICATION_NONE)
+		wait_in_line(c);
 }
 
 /* --- getting a server --------------------------------------------------------- */
@@ -422,12 +475,8 @@ static enum acquired queue_up(struct client *c)
 		client_fail(c, "server shutting down");
 		return ACQUIRE_CLOSED;
 	}
-	c->wait_start = now_of(c);
 	c->was_told_of_wait = false;
-	client_pause(c, PAUSE_WAITING);
-	client_set_state(c, CL_WAITING);
-	client_deadline(c);
-	share_hunger(sh);
+	wait_in_line(c);
 	return QUEUED;
 }
 
@@ -435,8 +484,9 @@ void client_link(struct client *c, struct server *sv)
 {
 	struct share *sh = c->share;
 	struct buf sql;
+	bool wants_set;
 
-	assert(!c->server && !sv->client);
+	assert((!c->server && !sv->client) || (c->server == sv && sv->client == c));
 	if (c->is_seat) {
 		lookup_link(c, sv);
 		return;
@@ -447,12 +497,23 @@ void client_link(struct client *c, struct server *sv)
 	c->conn.has_big_reads = true;
 	sv->conn.has_big_reads = true;
 	sh->stats.server_assignments++;
-	if (params_same(&c->params, &sv->params))
+	/* It was opened with the client's wishes; a walsender may not know SET. */
+	if (c->replication != REPLICATION_NONE) {
+		params_copy(&c->params, &sv->params);
 		return;
+	}
 	buf_init(&sql);
-	if (params_diff_sql(&c->params, &sv->params, &sql)) {
-		struct buf b;
+	wants_set = !params_same(&c->params, &sv->params) && params_diff_sql(&c->params, &sv->params, &sql);
+	/* Without what follows: a claim is worth something for as long as it lasts. */
+	if (wants_set && log_enabled(LEVEL_DEBUG)) {
 		char prefix[400];
+
+		log_debug("%svarcache_apply: %.*s", server_prefix(sv, prefix, sizeof(prefix)), (int)buf_len(&sql),
+			  (const char *)buf_span(&sql).ptr);
+	}
+	wants_set |= identity_sql(c, sv, &sql);
+	if (wants_set) {
+		struct buf b;
 
 		buf_put_u8(&sql, 0);
 		buf_init(&b);
@@ -461,17 +522,15 @@ void client_link(struct client *c, struct server *sv)
 		if (!buf_ok(&sql) || !outstanding_push(&sv->requests, 'Q', REQUEST_SKIP, NULL)) {
 			server_close(sv, "var change failed", true);
 		} else {
-			log_debug("%svarcache_apply: %s", server_prefix(sv, prefix, sizeof(prefix)),
-				  (const char *)buf_data(&sql));
 			sv->is_ready = false;
 			sv->is_setting_params = true;
 			client_pause(c, PAUSE_SETTING);
 			conn_send_buf(&sv->conn, &b);
 		}
-		buf_free(&b);
+		buf_wipe_free(&b);
 	}
 	/* What differs in spelling only stays as it is: the client's own is what the next server may be asked for. */
-	buf_free(&sql);
+	buf_wipe_free(&sql);
 }
 
 void client_activate(struct client *c, struct server *sv)
@@ -497,11 +556,12 @@ enum acquired client_acquire(struct client *c)
 
 	if (c->server)
 		return ACQUIRED;
+	assert(c->replication == REPLICATION_NONE); /* it has its own, or waits */
 	if (share_is_paused(sh))
 		return queue_up(c);
 	sv = share_idle_server(sh);
 	/* Who waits already goes first. */
-	if (sv && sh->waiting.count == 0) {
+	if (sv && !share_first_waiter(sh)) {
 		client_link(c, sv);
 		if (c->conn.is_retired)
 			return ACQUIRE_CLOSED;
@@ -539,6 +599,8 @@ static size_t on_bytes(struct conn *conn, const uint8_t *p, size_t n)
 	case CL_ACTIVE:
 		return relay_client_bytes(c, p, n);
 	case CL_WAITING:
+		client_pause(c, PAUSE_WAITING);
+		return 0;
 	case CL_LOOKUP:
 		return 0;
 	case CL_WAITING_CANCEL:
@@ -607,6 +669,20 @@ static usec_t idle_timeout_of(const struct client *c)
 	return u && u->client_idle_timeout > 0 ? u->client_idle_timeout : r->settings->client_idle_timeout;
 }
 
+/*
+ * How long may it be without greeting? A replication client is greeted by its own server if the pool has no greeting;
+ * as long as other servers are there it is not down, and what the client waits for is room.
+ */
+static usec_t greeting_timeout_of(const struct client *c)
+{
+	const struct share *sh = c->share;
+
+	if (!c->needs_greeting || (c->replication != REPLICATION_NONE &&
+				   ledger_connected(&sh->room->pooler->registry.ledger, &sh->pool->ledger) > 0))
+		return 0;
+	return sh->room->settings->client_login_timeout;
+}
+
 /* Never before the greeting: the client is in the middle of its log-in. */
 static bool may_be_told_of_wait(const struct client *c)
 {
@@ -662,7 +738,7 @@ static void waiting_deadline(struct client *c)
 	const struct settings *s = room_at(c)->settings;
 	usec_t now = now_of(c), since = c->query_start ? c->query_start : c->active_at;
 
-	if (c->needs_greeting && deadline_over(now, c->connected_at, s->client_login_timeout))
+	if (deadline_over(now, c->connected_at, greeting_timeout_of(c)))
 		client_fail(c, "client_login_timeout (server down)");
 	else if (deadline_over(now, since, wait_timeout_of(c)))
 		client_fail(c, "query_wait_timeout");

@@ -11,7 +11,7 @@ struct eviction {
 	struct worker *asker_worker;  /* borrowed */
 	struct pool *asker, *victim;  /* counted */
 	struct ledger_limits limits;  /* of the asker */
-	usec_t waiting_since;	      /* its first waiter's last message */
+	struct ledger_wish wish;      /* of the asker */
 	usec_t now;		      /* on the victim's Worker */
 	bool is_done;		      /* false: it came too late */
 	enum ledger_answer answer;
@@ -40,16 +40,18 @@ static struct share *share_of(struct room *r, struct pool *pool)
 
 /* --- what there is to spare -------------------------------------------------- */
 
-/* Idle servers that nobody waits for; used and tested ones too, when nobody waits at all. */
+/* Idle servers that nobody waits for; used and tested ones too, when nobody waits at all. Replication clients do not. */
 static bool is_to_spare(const struct share *sh, enum server_state state)
 {
+	bool nobody_waits = sh->waiting.count == sh->replication_waiting;
+
 	switch (state) {
 	case SV_IDLE:
 		/* Without greeting its idle servers are obsolete. */
-		return sh->waiting.count == 0 || !sh->has_greeting;
+		return nobody_waits || !sh->has_greeting;
 	case SV_USED:
 	case SV_TESTED:
-		return sh->waiting.count == 0;
+		return nobody_waits;
 	case SV_LOGIN:
 	case SV_ACTIVE:
 	case SV_ACTIVE_CANCEL:
@@ -60,12 +62,18 @@ static bool is_to_spare(const struct share *sh, enum server_state state)
 	return false;
 }
 
-static struct server *longest_unused(const struct share *sh)
+static bool is_unused(int state)
+{
+	return state == SV_IDLE || state == SV_USED;
+}
+
+/* is_own: for a client of this share, whose turn comes before theirs who wait for such a server. */
+static struct server *longest_unused(const struct share *sh, bool is_own)
 {
 	struct server *oldest = NULL;
 
 	for (int state = 0; state < SERVER_STATES; state++) {
-		if (!is_to_spare(sh, (enum server_state)state))
+		if (!is_to_spare(sh, (enum server_state)state) && !(is_own && is_unused(state)))
 			continue;
 		LIST_FOR(node, &sh->servers[state].head) {
 			struct server *sv = LIST_ITEM(node, struct server, link);
@@ -137,11 +145,14 @@ static void eviction_free(struct room *r, struct eviction *e)
 static void make_room(struct room *r, struct eviction *e)
 {
 	struct share *sh = share_of(r, e->victim);
-	struct server *sv = sh ? longest_unused(sh) : NULL;
+	bool is_own = e->asker == e->victim && e->wish.purpose == FOR_REPLICATION;
+	struct server *sv = sh ? longest_unused(sh, is_own) : NULL;
 
 	e->now = worker_now(r->worker);
 	e->is_done = sv != NULL;
 	if (sv) {
+		if (is_own && is_unused(sv->state))
+			e->wish.own_unused--;
 		sv->evicted_for = e;
 		server_close(sv, "evicted", false);
 		return;
@@ -154,8 +165,7 @@ static void make_room(struct room *r, struct eviction *e)
 
 void evict_server_gone(struct ledger *l, struct eviction *e)
 {
-	e->answer = ledger_evicted(l, &e->victim->ledger, &e->asker->ledger, &e->limits, e->waiting_since, e->now,
-				   &e->reply);
+	e->answer = ledger_evicted(l, &e->victim->ledger, &e->asker->ledger, &e->limits, &e->wish, e->now, &e->reply);
 }
 
 static void deliver_request(struct worker *w, struct message *m)
@@ -176,7 +186,7 @@ static void take_answer(struct room *r, struct eviction *e)
 		if (sh)
 			share_hunger(sh);
 	} else
-		share_take(r, e->asker, e->answer, &e->reply, e->waiting_since);
+		share_take(r, e->asker, e->answer, &e->reply, &e->wish);
 	/* A cancel request may have come meanwhile, and found the login right taken. */
 	if (sh && sh->cancels_waiting.count > 0)
 		share_hunger(sh);
@@ -188,7 +198,7 @@ static void deliver_answer(struct worker *w, struct message *m)
 	take_answer(room_of(w), CONTAINER_OF(m, struct eviction, message));
 }
 
-void evict_begin(struct share *asker, struct ledger_pool *victim, usec_t waiting_since)
+void evict_begin(struct share *asker, struct ledger_pool *victim, const struct ledger_wish *wish)
 {
 	struct room *r = asker->room;
 	struct worker *w = r->worker, *home = w->crew->workers[pool_of(victim)->home];
@@ -204,7 +214,7 @@ void evict_begin(struct share *asker, struct ledger_pool *victim, usec_t waiting
 	e->asker = pool_ref(registry_of(r), asker->pool);
 	e->victim = pool_of(victim);
 	e->limits = asker->limits;
-	e->waiting_since = waiting_since;
+	e->wish = *wish;
 	if (home == w) {
 		make_room(r, e);
 		take_answer(r, e);

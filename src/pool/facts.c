@@ -80,3 +80,49 @@ const char *fact_text(const struct fact *f)
 		return NULL;
 	return (const char *)f->value.ptr;
 }
+
+/* --- by tag ------------------------------------------------------------------------ */
+
+bool facts_find(struct span facts, enum fact_tag tag, struct fact *out)
+{
+	while (fact_next(&facts, out))
+		if (out->tag == (unsigned)tag)
+			return true;
+	return false;
+}
+
+uint64_t facts_number(struct span facts, enum fact_tag tag)
+{
+	struct fact f;
+
+	return facts_find(facts, tag, &f) ? fact_number(&f) : 0;
+}
+
+const char *facts_text(struct span facts, enum fact_tag tag)
+{
+	struct fact f;
+
+	return facts_find(facts, tag, &f) ? fact_text(&f) : NULL;
+}
+
+struct span facts_bytes(struct span facts, enum fact_tag tag)
+{
+	struct fact f;
+
+	return facts_find(facts, tag, &f) ? f.value : span_of("", 0);
+}
+
+bool facts_have_flag(struct span facts, const char *word)
+{
+	const char *at = facts_text(facts, FACT_FLAGS);
+	size_t len = strlen(word);
+
+	while (at && *at) {
+		size_t n = strcspn(at, " ");
+
+		if (n == len && memcmp(at, word, n) == 0)
+			return true;
+		at += n + strspn(at + n, " ");
+	}
+	return false;
+}

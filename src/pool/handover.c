@@ -3,11 +3,22 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "auth/replay.h"
+#include "lib/mem.h"
+#include "pool/identity.h"
 #include "pool/login.h"
 #include "pool/prepared.h"
+#include "pool/wallet_clock.h"
 
+/*
+ * TLS cannot be handed over, and half a pair is of no use. Nor do replication
+ * connections go: no column says so, and the next process would give such a
+ * server to others.
+ */
 bool handover_can_go(const struct client *c, const struct server *sv)
 {
+	if ((c && c->replication != REPLICATION_NONE) || (sv && sv->replication != REPLICATION_NONE))
+		return false;
 	return (!c || (!c->conn.tls && !c->conn.is_failed)) && (!sv || (!sv->conn.tls && !sv->conn.is_failed));
 }
 
@@ -63,6 +74,14 @@ void handover_process(struct buf *b, struct pooler *p)
 	fact_end(b, mark);
 }
 
+void handover_replay(struct buf *b, struct pooler *p)
+{
+	size_t mark = fact_begin(b, FACT_USED_PROOFS);
+
+	replay_save(p->replay, b, wallet_clock(p, room_of(p->crew->workers[0])->settings));
+	fact_end(b, mark);
+}
+
 void handover_statement(struct buf *b, const struct statement *st)
 {
 	fact_put_number(b, FACT_NUMBER, st->number);
@@ -85,14 +104,29 @@ bool handover_database(struct buf *b, const struct database *db)
 
 void handover_pool(struct buf *b, const struct share *sh)
 {
+	char *told, *secret = NULL;
+	size_t mark;
+
 	fact_put_text(b, FACT_DATABASE_NAME, share_database_name(sh));
 	fact_put_text(b, FACT_ACCOUNT, sh->pool->account->name);
+	mark = fact_begin(b, FACT_FLAGS);
+	put_word(b, sh->is_forced, "is_forced");
+	buf_put_u8(b, 0);
+	fact_end(b, mark);
 	if (sh->def) {
 		char *identity = database_def_identity(sh->def);
 
 		fact_put_text(b, FACT_IDENTITY, identity);
 		free(identity);
 	}
+	told = identity_words(sh->room->config);
+	fact_put_text(b, FACT_TOLD, told);
+	free(told);
+	if (!config_find_secret(sh->room->config, sh->pool->account->name) &&
+	    !pool_secret(&sh->room->pooler->registry, sh->pool, &secret))
+		b->failed = true;
+	fact_put_text(b, FACT_SECRET, secret);
+	str_wipe_free(secret);
 	if (sh->has_greeting) {
 		fact_put_bytes(b, FACT_GREETING, buf_span(&sh->greeting));
 		put_params(b, &sh->greeting_params);
@@ -137,6 +171,7 @@ void handover_client(struct buf *b, const struct client *c)
 #undef X
 	put_word(b, login_is_under_way(c), "login_is_under_way");
 	put_word(b, c->user && c->user->is_known, "user_is_known");
+	put_word(b, c->share && c->share->is_forced, "is_forced");
 	buf_put_u8(b, 0);
 	fact_end(b, mark);
 	put_conn(b, &c->conn);
@@ -204,6 +239,7 @@ void handover_server(struct buf *b, const struct server *sv)
 	SERVER_FLAGS(X)
 #undef X
 	put_word(b, sv->requests.saw_error, "saw_error");
+	put_word(b, sv->share->is_forced, "is_forced");
 	buf_put_u8(b, 0);
 	fact_end(b, mark);
 	put_conn(b, &sv->conn);

@@ -11,144 +11,58 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "pool/autodb.h"
+#include "pool/cancel_key.h"
 #include "pool/client.h"
-#include "pool/handover.h"
-#include "pool/login.h"
-#include "pool/method.h"
+#include "pool/heir.h"
+#include "pool/identity.h"
 #include "pool/prepared.h"
+#include "pool/server.h"
 #include "pool/share.h"
-#include "pool/tracking.h"
+#include "pool/wallet_login.h"
 #include "proto/reader.h"
 #include "proto/writer.h"
-
-#define DATABASE_GONE "database removed" /* as RELOAD says it */
-#define LINK_LOST "the other side of the connection was lost in the takeover"
-#define LOGIN_LOST "the pooler was restarted during the login"
-#define NO_MEMORY "out of memory"
-
-struct heir {
-	struct pooler *pooler;
-	struct inheritance *from;
-	struct hash statements; /* by number, of struct known_statement */
-	struct hash rows;	/* by descriptor number */
-	struct hash obsolete;	/* shares whose servers were opened by another definition */
-	bool same_parameters;	/* both processes track the same ones */
-};
 
 struct known_statement {
 	uint64_t number;
 	struct statement *statement; /* counted */
 };
 
-/* --- the rows and records --------------------------------------------------------- */
+/* --- what clients and servers have in common -------------------------------------------- */
 
-struct inherited_row *inheritance_add_row(struct inheritance *in)
+void heir_refuse(struct inherited_row *r, const char *why)
 {
-	struct inherited_row *r;
-
-	if (in->n == in->cap) {
-		in->cap = in->cap ? in->cap * 2 : 64;
-		in->rows = xrealloc(in->rows, in->cap * sizeof(*in->rows));
-	}
-	r = &in->rows[in->n++];
-	memset(r, 0, sizeof(*r));
-	r->fd = -1;
-	return r;
+	if (!r->refused)
+		r->refused = why;
 }
 
-struct inherited_record *inheritance_add_record(struct inheritance *in, const char *kind, int number)
+struct inherited_row *heir_partner(const struct heir *h, const struct inherited_row *r)
 {
-	struct inherited_record *r;
+	struct inherited_row *p = r->link ? hash_get(&h->rows, &r->link, sizeof(r->link)) : NULL;
 
-	if (in->record_count == in->record_cap) {
-		in->record_cap = in->record_cap ? in->record_cap * 2 : 64;
-		in->records = xrealloc(in->records, in->record_cap * sizeof(*in->records));
-	}
-	r = &in->records[in->record_count++];
-	memset(r, 0, sizeof(*r));
-	snprintf(r->kind, sizeof(r->kind), "%s", kind);
-	r->number = number;
-	buf_init(&r->facts);
-	return r;
+	return p && p->link == r->number && p->is_server != r->is_server ? p : NULL;
 }
 
-void inheritance_free(struct inheritance *in)
+void heir_address(const struct inherited_row *r, union sock_addr *a)
 {
-	for (size_t i = 0; i < in->n; i++) {
-		struct inherited_row *r = &in->rows[i];
+	socklen_t len = sizeof(*a), literal;
 
-		if (r->fd >= 0)
-			close(r->fd);
-		free(r->user);
-		free(r->database);
-		free(r->addr);
-		str_wipe_free(r->password);
-		free(r->client_encoding);
-		free(r->std_strings);
-		free(r->datestyle);
-		free(r->timezone);
-		mem_wipe(&r->keys, sizeof(r->keys));
-		mem_wipe(r->key, sizeof(r->key));
-	}
-	for (size_t i = 0; i < in->record_count; i++)
-		buf_wipe_free(&in->records[i].facts);
-	free(in->rows);
-	free(in->records);
-	memset(in, 0, sizeof(*in));
+	memset(a, 0, sizeof(*a));
+	if (getpeername(r->fd, &a->sa, &len) == 0 &&
+	    (a->sa.sa_family == AF_INET || a->sa.sa_family == AF_INET6 || a->sa.sa_family == AF_UNIX))
+		return;
+	memset(a, 0, sizeof(*a));
+	if (!r->addr || !sock_addr_literal(r->addr, r->port, a, &literal))
+		a->sa.sa_family = AF_UNIX;
 }
 
-/* --- facts by name ------------------------------------------------------------------ */
-
-/* The first of that tag. */
-static bool find_fact(struct span facts, enum fact_tag tag, struct fact *out)
+bool heir_conn(struct conn *c, const struct inherited_row *r)
 {
-	while (fact_next(&facts, out))
-		if (out->tag == (unsigned)tag)
-			return true;
-	return false;
+	return conn_restore(c, facts_bytes(r->facts, FACT_IN), facts_bytes(r->facts, FACT_OUT));
 }
 
-static uint64_t number_of(struct span facts, enum fact_tag tag)
+usec_t heir_time(struct span facts, enum fact_tag tag, usec_t unknown, usec_t now)
 {
-	struct fact f;
-
-	return find_fact(facts, tag, &f) ? fact_number(&f) : 0;
-}
-
-/* NULL when it is not told. */
-static const char *text_of(struct span facts, enum fact_tag tag)
-{
-	struct fact f;
-
-	return find_fact(facts, tag, &f) ? fact_text(&f) : NULL;
-}
-
-static struct span bytes_of(struct span facts, enum fact_tag tag)
-{
-	struct fact f;
-
-	return find_fact(facts, tag, &f) ? f.value : span_of("", 0);
-}
-
-static bool has_flag(struct span facts, const char *word)
-{
-	const char *at = text_of(facts, FACT_FLAGS);
-	size_t len = strlen(word);
-
-	while (at && *at) {
-		size_t n = strcspn(at, " ");
-
-		if (n == len && memcmp(at, word, n) == 0)
-			return true;
-		at += n + strspn(at + n, " ");
-	}
-	return false;
-}
-
-/* A time that both processes know; never one to come. */
-static usec_t time_of(struct span facts, enum fact_tag tag, usec_t unknown, usec_t now)
-{
-	uint64_t t = number_of(facts, tag);
+	uint64_t t = facts_number(facts, tag);
 
 	return t == 0 ? unknown : t > (uint64_t)now ? now : (usec_t)t;
 }
@@ -173,7 +87,7 @@ static bool read_params(struct params *p, struct span facts)
 	return true;
 }
 
-static bool params_of_row(struct params *p, const struct inherited_row *row)
+bool heir_params(struct params *p, const struct inherited_row *row)
 {
 	const struct {
 		const char *name, *value;
@@ -191,26 +105,21 @@ static bool params_of_row(struct params *p, const struct inherited_row *row)
 	return read_params(p, row->facts);
 }
 
-int64_t inheritance_pid(const struct inheritance *in)
+void heir_keys(struct share *sh, const struct inherited_row *r)
 {
-	for (size_t i = 0; i < in->record_count; i++)
-		if (strcmp(in->records[i].kind, FACTS_PROCESS) == 0)
-			return (int64_t)number_of(buf_span(&in->records[i].facts), FACT_PID);
-	return 0;
+	if (!r->keys.known || strcmp(r->user, sh->pool->account->name) != 0)
+		return;
+	sh->keys = r->keys;
+	user_set_keys(&sh->room->pooler->registry, sh->pool->account, &r->keys);
 }
 
 /* --- the process, statements, databases, pools ---------------------------------------- */
 
-static struct room *room_number(const struct heir *h, int i)
-{
-	return room_of(h->pooler->crew->workers[i]);
-}
-
-/* The pool's share on its Worker; NULL: the configuration does not know the database any more, or memory. */
-static struct share *find_share(const struct heir *h, const char *database, const char *account, const char **why)
+struct share *heir_share(const struct heir *h, const char *database, const char *account, struct span facts,
+			 const char **why)
 {
 	struct registry *reg = &h->pooler->registry;
-	const struct database_def *def = room_database_def(room_number(h, 0), database);
+	const struct database_def *def = room_database_def(heir_room(h), database);
 	struct share *sh = NULL;
 	struct database *db;
 	struct user *user;
@@ -218,15 +127,17 @@ static struct share *find_share(const struct heir *h, const char *database, cons
 	bool is_new;
 
 	if (!def) {
-		*why = DATABASE_GONE;
+		*why = INHERIT_DATABASE_GONE;
 		return NULL;
 	}
+	if (def->user && facts_have_flag(facts, "is_forced"))
+		account = def->user;
 	db = autodb_get(reg, database, def, &is_new);
 	user = user_get(reg, account);
 	pool = db && user ? pool_get(reg, db, user) : NULL;
 	if (pool)
-		sh = room_share(room_number(h, pool->home), pool);
-	*why = NO_MEMORY;
+		sh = room_share(room_of(h->pooler->crew->workers[pool->home]), pool);
+	*why = INHERIT_NO_MEMORY;
 	pool_put(reg, pool);
 	user_put(reg, user);
 	database_put(reg, db);
@@ -235,8 +146,8 @@ static struct share *find_share(const struct heir *h, const char *database, cons
 
 static void take_process(struct heir *h, struct span facts)
 {
-	const char *tracked = text_of(facts, FACT_TRACKED), *at = tracked;
-	uint64_t next_id = number_of(facts, FACT_NEXT_ID);
+	const char *tracked = facts_text(facts, FACT_TRACKED), *at = tracked;
+	uint64_t next_id = facts_number(facts, FACT_NEXT_ID);
 	bool same = tracked != NULL;
 
 	for (int i = 0; same && i < params_count(); i++) {
@@ -248,15 +159,15 @@ static void take_process(struct heir *h, struct span facts)
 	h->same_parameters = same && !*at;
 	if (next_id > atomic_load(&h->pooler->registry.next_id))
 		atomic_store(&h->pooler->registry.next_id, next_id);
-	statement_store_begin_after(&h->pooler->statements, number_of(facts, FACT_LAST_STATEMENT));
+	statement_store_begin_after(&h->pooler->statements, facts_number(facts, FACT_LAST_STATEMENT));
 }
 
 static void take_statement(struct heir *h, struct span facts)
 {
 	struct known_statement *k = xcalloc(1, sizeof(*k));
-	struct span text = bytes_of(facts, FACT_TEXT);
+	struct span text = facts_bytes(facts, FACT_TEXT);
 
-	k->number = number_of(facts, FACT_NUMBER);
+	k->number = facts_number(facts, FACT_NUMBER);
 	if (k->number > 0 && !hash_get(&h->statements, &k->number, sizeof(k->number)))
 		k->statement = statement_restore(&h->pooler->statements, k->number, text);
 	if (k->statement && hash_put(&h->statements, &k->number, sizeof(k->number), k))
@@ -267,8 +178,7 @@ static void take_statement(struct heir *h, struct span facts)
 	free(k);
 }
 
-/* Counted by h. NULL: not known. */
-static struct statement *statement_number(const struct heir *h, uint64_t number)
+struct statement *heir_statement(const struct heir *h, uint64_t number)
 {
 	const struct known_statement *k = hash_get(&h->statements, &number, sizeof(number));
 
@@ -277,10 +187,10 @@ static struct statement *statement_number(const struct heir *h, uint64_t number)
 
 static void take_database(struct heir *h, struct span facts)
 {
-	const char *name = text_of(facts, FACT_DATABASE_NAME);
+	const char *name = facts_text(facts, FACT_DATABASE_NAME);
 	struct database *db;
 
-	if (!name || !has_flag(facts, "is_disabled") || !room_database_def(room_number(h, 0), name))
+	if (!name || !facts_have_flag(facts, "is_disabled") || !room_database_def(heir_room(h), name))
 		return;
 	db = database_get(&h->pooler->registry, name);
 	if (!db)
@@ -289,32 +199,37 @@ static void take_database(struct heir *h, struct span facts)
 	database_put(&h->pooler->registry, db); /* a marked one stays */
 }
 
-/* Was it opened by the definition that is in force now? */
+/* Were its servers opened by the definition that is in force now, and told of wallets as they would be? */
 static bool is_opened_as_defined(const struct share *sh, struct span pool_facts)
 {
-	const char *theirs = text_of(pool_facts, FACT_IDENTITY);
-	char *ours = database_def_identity(sh->def);
-	bool same = theirs && strcmp(theirs, ours) == 0;
+	const char *theirs = facts_text(pool_facts, FACT_IDENTITY), *told = facts_text(pool_facts, FACT_TOLD);
+	char *ours = database_def_identity(sh->def), *tells = identity_words(sh->room->config);
+	bool same = theirs && strcmp(theirs, ours) == 0 && strcmp(told ? told : " ", tells) == 0;
 
 	free(ours);
+	free(tells);
 	return same;
 }
 
 static void take_pool(struct heir *h, struct span facts)
 {
-	const char *database = text_of(facts, FACT_DATABASE_NAME), *account = text_of(facts, FACT_ACCOUNT), *why;
-	struct share *sh = database && account ? find_share(h, database, account, &why) : NULL;
+	const char *database = facts_text(facts, FACT_DATABASE_NAME), *account = facts_text(facts, FACT_ACCOUNT), *why;
+	struct share *sh = database && account ? heir_share(h, database, account, facts, &why) : NULL;
+	const char *secret = facts_text(facts, FACT_SECRET);
 	struct fact greeting;
 
 	if (!sh)
 		return;
+	/* A forced user may be another one by now. */
+	if (secret && strcmp(sh->pool->account->name, account) == 0)
+		pool_set_secret(&h->pooler->registry, sh->pool, secret);
 	if (!is_opened_as_defined(sh, facts)) {
 		if (!hash_put(&h->obsolete, &sh->pool, sizeof(sh->pool), sh))
 			log_warning("out of memory: servers of database %s are not replaced", database);
 		return;
 	}
 	/* With other tracked parameters it would be another greeting. */
-	if (!h->same_parameters || !find_fact(facts, FACT_GREETING, &greeting))
+	if (!h->same_parameters || !facts_find(facts, FACT_GREETING, &greeting))
 		return;
 	buf_put(&sh->greeting, greeting.value.ptr, greeting.value.len);
 	if (!buf_ok(&sh->greeting) || !read_params(&sh->greeting_params, facts)) {
@@ -324,6 +239,22 @@ static void take_pool(struct heir *h, struct span facts)
 	}
 	sh->has_greeting = true;
 	ledger_set_greeting(&h->pooler->registry.ledger, &sh->pool->ledger, true);
+}
+
+bool inherit_replay(const struct inheritance *in, struct replay *replay, int64_t now)
+{
+	for (size_t i = 0; i < in->record_count; i++) {
+		const struct inherited_record *r = &in->records[i];
+		const char *fault;
+
+		if (strcmp(r->kind, FACTS_REPLAY) != 0)
+			continue;
+		fault = replay_load(replay, facts_bytes(buf_span(&r->facts), FACT_USED_PROOFS), now);
+		if (fault)
+			log_error("used proofs of the old process are not taken over: %s", fault);
+		return !fault;
+	}
+	return false;
 }
 
 static void take_records(struct heir *h)
@@ -347,408 +278,18 @@ static void take_records(struct heir *h)
 		}
 }
 
-/* --- what clients and servers have in common ------------------------------------------- */
-
-static void refuse(struct inherited_row *r, const char *why)
-{
-	if (!r->refused)
-		r->refused = why;
-}
-
-static struct inherited_row *partner_of(const struct heir *h, const struct inherited_row *r)
-{
-	struct inherited_row *p = r->link ? hash_get(&h->rows, &r->link, sizeof(r->link)) : NULL;
-
-	return p && p->link == r->number && p->is_server != r->is_server ? p : NULL;
-}
-
-/* As the kernel knows the other end; by the columns if that is gone. */
-static void address_of(const struct inherited_row *r, union sock_addr *a)
-{
-	socklen_t len = sizeof(*a), literal;
-
-	memset(a, 0, sizeof(*a));
-	if (getpeername(r->fd, &a->sa, &len) == 0 &&
-	    (a->sa.sa_family == AF_INET || a->sa.sa_family == AF_INET6 || a->sa.sa_family == AF_UNIX))
-		return;
-	memset(a, 0, sizeof(*a));
-	if (!r->addr || !sock_addr_literal(r->addr, r->port, a, &literal))
-		a->sa.sa_family = AF_UNIX;
-}
-
-static bool restore_conn(struct conn *c, const struct inherited_row *r)
-{
-	return conn_restore(c, bytes_of(r->facts, FACT_IN), bytes_of(r->facts, FACT_OUT));
-}
-
-/* --- servers ------------------------------------------------------------------------------ */
-
-/* Which item of the host list it is; only the old process could say for sure. */
-static void guess_host(struct server *sv)
-{
-	const char *list = sv->share->def->host;
-	struct peer_addr peer;
-
-	if (!list)
-		return;
-	if (!strchr(list, ',')) {
-		snprintf(sv->host, sizeof(sv->host), "%s", list);
-		return;
-	}
-	peer_addr_from(&peer, &sv->addr);
-	if (peer.family != AF_UNIX)
-		peer_addr_host(&peer, sv->host, sizeof(sv->host));
-}
-
-static bool read_request(const struct heir *h, struct server *sv, struct span value)
-{
-	struct reader r = reader_over_span(value);
-	uint8_t type = reader_u8(&r), action = reader_u8(&r), doubtful;
-	uint64_t number = (uint64_t)reader_u32(&r) << 32;
-	struct statement *st = NULL;
-	struct server_statement *e = NULL;
-
-	number |= reader_u32(&r);
-	doubtful = reader_u8(&r);
-	if (!reader_ok(&r) || action > REQUEST_FAKE || !type || !strchr("QFSPBDECcf", type))
-		return false;
-	if (number > 0 && !(st = statement_number(h, number)))
-		return false;
-	if (st && type == 'C' && action == REQUEST_FAKE) {
-		struct client_statement *cs =
-			client_statement_new(span_of(r.at, reader_left(&r)), statement_ref(st), doubtful);
-
-		if (!cs)
-			return false;
-		if (outstanding_push(&sv->requests, type, REQUEST_FAKE, cs))
-			return true;
-		client_statement_free(cs);
-		return false;
-	}
-	if (reader_left(&r) > 0)
-		return false;
-	if (st && !(e = server_statements_touch(&sv->statements, st)))
-		return false;
-	if (!outstanding_push(&sv->requests, type, action, e)) {
-		if (e)
-			server_statement_unused(sv->statements, e);
-		return false;
-	}
-	tracking_restored(sv, outstanding_at(&sv->requests, sv->requests.count - 1));
-	return true;
-}
-
-static bool read_statements(const struct heir *h, struct server *sv, struct span facts)
-{
-	struct fact f;
-	struct span rest = facts;
-
-	while (fact_next(&rest, &f)) {
-		struct statement *st = f.tag == FACT_HELD ? statement_number(h, fact_number(&f)) : NULL;
-
-		if (f.tag == FACT_HELD && (!st || !server_statements_restore(&sv->statements, st)))
-			return false;
-	}
-	/* Behind what it has: each of them changes that. */
-	for (rest = facts; fact_next(&rest, &f);)
-		if (f.tag == FACT_REQUEST && !read_request(h, sv, f.value))
-			return false;
-	sv->requests.saw_error = has_flag(facts, "saw_error");
-	return true;
-}
-
-static void read_server_facts(struct server *sv, struct span facts)
-{
-	const char *host = text_of(facts, FACT_HOST);
-
-	snprintf(sv->host, sizeof(sv->host), "%s", host ? host : "");
-	sv->pass_left = number_of(facts, FACT_PASS_LEFT);
-	sv->copy_state = (char)number_of(facts, FACT_COPY_STATE);
-#define X(name) sv->name = has_flag(facts, #name);
-	SERVER_FLAGS(X)
-#undef X
-}
-
-/* Could this server have been opened now, by the settings in force? */
-static bool is_obsolete(const struct heir *h, const struct server *sv)
-{
-	const struct share *sh = sv->share;
-
-	if (hash_get(&h->obsolete, &sh->pool, sizeof(sh->pool)))
-		return true;
-	/* A parameter of which it is not known what it is there could not be set for the next client. */
-	if (!h->same_parameters)
-		return true;
-	/* What was taken over is plain. */
-	return !sv->conn.is_unix && sh->room->settings->server_tls_sslmode >= TLS_REQUIRE;
-}
-
-static bool has_no_key(const struct inherited_row *r)
-{
-	static const uint8_t none[sizeof(r->key)];
-
-	return memcmp(r->key, none, sizeof(none)) == 0;
-}
-
-static void take_keys(struct share *sh, const struct inherited_row *r)
-{
-	if (r->keys.known && strcmp(r->user, sh->pool->account->name) == 0) {
-		sh->keys = r->keys;
-		user_set_keys(&sh->room->pooler->registry, sh->pool->account, &r->keys);
-	}
-}
-
-static void take_server(const struct heir *h, struct inherited_row *r)
-{
-	usec_t now = clock_monotonic();
-	const char *why = NULL;
-	struct share *sh;
-	struct server *sv;
-
-	/* In log-in: only its own process could go on with that. */
-	if (!r->user || !r->database || (!r->link && has_no_key(r))) {
-		refuse(r, "server not logged in");
-		return;
-	}
-	sh = find_share(h, r->database, r->user, &why);
-	if (!sh) {
-		refuse(r, why);
-		return;
-	}
-	sv = server_inherit(sh, r->fd, r->link != 0);
-	r->fd = -1;
-	if (!sv) {
-		refuse(r, NO_MEMORY);
-		return;
-	}
-	r->server = sv;
-	address_of(r, &sv->addr);
-	sv->conn.is_unix = sv->addr.sa.sa_family == AF_UNIX;
-	memcpy(sv->key, r->key, sizeof(sv->key));
-	sv->connected_at = time_of(r->facts, FACT_CONNECTED_AT, now, now);
-	sv->used_at = time_of(r->facts, FACT_ACTIVE_AT, now, now);
-	take_keys(sh, r);
-	if (h->from->is_told_all) {
-		sv->id = number_of(r->facts, FACT_ID);
-		sv->connect_wall = (time_t)number_of(r->facts, FACT_CONNECT_WALL);
-		read_server_facts(sv, r->facts);
-	} else {
-		sv->id = room_next_id(sh->room);
-		sv->connect_wall = time(NULL);
-		sv->is_ready = r->link == 0;
-		guess_host(sv);
-	}
-	sv->wants_close |= is_obsolete(h, sv);
-	if (!params_of_row(&sv->params, r) || !restore_conn(&sv->conn, r))
-		refuse(r, NO_MEMORY);
-	else if (!read_statements(h, sv, r->facts))
-		refuse(r, "prepared statements were not understood");
-}
-
-/* --- clients -------------------------------------------------------------------------------- */
-
-/*
- * By the columns alone. While a log-in runs they may name a user who is not proven yet, and the key may hold a salt;
- * what the server says of its parameters comes with the greeting.
- */
-static bool looks_logged_in(const struct inherited_row *r)
-{
-	static const uint8_t none[4];
-
-	return r->user && r->database && memcmp(r->key + 4, none, sizeof(none)) != 0 && r->client_encoding &&
-	       r->std_strings && r->datestyle && r->timezone;
-}
-
-static bool is_in_login(const struct heir *h, const struct inherited_row *r)
-{
-	const char *state = text_of(r->facts, FACT_STATE);
-
-	return h->from->is_told_all ? !state || strcmp(state, "login") == 0 || !r->user || !r->database
-				    : !looks_logged_in(r);
-}
-
-/* What has said nothing that counts begins anew here, on any Worker. */
-static void take_login(const struct heir *h, struct inherited_row *r, const union sock_addr *addr)
-{
-	usec_t now = clock_monotonic();
-	struct room *room = room_of(crew_least_loaded(h->pooler->crew));
-	struct peer_addr from;
-	struct client *c;
-
-	if (has_flag(r->facts, "login_is_under_way")) {
-		refuse(r, LOGIN_LOST);
-		return;
-	}
-	peer_addr_from(&from, addr);
-	if (from.family == AF_UNIX)
-		from.port = (uint16_t)room->settings->listen_port;
-	c = client_bare(room, r->fd, &from, from.family == AF_UNIX);
-	r->fd = -1;
-	if (!c) {
-		refuse(r, NO_MEMORY);
-		return;
-	}
-	r->client = c;
-	c->id = h->from->is_told_all ? number_of(r->facts, FACT_ID) : room_next_id(room);
-	c->connected_at = time_of(r->facts, FACT_CONNECTED_AT, now, now);
-	clist_add_tail(&room->logins, &c->link);
-	if (!login_begin(c) || !restore_conn(&c->conn, r))
-		refuse(r, NO_MEMORY);
-}
-
-/* The server-side user of a client; NULL: the database is not defined any more. */
-static const char *account_of(const struct heir *h, const struct inherited_row *r, const struct inherited_row *partner)
-{
-	const struct room *room = room_number(h, 0);
-	const struct database_def *def = room_database_def(room, r->database);
-	const char *told = text_of(r->facts, FACT_ACCOUNT);
-	struct wallet_address wallet;
-
-	if (told)
-		return told;
-	if (partner)
-		return partner->user;
-	if (!def)
-		return NULL;
-	if (wallet_address_parse(r->user, strlen(r->user), &wallet))
-		return method_wallet_role(room->settings, def, r->user);
-	return def->user ? def->user : r->user;
-}
-
-static bool read_named(const struct heir *h, struct client *c, struct span facts)
-{
-	struct fact f;
-
-	while (fact_next(&facts, &f)) {
-		struct reader r = reader_over_span(f.value);
-		struct client_statement *cs;
-		struct statement *st;
-		uint64_t number;
-		uint8_t doubtful;
-		struct span name;
-
-		if (f.tag != FACT_NAMED)
-			continue;
-		number = (uint64_t)reader_u32(&r) << 32;
-		number |= reader_u32(&r);
-		doubtful = reader_u8(&r);
-		name = span_of(r.at, reader_left(&r));
-		st = reader_ok(&r) ? statement_number(h, number) : NULL;
-		cs = st ? client_statement_new(name, statement_ref(st), doubtful != 0) : NULL;
-		if (!cs)
-			return false;
-		client_statements_restore(&c->statements, cs);
-	}
-	return true;
-}
-
-static void read_client_facts(struct client *c, struct span facts, usec_t now)
-{
-	struct fact wallet;
-
-	c->pass_left = number_of(facts, FACT_PASS_LEFT);
-	c->query_start = time_of(facts, FACT_QUERY_START, 0, now);
-	c->xact_start = time_of(facts, FACT_XACT_START, 0, now);
-	c->wait_start = time_of(facts, FACT_WAIT_START, now, now);
-	if (find_fact(facts, FACT_WALLET, &wallet) && wallet.value.len == sizeof(c->wallet.bytes)) {
-		c->is_wallet = true;
-		memcpy(c->wallet.bytes, wallet.value.ptr, sizeof(c->wallet.bytes));
-	}
-#define X(name) c->name = has_flag(facts, #name);
-	CLIENT_FLAGS(X)
-#undef X
-}
-
-static bool count_client(const struct heir *h, struct client *c, const struct inherited_row *r)
-{
-	struct registry *reg = &h->pooler->registry;
-	bool is_new;
-
-	c->database = autodb_get(reg, r->database, c->share->def, &is_new);
-	c->user = user_get(reg, r->user);
-	if (!c->database || !c->user)
-		return false;
-	c->counted_database = c->counted_user = true;
-	/* It was within the limits when it came, and stays now whatever they are. */
-	tally_add_client(reg, &c->database->tally, 0);
-	tally_add_client(reg, &c->user->tally, 0);
-	if (r->password || has_flag(r->facts, "user_is_known"))
-		user_mark_known(reg, c->user);
-	if (r->password && strcmp(r->user, c->share->pool->account->name) == 0)
-		pool_set_secret(reg, c->share->pool, r->password);
-	return true;
-}
-
-static void take_logged_in(const struct heir *h, struct inherited_row *r, const union sock_addr *addr)
-{
-	usec_t now = clock_monotonic();
-	const struct inherited_row *partner = partner_of(h, r);
-	const char *account = account_of(h, r, partner), *why = DATABASE_GONE, *state = text_of(r->facts, FACT_STATE);
-	struct share *sh = account ? find_share(h, r->database, account, &why) : NULL;
-	struct peer_addr from;
-	struct client *c;
-
-	if (!sh) {
-		refuse(r, why);
-		return;
-	}
-	peer_addr_from(&from, addr);
-	if (from.family == AF_UNIX)
-		from.port = (uint16_t)sh->room->settings->listen_port;
-	c = client_bare(sh->room, r->fd, &from, from.family == AF_UNIX);
-	r->fd = -1;
-	if (!c) {
-		refuse(r, NO_MEMORY);
-		return;
-	}
-	r->client = c;
-	c->share = sh;
-	c->was_seen = true;
-	c->state = state && strcmp(state, "waiting") == 0 ? CL_WAITING : CL_ACTIVE;
-	clist_add_tail(c->state == CL_WAITING ? &sh->waiting : &sh->active, &c->link);
-	memcpy(c->key, r->key, sizeof(c->key));
-	c->connected_at = time_of(r->facts, FACT_CONNECTED_AT, now, now);
-	c->active_at = time_of(r->facts, FACT_ACTIVE_AT, now, now);
-	take_keys(sh, r);
-	if (h->from->is_told_all) {
-		c->id = number_of(r->facts, FACT_ID);
-		c->connect_wall = (time_t)number_of(r->facts, FACT_CONNECT_WALL);
-		read_client_facts(c, r->facts, now);
-	} else {
-		c->id = room_next_id(sh->room);
-		c->is_wallet = wallet_address_parse(r->user, strlen(r->user), &c->wallet);
-	}
-	if (!count_client(h, c, r) || !params_of_row(&c->params, r) || !restore_conn(&c->conn, r))
-		refuse(r, NO_MEMORY);
-	else if (!read_named(h, c, r->facts))
-		refuse(r, "prepared statements were not understood");
-	if (c->state == CL_WAITING)
-		client_pause(c, PAUSE_WAITING);
-}
-
-static void take_client(const struct heir *h, struct inherited_row *r)
-{
-	union sock_addr addr;
-
-	address_of(r, &addr);
-	if (is_in_login(h, r))
-		take_login(h, r, &addr);
-	else
-		take_logged_in(h, r, &addr);
-}
-
 /* --- pairs ------------------------------------------------------------------------------------ */
 
 static void pair_up(const struct heir *h, struct inherited_row *r)
 {
-	struct inherited_row *p = partner_of(h, r);
+	struct inherited_row *p = heir_partner(h, r);
 	struct client *c = r->client;
 	struct server *sv = p ? p->server : NULL;
 
 	if (!c || !sv || r->refused || p->refused || c->share != sv->share || c->state != CL_ACTIVE) {
-		refuse(r, LINK_LOST);
+		heir_refuse(r, INHERIT_LINK_LOST);
 		if (p)
-			refuse(p, LINK_LOST);
+			heir_refuse(p, INHERIT_LINK_LOST);
 		return;
 	}
 	c->server = sv;
@@ -773,8 +314,8 @@ static void pair_all(const struct heir *h)
 				client_pause(r->client, PAUSE_UNREAD);
 		} else if (!r->is_server)
 			pair_up(h, r);
-		else if (!partner_of(h, r))
-			refuse(r, LINK_LOST);
+		else if (!heir_partner(h, r))
+			heir_refuse(r, INHERIT_LINK_LOST);
 	}
 }
 
@@ -787,7 +328,7 @@ static void match_facts(struct heir *h)
 		struct inherited_row *r = &h->from->rows[i];
 
 		if (!hash_put(&h->rows, &r->number, sizeof(r->number), r))
-			refuse(r, NO_MEMORY);
+			heir_refuse(r, INHERIT_NO_MEMORY);
 	}
 	for (size_t i = 0; i < h->from->record_count; i++) {
 		const struct inherited_record *rec = &h->from->records[i];
@@ -820,13 +361,13 @@ void inherit(struct pooler *pooler, struct inheritance *in)
 			continue;
 		if (in->is_told_all && r->facts.len == 0) {
 			/* The old process has closed it between the two questions. */
-			refuse(r, "closed meanwhile");
+			heir_refuse(r, "closed meanwhile");
 			close(r->fd);
 			r->fd = -1;
 		} else if (r->is_server)
-			take_server(&h, r);
+			inherit_server(&h, r);
 		else
-			take_client(&h, r);
+			inherit_client(&h, r);
 	}
 	pair_all(&h);
 	for (size_t i = 0; i < in->n; i++)
@@ -883,7 +424,7 @@ static void settle_share(struct share *sh)
 		LIST_FOR_SAFE(node, &lists[i]->head) {
 			struct client *c = LIST_ITEM(node, struct client, link);
 
-			if (c->is_wallet && sh->room->settings->ecdsa_revoke_on_reload && !method_still_admits(c))
+			if (c->is_wallet && sh->room->settings->ecdsa_revoke_on_reload && !wallet_still_admitted(c))
 				client_fail(c, "admin forced disconnect");
 			else
 				client_deadline(c);
@@ -894,13 +435,25 @@ static void settle_share(struct share *sh)
 	share_hunger(sh);
 }
 
+/* A client whose key was made under another peer_id, or without one. */
+static bool has_foreign_key(const struct inherited_row *r, int peer_id)
+{
+	return r->client && peer_id > 0 && cancel_key_peer(r->key) != peer_id;
+}
+
 void inherit_settle(struct pooler *p, struct inheritance *in)
 {
-	for (size_t i = 0; i < in->n; i++)
+	int peer_id = room_of(p->crew->workers[0])->settings->peer_id;
+	bool has_foreign_keys = false;
+
+	for (size_t i = 0; i < in->n; i++) {
+		has_foreign_keys |= has_foreign_key(&in->rows[i], peer_id);
 		settle_row(&in->rows[i]);
+	}
 	for (int i = 0; i < p->crew->n; i++) {
 		struct room *room = room_of(p->crew->workers[i]);
 
+		room->had_other_peer_id |= has_foreign_keys;
 		LIST_FOR(node, &room->shares)
 			settle_share(LIST_ITEM(node, struct share, link));
 		LIST_FOR(node, &room->logins.head)

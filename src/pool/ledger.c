@@ -45,7 +45,6 @@ static void block(struct ledger_pool *p, enum group_kind kind, usec_t since)
 	p->blocked_since = since;
 	list_add_head(after, &p->blocked_link);
 	atomic_fetch_add(&p->group[kind]->blocked_count, 1);
-	p->nudges &= ~BIT(kind);
 }
 
 /* There may be room for one more: the first in line is to ask again. */
@@ -68,6 +67,9 @@ static void nudge_over(struct ledger *l, struct ledger_pool *p)
 {
 	unsigned left = p->nudges;
 
+	/* It may still use the room: see ledger_evicted(). */
+	if (p->is_evicting)
+		return;
 	p->nudges = 0;
 	for (int kind = 0; kind < GROUPS; kind++)
 		if (left & BIT(kind))
@@ -117,7 +119,18 @@ void ledger_pool_close(struct ledger *l, struct ledger_pool *p)
 
 static int total(const struct ledger_pool *p)
 {
-	return p->count[KIND_LOGIN] + p->count[KIND_CONNECTED] + p->count[KIND_CANCEL];
+	return p->count[KIND_LOGIN] + p->count[KIND_CONNECTED] + p->count[KIND_REPLICATION] + p->count[KIND_CANCEL];
+}
+
+static int connected(const struct ledger_pool *p)
+{
+	return p->count[KIND_CONNECTED] + p->count[KIND_REPLICATION];
+}
+
+/* Somebody waits for it, which is worth an eviction and a place in line: rule 8. */
+static bool is_of_client(const struct ledger_wish *wish)
+{
+	return wish->purpose == FOR_CLIENT || wish->purpose == FOR_REPLICATION;
 }
 
 void ledger_pool_move(struct ledger *l, struct ledger_pool *p, struct tally *user, struct ledger_group *group)
@@ -134,22 +147,26 @@ void ledger_pool_move(struct ledger *l, struct ledger_pool *p, struct tally *use
 	p->user->servers += servers;
 	p->group[OF_USER] = group;
 	list_add_tail(&group->pools, &p->member[OF_USER]);
-	p->last_login_failed = p->last_connect_failed = false;
+	p->last_login_failed = p->last_connect_failed = p->last_replication_failed = false;
 	p->error[0] = 0;
-	p->attempt_at = 0;
+	p->attempt_at = p->replication_attempt_at = 0;
 }
 
 /* --- deciding --------------------------------------------------------------- */
 
-static enum ledger_answer grant(struct ledger *l, struct ledger_pool *p, enum ledger_answer how, usec_t now)
+static enum ledger_answer grant(struct ledger *l, struct ledger_pool *p, enum ledger_answer how,
+				const struct ledger_wish *wish, usec_t now)
 {
 	p->login_taken = true;
-	p->attempt_at = now;
+	p->login_is_replication = wish->purpose == FOR_REPLICATION;
+	if (p->login_is_replication)
+		p->replication_attempt_at = now;
+	else
+		p->attempt_at = now;
 	p->count[KIND_LOGIN]++;
 	p->database->servers++;
 	p->user->servers++;
 	l->servers++;
-	p->nudges = 0;
 	return how;
 }
 
@@ -158,8 +175,8 @@ static enum ledger_answer grant(struct ledger *l, struct ledger_pool *p, enum le
  * make some. What one limit needs is not closed before the other is known to
  * be no obstacle.
  */
-static bool find_room(struct ledger_pool *p, const struct ledger_limits *lim, enum ledger_purpose purpose,
-		      usec_t waiting_since, struct ledger_pool **victim)
+static bool find_room(struct ledger_pool *p, const struct ledger_limits *lim, const struct ledger_wish *wish,
+		      struct ledger_pool **victim)
 {
 	const bool is_full[GROUPS] = {
 		[OF_DATABASE] = lim->max_db_connections > 0 && p->database->servers >= lim->max_db_connections,
@@ -172,13 +189,18 @@ static bool find_room(struct ledger_pool *p, const struct ledger_limits *lim, en
 
 		if (!is_full[kind])
 			continue;
-		/* Rule 8: only a client's need is worth an eviction. */
-		if (purpose != FOR_CLIENT)
+		if (!is_of_client(wish))
 			return false;
-		block(p, (enum group_kind)kind, waiting_since); /* before looking: see ledger_spare() */
+		block(p, (enum group_kind)kind, wish->waiting_since); /* before looking: see ledger_spare() */
 		spare = longest_spare(p->group[kind], (enum group_kind)kind);
-		if (!spare)
+		/* The pool's own are not published while others wait for them, behind this one. */
+		if (!spare && wish->own_unused > 0)
+			spare = p;
+		if (!spare) {
+			/* It was told in vain. What it was told of the other limit is for others to use. */
+			p->nudges &= ~BIT(kind);
 			return false;
+		}
 		unblock(p);
 		if (!first)
 			first = spare;
@@ -187,64 +209,98 @@ static bool find_room(struct ledger_pool *p, const struct ledger_limits *lim, en
 	return true;
 }
 
+static bool is_over(usec_t start, usec_t pause, usec_t now, usec_t *until)
+{
+	if (now - start >= pause)
+		return true;
+	*until = start + pause;
+	return false;
+}
+
+/* Rule 2: a pause after a failure, counted from the start of the attempt. */
+static bool pause_is_over(const struct ledger_pool *p, const struct ledger_limits *lim, const struct ledger_wish *wish,
+			  usec_t now, usec_t *until)
+{
+	if (wish->purpose != FOR_REPLICATION)
+		return !(p->last_login_failed || p->last_connect_failed) ||
+		       is_over(p->attempt_at, lim->login_retry, now, until);
+	return (!p->last_connect_failed || is_over(p->attempt_at, lim->login_retry, now, until)) &&
+	       (!p->last_replication_failed || is_over(p->replication_attempt_at, lim->login_retry, now, until));
+}
+
+static enum ledger_answer evict(struct ledger_pool *p, struct ledger_pool *victim, struct ledger_reply *reply)
+{
+	reply->victim = victim;
+	victim->refs++;
+	p->login_taken = p->is_evicting = true;
+	return LEDGER_EVICT;
+}
+
+/* has_own_slot: a server of this very pool has just been closed for it, maybe one of the reserve. */
 static enum ledger_answer decide(struct ledger *l, struct ledger_pool *p, const struct ledger_limits *lim,
-				 enum ledger_purpose purpose, usec_t waiting_since, usec_t now,
+				 const struct ledger_wish *wish, bool has_own_slot, usec_t now,
 				 struct ledger_reply *reply)
 {
 	enum ledger_answer how = LEDGER_LAUNCH;
+	struct ledger_pool *victim = NULL;
+	/* Without a greeting a pool must be able to recover; whoever gets his own server has no use for the pool's. */
+	bool is_sized = lim->pool_size > 0 && (p->has_greeting || wish->purpose == FOR_REPLICATION);
 
 	*reply = (struct ledger_reply){0};
-	if (purpose == FOR_CLIENT)
+	if (is_of_client(wish))
 		unblock(p);
 	/* 1. One attempt a pool at a time. */
 	if (p->login_taken)
 		return LEDGER_WAIT;
-	/* 2. A pause after a failure, counted from the start of the attempt. */
-	if ((p->last_login_failed || p->last_connect_failed) && now - p->attempt_at < lim->login_retry) {
-		reply->until = p->attempt_at + lim->login_retry;
+	if (!pause_is_over(p, lim, wish, now, &reply->until))
 		return LEDGER_WAIT;
-	}
 	/* 3. The pool of a peer has nothing but these. */
-	if (purpose == FOR_PEER)
-		return lim->pool_size > 0 && total(p) >= lim->pool_size ? LEDGER_WAIT : grant(l, p, how, now);
+	if (wish->purpose == FOR_PEER)
+		return lim->pool_size > 0 && total(p) >= lim->pool_size ? LEDGER_WAIT : grant(l, p, how, wish, now);
 	/* 4. A cancel request passes by the other limits. */
-	if (purpose == FOR_CANCEL) {
+	if (wish->purpose == FOR_CANCEL) {
 		if (lim->pool_size > 0 && total(p) >= 2 * lim->pool_size)
 			return LEDGER_WAIT;
-		return grant(l, p, how, now);
+		p->nudges = 0;
+		return grant(l, p, how, wish, now);
 	}
-	if (purpose == FOR_MIN_SIZE && (p->count[KIND_CONNECTED] >= lim->min_pool_size ||
-					(lim->pool_size > 0 && p->count[KIND_CONNECTED] >= lim->pool_size)))
+	if (wish->purpose == FOR_MIN_SIZE && (connected(p) >= lim->min_pool_size ||
+					      (lim->pool_size > 0 && connected(p) >= lim->pool_size)))
 		return LEDGER_WAIT;
-	/* 5. The pool's own size, then its reserve. Without a greeting a pool must be able to recover. */
-	if (lim->pool_size > 0 && total(p) >= lim->pool_size && p->has_greeting) {
-		if (purpose != FOR_CLIENT || lim->reserve_size <= 0 || lim->reserve_timeout <= 0 ||
-		    total(p) >= lim->pool_size + lim->reserve_size)
-			return LEDGER_WAIT;
-		if (now - waiting_since < lim->reserve_timeout) {
-			reply->until = waiting_since + lim->reserve_timeout;
+	/* 5. The pool's own size, then its reserve, then what of its own it can give up. */
+	if (is_sized && total(p) >= lim->pool_size && !(has_own_slot && total(p) < lim->pool_size + lim->reserve_size)) {
+		bool has_reserve = is_of_client(wish) && lim->reserve_size > 0 && lim->reserve_timeout > 0 &&
+				   total(p) < lim->pool_size + lim->reserve_size;
+
+		if (has_reserve && now - wish->waiting_since >= lim->reserve_timeout)
+			how = LEDGER_LAUNCH_RESERVE;
+		else if (wish->own_unused > 0)
+			return evict(p, p, reply);
+		else {
+			if (has_reserve)
+				reply->until = wish->waiting_since + lim->reserve_timeout;
 			return LEDGER_WAIT;
 		}
-		how = LEDGER_LAUNCH_RESERVE;
 	}
-	if (!find_room(p, lim, purpose, waiting_since, &reply->victim))
+	if (!find_room(p, lim, wish, &victim)) {
+		reply->is_in_line = is_of_client(wish) && !list_empty(&p->blocked_link);
 		return LEDGER_WAIT;
-	if (!reply->victim)
-		return grant(l, p, how, now);
-	reply->victim->refs++;
-	p->login_taken = true;
-	p->nudges = 0;
-	return LEDGER_EVICT;
+	}
+	if (victim)
+		return evict(p, victim, reply);
+	/* Who got the slot of one of his own has made no use of the room that he was told of. */
+	if (!has_own_slot)
+		p->nudges = 0;
+	return grant(l, p, how, wish, now);
 }
 
 enum ledger_answer ledger_want(struct ledger *l, struct ledger_pool *p, const struct ledger_limits *lim,
-			       enum ledger_purpose purpose, usec_t waiting_since, usec_t now,
-			       struct ledger_reply *reply)
+			       const struct ledger_wish *wish, usec_t now, struct ledger_reply *reply)
 {
 	enum ledger_answer answer;
 
 	pthread_mutex_lock(&l->lock);
-	answer = decide(l, p, lim, purpose, waiting_since, now, reply);
+	answer = decide(l, p, lim, wish, false, now, reply);
 	pthread_mutex_unlock(&l->lock);
 	return answer;
 }
@@ -257,7 +313,7 @@ static bool is_launch(enum ledger_answer answer)
 }
 
 enum ledger_answer ledger_evicted(struct ledger *l, struct ledger_pool *victim, struct ledger_pool *asker,
-				  const struct ledger_limits *lim, usec_t waiting_since, usec_t now,
+				  const struct ledger_limits *lim, const struct ledger_wish *wish, usec_t now,
 				  struct ledger_reply *reply)
 {
 	enum ledger_answer answer;
@@ -267,12 +323,13 @@ enum ledger_answer ledger_evicted(struct ledger *l, struct ledger_pool *victim, 
 	victim->database->servers--;
 	victim->user->servers--;
 	l->servers--;
-	asker->login_taken = false;
-	answer = decide(l, asker, lim, FOR_CLIENT, waiting_since, now, reply);
+	asker->login_taken = asker->is_evicting = false;
+	answer = decide(l, asker, lim, wish, victim == asker, now, reply);
 	/* What the asker has not taken is for others. */
 	for (int kind = 0; kind < GROUPS; kind++)
 		if (!is_launch(answer) || victim->group[kind] != asker->group[kind])
 			nudge_first(l, victim->group[kind], (enum group_kind)kind);
+	nudge_over(l, asker);
 	pthread_mutex_unlock(&l->lock);
 	return answer;
 }
@@ -280,7 +337,8 @@ enum ledger_answer ledger_evicted(struct ledger *l, struct ledger_pool *victim, 
 void ledger_not_evicted(struct ledger *l, struct ledger_pool *asker)
 {
 	pthread_mutex_lock(&l->lock);
-	asker->login_taken = false;
+	asker->login_taken = asker->is_evicting = false;
+	nudge_over(l, asker);
 	pthread_mutex_unlock(&l->lock);
 }
 
@@ -328,14 +386,31 @@ void ledger_nudge_over(struct ledger *l, struct ledger_pool *p)
 
 /* --- a server's life ---------------------------------------------------------- */
 
+/* That somebody listens at the address is all that others learn from a replication client's log-in. */
+static void forget_connect_failure(struct ledger_pool *p)
+{
+	if (!p->last_connect_failed)
+		return;
+	p->last_login_failed = p->last_connect_failed = false;
+	p->error[0] = 0;
+}
+
 void ledger_login_done(struct ledger *l, struct ledger_pool *p)
 {
 	pthread_mutex_lock(&l->lock);
 	p->login_taken = false;
-	p->last_login_failed = p->last_connect_failed = false;
-	p->error[0] = 0;
 	p->count[KIND_LOGIN]--;
-	p->count[KIND_CONNECTED]++;
+	if (p->login_is_replication) {
+		p->last_replication_failed = false;
+		p->count[KIND_REPLICATION]++;
+	} else
+		p->count[KIND_CONNECTED]++;
+	if (p->login_is_replication)
+		forget_connect_failure(p);
+	else {
+		p->last_login_failed = p->last_connect_failed = false;
+		p->error[0] = 0;
+	}
 	pthread_mutex_unlock(&l->lock);
 }
 
@@ -359,6 +434,20 @@ void ledger_login_to_cancel(struct ledger *l, struct ledger_pool *p)
 	pthread_mutex_unlock(&l->lock);
 }
 
+static void note_failure(struct ledger_pool *p, bool while_connecting, const char *error)
+{
+	if (p->login_is_replication && !while_connecting) {
+		p->last_replication_failed = true;
+		forget_connect_failure(p);
+		return;
+	}
+	if (p->login_is_replication)
+		p->attempt_at = p->replication_attempt_at;
+	p->last_login_failed = true;
+	p->last_connect_failed = while_connecting;
+	snprintf(p->error, sizeof(p->error), "%s", error);
+}
+
 void ledger_server_gone(struct ledger *l, struct ledger_pool *p, enum server_kind kind, bool while_connecting,
 			const char *error)
 {
@@ -369,11 +458,8 @@ void ledger_server_gone(struct ledger *l, struct ledger_pool *p, enum server_kin
 	l->servers--;
 	if (kind == KIND_LOGIN) {
 		p->login_taken = false;
-		if (error) {
-			p->last_login_failed = true;
-			p->last_connect_failed = while_connecting;
-			snprintf(p->error, sizeof(p->error), "%s", error);
-		}
+		if (error)
+			note_failure(p, while_connecting, error);
 	}
 	for (int i = 0; i < GROUPS; i++)
 		nudge_first(l, p->group[i], (enum group_kind)i);
@@ -425,8 +511,7 @@ bool ledger_below_min(struct ledger *l, struct ledger_pool *p, const struct ledg
 	bool below;
 
 	pthread_mutex_lock(&l->lock);
-	below = p->count[KIND_CONNECTED] < lim->min_pool_size &&
-		(lim->pool_size <= 0 || p->count[KIND_CONNECTED] < lim->pool_size);
+	below = connected(p) < lim->min_pool_size && (lim->pool_size <= 0 || connected(p) < lim->pool_size);
 	pthread_mutex_unlock(&l->lock);
 	return below;
 }
@@ -437,12 +522,22 @@ int ledger_surplus(struct ledger *l, struct ledger_pool *p, const struct ledger_
 
 	pthread_mutex_lock(&l->lock);
 	if (lim->pool_size > 0)
-		over = p->count[KIND_CONNECTED] - lim->pool_size - (lim->reserve_size > 0 ? lim->reserve_size : 0);
+		over = connected(p) - lim->pool_size - (lim->reserve_size > 0 ? lim->reserve_size : 0);
 	pthread_mutex_unlock(&l->lock);
 	return over > 0 ? over : 0;
 }
 
 int ledger_connected(struct ledger *l, struct ledger_pool *p)
+{
+	int n;
+
+	pthread_mutex_lock(&l->lock);
+	n = connected(p);
+	pthread_mutex_unlock(&l->lock);
+	return n;
+}
+
+int ledger_serving(struct ledger *l, struct ledger_pool *p)
 {
 	int n;
 

@@ -57,6 +57,7 @@ static void destroy(struct login *l)
 	mem_wipe(&l->verifier, sizeof(l->verifier));
 	startup_wishes_free(&l->wishes);
 	str_wipe_free(l->looked_up_text);
+	wallet_answer_free(&l->answer);
 	config_unref(l->config);
 	free(l);
 }
@@ -188,8 +189,9 @@ static void log_attempt(const struct client *c)
 	if (!config_settings(c->login->config)->log_connections)
 		return;
 	conn_tls_describe(&c->conn, tls, sizeof(tls));
-	log_info("%slogin attempt: db=%s user=%s tls=%s replication=no", client_prefix(c, prefix, sizeof(prefix)),
-		 c->login->wishes.database, c->login->wishes.user, tls[0] ? tls : "no");
+	log_info("%slogin attempt: db=%s user=%s tls=%s replication=%s", client_prefix(c, prefix, sizeof(prefix)),
+		 c->login->wishes.database, c->login->wishes.user, tls[0] ? tls : "no",
+		 replication_word(c->replication));
 }
 
 bool login_admit(struct client *c)
@@ -340,6 +342,11 @@ static void proceed(struct client *c, enum auth_verdict verdict, struct buf *out
 	case AUTH_CONTINUE:
 		return;
 	case AUTH_PENDING:
+		if (l->auth.need == NEED_WALLET) {
+			l->state = LOGIN_LOOKUP;
+			wallet_query_ask(c);
+			return;
+		}
 		aj = calloc(1, sizeof(*aj));
 		if (!aj) {
 			client_fail(c, "out of memory");
@@ -365,6 +372,23 @@ static void proceed(struct client *c, enum auth_verdict verdict, struct buf *out
 		reject(c);
 		return;
 	}
+}
+
+void login_answered(struct client *c)
+{
+	struct login *l = c->login;
+	struct buf out;
+
+	l->state = LOGIN_AUTH;
+	client_unpause(c, PAUSE_WORK);
+	buf_init(&out);
+	proceed(c, auth_resume(&l->auth, &out), &out);
+	buf_free(&out);
+}
+
+const struct wallet_address *login_wallet(const struct client *c)
+{
+	return c->login && c->login->is_wallet_asked ? &c->login->signer : NULL;
 }
 
 static void reject(struct client *c)

@@ -19,6 +19,7 @@ struct seat {
 	struct client client; /* first */
 	struct lookup *lookup; /* owned, until it is sent back */
 	int columns;	       /* described by the server; -1: not yet */
+	bool is_in_prelude;    /* the answer to what sets the path is still to come */
 	bool is_running;       /* the query was sent */
 	bool has_tag;	       /* CommandComplete came */
 	bool is_over;	       /* ReadyForQuery came: only the rest of the read is looked at */
@@ -218,8 +219,8 @@ void lookup_seat_close(struct client *c, const char *sqlstate, const char *text,
 	if (s->is_over)
 		s->lookup->is_answered = true;
 	else if (s->is_running && !sv)
-		/* The server went first. What went wrong with it is no stranger's business; the log says it. */
-		set_failure(s->lookup, NULL, "bouncer config error", "bouncer config error");
+		/* The server went first. What went wrong with it is no stranger's business, but for the log. */
+		set_failure(s->lookup, NULL, "bouncer config error", reason);
 	else
 		set_failure(s->lookup, sqlstate, text, reason);
 	if (sv) {
@@ -247,7 +248,13 @@ void lookup_link(struct client *c, struct server *sv)
 	c->share->stats.server_assignments++;
 	c->query_start = worker_now(c->share->room->worker); /* query_timeout holds for it, too */
 	buf_init(&b);
-	put_extended_query(&b, l->sql, (const char *const *)l->params, l->n_params);
+	if (l->kind->has_fixed_path) {
+		/* Local to the transaction, which the Sync ends: whoever used the server before may have set any path. */
+		put_prelude(&b, "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)");
+		s->is_in_prelude = true;
+		put_text_query(&b, l->sql, (const char *const *)l->params, l->n_params);
+	} else
+		put_extended_query(&b, l->sql, (const char *const *)l->params, l->n_params);
 	if (!buf_ok(&b) || !outstanding_push(&sv->requests, 'S', REQUEST_SKIP, NULL))
 		server_close(sv, "out of memory", false);
 	else {
@@ -353,6 +360,10 @@ static bool take(struct server *sv, uint8_t type, struct span body)
 	}
 	if (s->is_over)
 		return refuse(sv, "unexpected message behind ReadyForQuery");
+	if (s->is_in_prelude && (type == 'D' || type == 'C')) {
+		s->is_in_prelude = type == 'D';
+		return true;
+	}
 	switch (type) {
 	case '1':
 	case '2':

@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -11,6 +10,7 @@
 #include "pool/route.h"
 #include "pool/share.h"
 #include "pool/secret.h"
+#include "pool/wallet_login.h"
 
 static struct room *room_at(const struct client *c)
 {
@@ -20,55 +20,6 @@ static struct room *room_at(const struct client *c)
 static struct registry *registry_at(const struct client *c)
 {
 	return &room_at(c)->pooler->registry;
-}
-
-static int64_t wall_clock(void)
-{
-	return (int64_t)time(NULL);
-}
-
-/* What decides about a proven wallet; a NULL rule: auth_type is ecdsa. */
-struct wallet_case {
-	const struct config *config;
-	const struct hba_rule *rule;
-	const char *user; /* as asked for: a wallet name, or a role */
-};
-
-/* *role: what the map says; NULL: nothing. ecdsa-login.md section 19. */
-static enum ecdsa_reason judge(const struct wallet_case *w, const struct wallet_address *a, const char **role)
-{
-	const struct ident_map *map = w->rule ? w->rule->map : NULL;
-	struct wallet_address own;
-	bool is_role = !wallet_address_parse(w->user, strlen(w->user), &own);
-
-	*role = NULL;
-	if (map) {
-		switch (ident_judge_wallet(map, a, is_role ? w->user : NULL, wall_clock(), role)) {
-		case IDENT_NO_LINE:
-			return ECDSA_NO_MAPPING;
-		case IDENT_EXPIRED:
-			return ECDSA_WALLET_EXPIRED;
-		case IDENT_FOUND:
-			return ECDSA_OK;
-		}
-	}
-	switch (config_wallet_standing(w->config, a, wall_clock())) {
-	case WALLET_UNKNOWN:
-		break;
-	case WALLET_EXPIRED:
-		return ECDSA_WALLET_EXPIRED;
-	case WALLET_ALLOWED:
-		return is_role ? ECDSA_ADDRESS_MALFORMED : ECDSA_OK;
-	}
-	return ECDSA_NOT_ALLOWED;
-}
-
-static enum ecdsa_reason judge_login(void *ctx, const struct wallet_address *a)
-{
-	struct login *l = ctx;
-	const struct wallet_case w = {l->config, l->rule, l->wishes.user};
-
-	return judge(&w, a, &l->mapped_role);
 }
 
 static enum auth_kind kind_of(int auth_type)
@@ -100,7 +51,7 @@ static enum auth_kind kind_of(int auth_type)
 
 /* --- HBA rules ---------------------------------------------------------------- */
 
-static struct hba_facts facts_of(const struct client *c, const char *database, const char *user)
+struct hba_facts method_facts(const struct client *c, const char *database, const char *user)
 {
 	return (struct hba_facts){
 		.is_unix = c->is_unix,
@@ -109,6 +60,7 @@ static struct hba_facts facts_of(const struct client *c, const char *database, c
 		.address = c->addr.bytes,
 		.database = database,
 		.user = user,
+		.replication = c->replication,
 	};
 }
 
@@ -121,7 +73,7 @@ static const char *choose_rule(struct client *c, enum auth_kind *kind)
 		[HBA_LDAP] = AUTH_KIND_LDAP,   [HBA_ECDSA] = AUTH_KIND_ECDSA, [HBA_REJECT] = AUTH_KINDS,
 	};
 	struct login *l = c->login;
-	const struct hba_facts facts = facts_of(c, l->wishes.database, l->wishes.user);
+	const struct hba_facts facts = method_facts(c, l->wishes.database, l->wishes.user);
 
 	l->rule = hba_match(config_hba(l->config), &facts);
 	if (!l->rule)
@@ -130,24 +82,6 @@ static const char *choose_rule(struct client *c, enum auth_kind *kind)
 	if (l->rule->method == HBA_REJECT)
 		return "login rejected";
 	return auth_kind_is_built(*kind) ? NULL : "ldap is not supported by this build";
-}
-
-/* A proof in the clear works for whoever reads it: demanded before the password is asked for. */
-static bool wallet_needs_tls(const struct client *c)
-{
-	const struct hba_rule *rule = c->login->rule;
-	int required = rule && rule->ecdsa.has_tls ? rule->ecdsa.require_tls
-						   : config_settings(c->login->config)->ecdsa_require_tls;
-
-	switch ((enum require_tls)required) {
-	case REQUIRE_TLS_NEVER:
-		return false;
-	case REQUIRE_TLS_REMOTE:
-		return !c->conn.tls && !c->is_unix && !peer_addr_is_loopback(&c->addr);
-	case REQUIRE_TLS_ALWAYS:
-		return !c->conn.tls;
-	}
-	return true;
 }
 
 static const struct stored_secret console_user = {CONSOLE_DATABASE, ""};
@@ -227,18 +161,6 @@ static int64_t peer_uid(const struct client *c)
 	return c->is_unix && socket_peer_cred(c->conn.fd, &pid, &uid) ? (int64_t)uid : -1;
 }
 
-static struct wallet_policy policy_of(const struct login *l)
-{
-	usec_t window = l->rule && l->rule->ecdsa.has_window ? l->rule->ecdsa.window
-							      : config_settings(l->config)->ecdsa_window;
-
-	return (struct wallet_policy){
-		.formats = BIT(ECDSA_FORMAT_TIMESTAMP),
-		.window_seconds = window / USEC_PER_SEC,
-		.role_login = l->rule && l->rule->map,
-	};
-}
-
 bool method_choose(struct client *c)
 {
 	struct login *l = c->login;
@@ -256,13 +178,12 @@ bool method_choose(struct client *c)
 		client_fail(c, refusal);
 		return false;
 	}
-	if (kind == AUTH_KIND_ECDSA && wallet_needs_tls(c)) {
+	if (kind == AUTH_KIND_ECDSA && wallet_login_needs_tls(c)) {
 		client_close(c, "28000", "wallet login requires TLS", "wallet login requires TLS");
 		return false;
 	}
 	if (!choose_user(c, kind))
 		return false;
-	l->policy = policy_of(l);
 	l->input = (struct auth_input){
 		.kind = kind,
 		.user = l->wishes.user,
@@ -270,10 +191,8 @@ bool method_choose(struct client *c)
 		.is_mock = !c->user,
 		.scram_iterations = s->scram_iterations,
 		.mock_nonce = pooler->mock_nonce,
-		.wallet_policy = &l->policy,
-		.wall_clock = wall_clock,
-		.judge_wallet = judge_login,
-		.wallet_ctx = l,
+		.wall_clock = wallet_login_clock,
+		.clock_ctx = c,
 		.map = l->rule ? l->rule->map : NULL,
 		.certificate = certificate_of(c),
 		.certificate_names = certificate_names,
@@ -284,47 +203,10 @@ bool method_choose(struct client *c)
 		.may_explain = login_limit_may_explain,
 		.explain_ctx = c,
 	};
+	if (kind == AUTH_KIND_ECDSA)
+		wallet_login_input(c, &l->input);
 	if (l->secret && !login_is_looked_up(l) && c->user &&
 	    user_verifier(registry_at(c), c->user, l->secret->text, &l->verifier))
 		l->input.verifier = &l->verifier;
 	return true;
-}
-
-/* --- afterwards -------------------------------------------------------------------- */
-
-const char *method_wallet_role(const struct settings *s, const struct database_def *def, const char *own)
-{
-	if (def->user)
-		return def->user;
-	return s->ecdsa_user && s->ecdsa_user[0] ? s->ecdsa_user : own;
-}
-
-bool method_still_admits(const struct client *c)
-{
-	const struct room *r = room_at(c);
-	const struct database_def *def = c->share ? room_database_def(r, c->database->name) : NULL;
-	struct wallet_case w = {.config = r->config, .user = c->user->name};
-	const char *role;
-
-	if (r->settings->auth_type == AUTH_TYPE_HBA) {
-		const struct hba_facts facts = facts_of(c, c->database->name, c->user->name);
-
-		/* After SET auth_type there are no lines before the next RELOAD; that one judges. */
-		if (!config_hba(r->config))
-			return true;
-		/* Whoever was let in by a wallet needs a line that lets wallets in. */
-		w.rule = hba_match(config_hba(r->config), &facts);
-		if (!w.rule || w.rule->method != HBA_ECDSA)
-			return false;
-	}
-	if (judge(&w, &c->wallet, &role) != ECDSA_OK)
-		return false;
-	if (!def)
-		return true; /* the console; or a database that is going, with all its clients */
-	return strcmp(role ? role : method_wallet_role(r->settings, def, c->user->name), share_role(c->share)) == 0;
-}
-
-bool method_admits_now(const struct client *c)
-{
-	return !c->is_wallet || c->login->config == room_at(c)->config || method_still_admits(c);
 }

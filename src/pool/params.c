@@ -231,8 +231,7 @@ bool params_fill(struct params *p, const struct params *defaults)
 	return ok;
 }
 
-/* 'value' as a literal that means the same whatever standard_conforming_strings says. */
-static void put_literal(struct buf *sql, const char *value)
+void params_put_literal(struct buf *sql, const char *value)
 {
 	if (strchr(value, '\\'))
 		buf_put_u8(sql, 'E');
@@ -295,7 +294,7 @@ bool params_diff_sql(const struct params *client, const struct params *server, s
 		else if (strcasecmp(table.names[i], "search_path") == 0 && is_name_list(want))
 			buf_put_text(sql, want);
 		else
-			put_literal(sql, want);
+			params_put_literal(sql, want);
 		buf_put_u8(sql, ';');
 	}
 	return any;

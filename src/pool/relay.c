@@ -89,9 +89,7 @@ static enum step request(struct client *c, uint8_t type, bool has_answer)
 /* Between transactions: does the pool's mode, or a close that is due, end the link? */
 static bool wants_release_when_ready(const struct server *sv)
 {
-	const struct share *sh = sv->share;
-
-	return sh->mode != POOL_SESSION || (sv->wants_close && sh->room->settings->server_fast_close);
+	return server_mode(sv) != POOL_SESSION || (sv->wants_close && sv->share->room->settings->server_fast_close);
 }
 
 static enum step copy_end(struct client *c, uint8_t type)
@@ -136,7 +134,7 @@ static enum step classify(struct client *c, uint8_t type)
 	case 'B':
 	case 'D':
 	case 'C':
-		if (c->share->max_prepared > 0)
+		if (c->share->max_prepared > 0 && c->replication == REPLICATION_NONE)
 			return STEP_TRACK;
 		return request(c, type, true);
 	case 'F':
@@ -317,7 +315,6 @@ static void params_are_set(struct server *sv)
 static bool on_ready(struct server *sv, char status)
 {
 	struct client *c = sv->client;
-	struct share *sh = sv->share;
 	struct request popped;
 	bool is_last;
 
@@ -327,7 +324,7 @@ static bool on_ready(struct server *sv, char status)
 	is_last = outstanding_nothing_sent(&sv->requests);
 	sv->is_ready = status == 'I' && is_last;
 	sv->is_idle_tx = status != 'I' && is_last;
-	if (status != 'I' && sh->mode == POOL_STATEMENT) {
+	if (status != 'I' && server_mode(sv) == POOL_STATEMENT) {
 		server_close(sv, "transaction blocks not allowed in statement pooling mode", true);
 		return false;
 	}
@@ -438,6 +435,9 @@ static bool inspect(struct server *sv, const struct frame *f, const uint8_t *p, 
 		if (c) {
 			c->in_copy = !c->ended_copy_early;
 			c->ended_copy_early = false;
+			/* A stream is no query that takes long: it is meant to go on for ever. */
+			if (f->type == 'W')
+				end_of_query(sv, 'I');
 		}
 		return true;
 	case '1':
@@ -552,7 +552,7 @@ static void release_if_done(struct server *sv)
 		return;
 	if (conn_unsent(&c->conn) > 0 || conn_unsent(&sv->conn) > 0)
 		return; /* relay_client_drained() asks again */
-	if (sv->share->mode == POOL_SESSION) {
+	if (server_mode(sv) == POOL_SESSION) {
 		server_close(sv, "database configuration changed", true);
 		return;
 	}
@@ -663,7 +663,7 @@ size_t relay_server_bytes(struct conn *conn, const uint8_t *p, size_t n)
 				return n;
 		} else {
 			/* What closes the pair must come after what was said before. */
-			if (f.type == 'Z' && sv->share->mode == POOL_STATEMENT) {
+			if (f.type == 'Z' && server_mode(sv) == POOL_STATEMENT) {
 				to_client(sv, p, run, at);
 				run = at;
 			}

@@ -10,12 +10,15 @@
 #include "pool/cancel.h"
 #include "pool/client.h"
 #include "pool/evict.h"
+#include "pool/handover.h"
+#include "pool/identity.h"
 #include "pool/login.h"
-#include "pool/method.h"
 #include "pool/peer.h"
 #include "pool/route.h"
 #include "pool/share.h"
 #include "pool/suspend.h"
+#include "pool/wallet_login.h"
+#include "pool/wallet_query.h"
 
 #define TICK_USEC (USEC_PER_SEC / 3)
 
@@ -84,6 +87,7 @@ void room_free(struct room *r)
 		share_free(LIST_ITEM(node, struct share, link));
 	hash_free(&r->share_by_pool);
 	hash_free(&r->seats);
+	wallet_answers_forget(r, NULL);
 	event_free(r->tick_timer);
 	SSL_CTX_free(r->client_tls);
 	SSL_CTX_free(r->server_tls);
@@ -297,6 +301,7 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 		r->server_tls = a->server_tls[i];
 	}
 	apply_worker_settings(r);
+	wallet_answers_forget(r, NULL);
 	LIST_FOR_SAFE(node, &r->shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
 		const struct database_def *was = sh->def;
@@ -307,7 +312,7 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 			remove_share(r, sh);
 			continue;
 		}
-		if (a->server_tls_changed || !was || database_def_needs_reconnect(was, sh->def))
+		if (a->server_tls_changed || identity_differs(old, r->config) || !was || database_def_needs_reconnect(was, sh->def))
 			share_dirty(sh);
 		share_hunger(sh);
 	}
@@ -316,7 +321,7 @@ void room_adopt(struct room *r, const struct room_adoption *a)
 		LIST_FOR_SAFE(node, &r->consoles.head) {
 			struct client *c = LIST_ITEM(node, struct client, link);
 
-			if (c->is_wallet && !method_still_admits(c))
+			if (c->is_wallet && !wallet_still_admitted(c))
 				client_fail(c, "admin forced disconnect");
 		}
 	LIST_FOR(node, &r->consoles.head)
@@ -348,6 +353,7 @@ void room_set_pause(struct room *r, enum pause_mode mode)
 
 void room_reconnect(struct room *r, const struct database *db)
 {
+	wallet_answers_forget(r, NULL);
 	LIST_FOR(node, &r->shares) {
 		struct share *sh = LIST_ITEM(node, struct share, link);
 
@@ -377,22 +383,20 @@ static void close_list(struct list *head, const char *reason)
 		client_close(LIST_ITEM(node, struct client, link), NULL, NULL, reason);
 }
 
-/* What TLS has its keys in this process cannot be anybody else's. */
-static void abandon(struct conn *c)
-{
-	if (!c->tls)
-		conn_abandon(c);
-}
-
-/* What becomes of a server when its client goes is not for this process to say. */
+/* With its server: what becomes of that when its client goes is not for this process to say. */
 static void abandon_clients(struct list *clients)
 {
 	LIST_FOR(node, clients) {
 		struct client *c = LIST_ITEM(node, struct client, link);
+		struct server *sv = c->server;
 
-		abandon(&c->conn);
-		if (c->server)
-			c->server->client = NULL;
+		if (!handover_can_go(c, sv))
+			continue;
+		conn_abandon(&c->conn);
+		if (!sv)
+			continue;
+		conn_abandon(&sv->conn);
+		sv->client = NULL;
 		c->server = NULL;
 	}
 }
@@ -405,9 +409,12 @@ void room_abandon(struct room *r)
 
 		abandon_clients(&sh->active.head);
 		abandon_clients(&sh->waiting.head);
-		for (int state = 0; state < SERVER_STATES; state++)
-			LIST_FOR(snode, &sh->servers[state].head)
-				abandon(&LIST_ITEM(snode, struct server, link)->conn);
+		LIST_FOR(snode, &sh->servers[SV_IDLE].head) {
+			struct server *sv = LIST_ITEM(snode, struct server, link);
+
+			if (handover_can_go(NULL, sv))
+				conn_abandon(&sv->conn);
+		}
 	}
 }
 

@@ -12,8 +12,12 @@ librooms_pool_a_SOURCES = \
 	src/pool/facts.c include/pool/facts.h \
 	src/pool/gather.c include/pool/gather.h \
 	src/pool/handover.c include/pool/handover.h \
-	src/pool/inherit.c include/pool/inherit.h \
+	src/pool/inherit.c include/pool/inherit.h include/pool/heir.h \
+	src/pool/inherit_client.c \
+	src/pool/inherit_server.c \
+	src/pool/inheritance.c include/pool/inheritance.h \
 	src/pool/histogram.c include/pool/histogram.h \
+	src/pool/identity.c include/pool/identity.h \
 	src/pool/ledger.c include/pool/ledger.h \
 	src/pool/login.c include/pool/login.h include/pool/login_state.h \
 	src/pool/lookup.c include/pool/lookup.h \
@@ -25,6 +29,7 @@ librooms_pool_a_SOURCES = \
 	src/pool/peer.c include/pool/peer.h \
 	src/pool/prepared.c include/pool/prepared.h \
 	src/pool/relay.c include/pool/relay.h \
+	src/pool/replication.c include/pool/replication.h \
 	src/pool/room.c include/pool/room.h \
 	src/pool/route.c include/pool/route.h \
 	src/pool/secret.c include/pool/secret.h \
@@ -34,6 +39,9 @@ librooms_pool_a_SOURCES = \
 	src/pool/startup.c include/pool/startup.h \
 	src/pool/suspend.c include/pool/suspend.h \
 	src/pool/tracking.c include/pool/tracking.h \
+	src/pool/wallet_clock.c include/pool/wallet_clock.h \
+	src/pool/wallet_login.c include/pool/wallet_login.h \
+	src/pool/wallet_query.c include/pool/wallet_query.h \
 	src/pool/wallet_session.c include/pool/wallet_session.h \
 	include/pool/stats.h
 
@@ -63,5 +71,5 @@ EXTRA_PROGRAMS += test/fuzz/fuzz_facts
 FUZZ_TARGETS += test/fuzz/fuzz_facts$(EXEEXT)
 test_fuzz_fuzz_facts_SOURCES = test/fuzz/fuzz_facts.c
 test_fuzz_fuzz_facts_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
-test_fuzz_fuzz_facts_LDADD = $(POOL_ROOM) $(LIB_ROOM)
+test_fuzz_fuzz_facts_LDADD = $(POOL_ROOM) $(LIB_ROOM) $(EXTERNAL_LIBS)
 EXTRA_DIST += test/fuzz/corpus/facts

@@ -6,8 +6,8 @@
 
 #include "lib/log.h"
 #include "pool/login_state.h"
-#include "pool/method.h"
 #include "pool/share.h"
+#include "pool/wallet_login.h"
 
 static struct room *room_at(const struct client *c)
 {
@@ -97,7 +97,7 @@ static void open_console(struct client *c)
 		client_fail(c, "not allowed");
 		return;
 	}
-	if (!method_admits_now(c)) {
+	if (!wallet_admitted_now(c)) {
 		client_fail(c, "admin forced disconnect");
 		return;
 	}
@@ -168,7 +168,7 @@ static const char *account_of(const struct client *c)
 	if (l->mapped_role)
 		return l->mapped_role;
 	if (c->is_wallet)
-		return method_wallet_role(s, def, c->user->name);
+		return wallet_login_role(s, def, l->answer.role, c->user->name);
 	return def->user ? def->user : c->user->name;
 }
 
@@ -193,6 +193,8 @@ static void route(struct client *c)
 		pool_set_secret(reg, pool, l->secret->text);
 	else if (l->auth.cleartext && !l->def->user)
 		pool_set_secret(reg, pool, l->auth.cleartext);
+	else if (l->answer.secret && !l->def->user && strcmp(l->answer.role, pool->account->name) == 0)
+		pool_set_secret(reg, pool, l->answer.secret);
 	l->state = LOGIN_ROUTED;
 	l->pool = pool;
 	if (pool->home == r->worker->index) {
@@ -224,6 +226,7 @@ void route_proven(struct client *c)
 	if (l->auth.is_wallet) {
 		c->is_wallet = true;
 		c->wallet = l->auth.wallet;
+		c->is_wallet_queried = l->answer.state == ANSWER_ROLE;
 		wallet_address_lower(&c->wallet, name);
 		/* In role login the role is the user, and the wallet only who answers for it. */
 		if (!route_count_user(c, wallet_address_parse(l->wishes.user, strlen(l->wishes.user), &claimed)

@@ -22,7 +22,7 @@ static const char *own_or(const char *own, const char *global)
 	return own ? own : global;
 }
 
-static const char *auth_user_of(const struct login *l)
+const char *secret_auth_user(const struct login *l)
 {
 	const char *name = own_or(l->def ? l->def->auth_user : NULL, config_settings(l->config)->auth_user);
 
@@ -33,7 +33,7 @@ bool secret_is_asked_for(const struct client *c)
 {
 	const struct login *l = c->login;
 
-	return (l->def || l->is_console) && auth_user_of(l);
+	return (l->def || l->is_console) && secret_auth_user(l);
 }
 
 static void config_error(struct client *c)
@@ -55,7 +55,7 @@ static struct database *take_database(struct client *c, const char *name, const 
 	return database_get(reg, name);
 }
 
-struct pool *secret_auth_pool(struct client *c)
+struct pool *secret_find_pool(struct client *c, char *text, size_t cap)
 {
 	const struct login *l = c->login;
 	struct registry *reg = registry_at(c);
@@ -64,34 +64,32 @@ struct pool *secret_auth_pool(struct client *c)
 	struct database *db;
 	struct user *account;
 	struct pool *pool;
-	char prefix[400], text[128];
+	char prefix[400];
 
 	name = name && name[0] ? name : l->wishes.database;
 	client_prefix(c, prefix, sizeof(prefix));
+	snprintf(text, cap, "bouncer config error");
 	if (strcmp(name, CONSOLE_DATABASE) == 0) {
 		log_error("%scannot use the reserved \"%s\" database as an auth_dbname", prefix, CONSOLE_DATABASE);
-		config_error(c);
 		return NULL;
 	}
 	def = strlen(name) <= DATABASE_NAME_MAX ? room_database_def(conn_room(&c->conn), name) : NULL;
 	if (!def) {
 		log_error("%sauthentication database \"%s\" is not configured.", prefix, name);
-		config_error(c);
 		return NULL;
 	}
 	db = take_database(c, name, def);
 	if (db && atomic_load_explicit(&db->is_disabled, memory_order_relaxed)) {
 		database_put(reg, db);
-		snprintf(text, sizeof(text), "authentication database \"%s\" is disabled", name);
-		client_fail(c, text);
+		snprintf(text, cap, "authentication database \"%s\" is disabled", name);
 		return NULL;
 	}
-	account = user_get(reg, auth_user_of(l));
+	account = user_get(reg, secret_auth_user(l));
 	pool = db && account ? pool_get(reg, db, account) : NULL;
 	database_put(reg, db);
 	user_put(reg, account);
 	if (!pool)
-		client_fail(c, "no memory for authentication pool");
+		snprintf(text, cap, "no memory for authentication pool");
 	return pool;
 }
 
@@ -160,10 +158,13 @@ void secret_ask(struct client *c)
 	struct login *l = c->login;
 	const char *sql = own_or(l->def ? l->def->auth_query : NULL, config_settings(l->config)->auth_query);
 	const char *params[] = {l->wishes.user};
-	struct pool *pool = secret_auth_pool(c);
+	char text[128];
+	struct pool *pool = secret_find_pool(c, text, sizeof(text));
 
-	if (!pool)
+	if (!pool) {
+		client_fail(c, text);
 		return;
+	}
 	l->state = LOGIN_LOOKUP;
 	l->lookup = lookup_new(&auth_query, registry_at(c), pool, own_or(sql, ""), params, 1);
 	pool_put(registry_at(c), pool);

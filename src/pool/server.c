@@ -15,13 +15,14 @@
 #include "pool/deadline.h"
 #include "pool/evict.h"
 #include "pool/relay.h"
+#include "pool/replication.h"
 #include "pool/server_login.h"
 #include "pool/share.h"
 #include "pool/tracking.h"
 #include "proto/writer.h"
 
 static const unsigned may_become[SERVER_STATES] = {
-	[SV_LOGIN] = BIT(SV_IDLE) | BIT(SV_ACTIVE_CANCEL),
+	[SV_LOGIN] = BIT(SV_IDLE) | BIT(SV_ACTIVE) | BIT(SV_ACTIVE_CANCEL),
 	[SV_IDLE] = BIT(SV_ACTIVE) | BIT(SV_USED),
 	[SV_ACTIVE] = BIT(SV_IDLE) | BIT(SV_TESTED) | BIT(SV_USED) | BIT(SV_BEING_CANCELED),
 	[SV_USED] = BIT(SV_IDLE) | BIT(SV_TESTED),
@@ -209,7 +210,7 @@ static void find_address(struct server *sv)
 	sh->room->pooler->resolver->resolve(sh->room->worker, sv->host, sv->id, sh->pool);
 }
 
-void server_launch(struct share *sh, const struct server *target)
+void server_launch(struct share *sh, const struct server *target, struct client *replication)
 {
 	struct room *r = sh->room;
 	struct server *sv = calloc(1, sizeof(*sv));
@@ -233,6 +234,8 @@ void server_launch(struct share *sh, const struct server *target)
 	clist_add_tail(&sh->servers[SV_LOGIN], &sv->link);
 	sh->used_at = sv->connected_at;
 	sv->login->is_for_cancel = target || share_is_peer(sh);
+	if (replication)
+		replication_link(replication, sv);
 	if (target && target->addr.sa.sa_family) {
 		/* A cancel goes to the very server that runs the query, whatever the host list says. */
 		socklen_t len = sock_addr_len(&target->addr);
@@ -293,12 +296,15 @@ static void leave_client(struct server *sv, const char *reason, bool tell)
 
 	if (!c)
 		return;
+	if (sv->state == SV_LOGIN) {
+		replication_part(sv);
+		return;
+	}
 	sv->client = NULL;
 	c->server = NULL;
-	if (c->state == CL_ACTIVE_CANCEL)
-		client_close(c, NULL, NULL, reason);
-	else
-		client_close(c, NULL, tell ? reason : NULL, reason);
+	if (c->state == CL_ACTIVE_CANCEL || server_is_amid_answer(sv))
+		tell = false;
+	client_close(c, NULL, tell ? reason : NULL, reason);
 }
 
 void server_close(struct server *sv, const char *reason, bool tell_client)
@@ -307,7 +313,12 @@ void server_close(struct server *sv, const char *reason, bool tell_client)
 	struct room *r = sh->room;
 	bool was_login = sv->state == SV_LOGIN;
 	bool while_connecting = was_login && sv->login && sv->login->phase <= PHASE_CONNECTING;
-	enum server_kind kind = was_login ? KIND_LOGIN : sv->state == SV_ACTIVE_CANCEL ? KIND_CANCEL : KIND_CONNECTED;
+	enum server_kind kind = was_login				    ? KIND_LOGIN
+				: sv->state == SV_ACTIVE_CANCEL		    ? KIND_CANCEL
+				: sv->replication != REPLICATION_NONE ? KIND_REPLICATION
+									    : KIND_CONNECTED;
+	bool is_amid_request = sv->is_amid_request || (sv->client && sv->client->state == CL_ACTIVE &&
+						       sv->client->pass_left > 0 && !sv->client->drops_message);
 	bool expected = was_login && (sv->login->was_unneeded || strcmp(reason, "pause mode") == 0);
 	char prefix[400];
 
@@ -330,7 +341,8 @@ void server_close(struct server *sv, const char *reason, bool tell_client)
 	server_login_free(sv);
 	if (sv->conn.fd >= 0) {
 		/* Only between messages: in the middle of one it would be read as its body. */
-		if (kind == KIND_CONNECTED && sv->pass_left == 0 && !conn_unsent(&sv->conn) && !sv->conn.is_failed) {
+		if ((kind == KIND_CONNECTED || kind == KIND_REPLICATION) && !is_amid_request &&
+		    !conn_unsent(&sv->conn) && !sv->conn.is_failed) {
 			struct buf b;
 
 			buf_init(&b);
@@ -457,6 +469,10 @@ void server_release(struct server *sv)
 	}
 	if (sv->wants_close) {
 		server_close(sv, "close_needed", false);
+		return;
+	}
+	if (sv->replication != REPLICATION_NONE) {
+		server_close(sv, "replication client was closed", false);
 		return;
 	}
 	if (sv->cancels_in_flight > 0) {

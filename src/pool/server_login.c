@@ -8,6 +8,7 @@
 #include "lib/mem.h"
 #include "pool/cancel.h"
 #include "pool/client.h"
+#include "pool/replication.h"
 #include "pool/share.h"
 #include "proto/fields.h"
 #include "proto/frame.h"
@@ -19,11 +20,15 @@ static struct room *room_at(const struct server *sv)
 	return sv->share->room;
 }
 
-/* Log-in errors concern everybody who waits for this pool. */
+/* Log-in errors concern everybody who waits for this pool, but for those that have a log-in of their own. */
 static void fail_waiters(struct share *sh, const char *sqlstate, const char *text)
 {
-	LIST_FOR_SAFE(node, &sh->waiting.head)
-		client_close(LIST_ITEM(node, struct client, link), sqlstate, text, text);
+	LIST_FOR_SAFE(node, &sh->waiting.head) {
+		struct client *c = LIST_ITEM(node, struct client, link);
+
+		if (c->replication == REPLICATION_NONE)
+			client_close(c, sqlstate, text, text);
+	}
 }
 
 static const char *or_null(const char *s)
@@ -51,32 +56,42 @@ static bool stored_secret(const struct server *sv, char **out)
 	return *out || !text;
 }
 
+struct pairs {
+	const char *texts[2 * (PARAMS_MAX + 8)]; /* names and values, in turn */
+	size_t n;
+};
+
+static void add_pair(struct pairs *p, const char *name, const char *value)
+{
+	if (!value)
+		return;
+	p->texts[2 * p->n] = name;
+	p->texts[2 * p->n++ + 1] = value;
+}
+
 static void send_startup(struct server *sv)
 {
 	const struct share *sh = sv->share;
 	const struct database_def *d = sh->def;
-	const char *pairs[12];
-	size_t n = 0;
+	const struct client *own = sv->client; /* the replication client it is for */
+	struct pairs p = {.n = 0};
 	struct buf b;
-	const struct {
-		const char *name, *value;
-	} items[] = {
-		{"database", or_null(d->dbname) ? d->dbname : share_database_name(sh)},
-		{"client_encoding", d->client_encoding},
-		{"datestyle", d->datestyle},
-		{"timezone", d->timezone},
-		{"application_name", d->application_name},
-		{"user", share_role(sh)},
-	};
 
-	for (size_t i = 0; i < ARRAY_LEN(items); i++)
-		if (items[i].value) {
-			pairs[2 * n] = items[i].name;
-			pairs[2 * n++ + 1] = items[i].value;
-		}
+	add_pair(&p, "database", or_null(d->dbname) ? d->dbname : share_database_name(sh));
+	add_pair(&p, "client_encoding", d->client_encoding);
+	add_pair(&p, "datestyle", d->datestyle);
+	add_pair(&p, "timezone", d->timezone);
+	add_pair(&p, "application_name", d->application_name);
+	if (own) {
+		add_pair(&p, "replication", replication_word(sv->replication));
+		for (int i = 0; i < params_count(); i++)
+			add_pair(&p, params_name(i), params_get(&own->params, i));
+		add_pair(&p, "options", own->options);
+	}
+	add_pair(&p, "user", share_role(sh));
 	sv->login->phase = PHASE_STARTUP;
 	buf_init(&b);
-	put_startup(&b, pairs, n);
+	put_startup(&b, p.texts, p.n);
 	conn_send_buf(&sv->conn, &b);
 	buf_free(&b);
 }
@@ -266,6 +281,10 @@ static void after_auth(struct server *sv, enum auth_verdict verdict, struct buf 
 	case AUTH_REJECT:
 		if (l->auth.log_text[0])
 			log_error("%s%s", server_prefix(sv, prefix, sizeof(prefix)), l->auth.log_text);
+		if (l->auth.client_text[0] && sv->client) {
+			replication_refuse(sv, l->auth.client_text);
+			return;
+		}
 		if (l->auth.client_text[0])
 			fail_waiters(sv->share, NULL, l->auth.client_text);
 		server_close(sv, l->auth.close_text[0] ? l->auth.close_text : "failed to answer authreq", false);
@@ -321,10 +340,33 @@ static void keep_parameter(struct server *sv, struct span message, struct span b
 	buf_put(&l->greeting, message.ptr, message.len);
 }
 
+static void become_idle(struct server *sv)
+{
+	struct share *sh = sv->share;
+	struct ledger *ledger = &sh->room->pooler->registry.ledger;
+	struct server_login *l = sv->login;
+
+	if (!sh->has_greeting && buf_ok(&l->greeting)) {
+		sh->has_greeting = true;
+		buf_free(&sh->greeting);
+		sh->greeting = l->greeting;
+		buf_init(&l->greeting);
+		params_copy(&sh->greeting_params, &l->greeting_params);
+		ledger_set_greeting(ledger, &sh->pool->ledger, true);
+		share_fill_params(sh);
+	}
+	ledger_login_done(ledger, &sh->pool->ledger);
+	server_login_free(sv);
+	sv->is_ready = true;
+	sv->conn.has_big_reads = true;
+	sv->used_at = worker_now(sh->room->worker);
+	server_enter(sv, SV_IDLE);
+	server_deadline(sv);
+}
+
 static void login_done(struct server *sv)
 {
 	struct share *sh = sv->share;
-	struct room *r = sh->room;
 	struct server_login *l = sv->login;
 
 	if (or_null(sh->def->connect_query) && !l->sent_connect_query) {
@@ -338,24 +380,13 @@ static void login_done(struct server *sv)
 		buf_free(&b);
 		return;
 	}
-	if (!sh->has_greeting && buf_ok(&l->greeting)) {
-		sh->has_greeting = true;
-		buf_free(&sh->greeting);
-		sh->greeting = l->greeting;
-		buf_init(&l->greeting);
-		params_copy(&sh->greeting_params, &l->greeting_params);
-		ledger_set_greeting(&r->pooler->registry.ledger, &sh->pool->ledger, true);
-		share_fill_params(sh);
-	}
-	ledger_login_done(&r->pooler->registry.ledger, &sh->pool->ledger);
-	server_login_free(sv);
-	sv->is_ready = true;
-	sv->conn.has_big_reads = true;
-	sv->used_at = worker_now(r->worker);
-	server_enter(sv, SV_IDLE);
-	server_deadline(sv);
+	if (sv->client)
+		replication_login_done(sv);
+	else
+		become_idle(sv);
 	share_serve_waiter(sh);
-	if (sh->waiting.count > 0)
+	/* The login right is free again. */
+	if (sh->waiting.count > 0 || sh->cancels_waiting.count > 0)
 		share_hunger(sh);
 }
 
@@ -373,12 +404,18 @@ static void on_error(struct server *sv, struct span body)
 			    e.message ? e.message : "");
 		return;
 	}
+	if (sv->client) {
+		log_warning("%sS: login failed: %s: %s", prefix, e.severity ? e.severity : "ERROR",
+			    e.message ? e.message : "");
+		replication_refuse(sv, "login failed");
+		return;
+	}
 	snprintf(text, sizeof(text), "%s", e.message ? e.message : "server login failed");
 	log_warning("%sserver login failed: %s %s", prefix, e.severity ? e.severity : "ERROR",
 		    e.message ? e.message : "");
 	/* A server that is only starting up will be there soon: waiting is right. */
 	if (!(e.sqlstate && strcmp(e.sqlstate, "57P03") == 0) &&
-	    (ledger_connected(ledger, &sh->pool->ledger) == 0 || !sh->has_greeting))
+	    (ledger_serving(ledger, &sh->pool->ledger) == 0 || !sh->has_greeting))
 		fail_waiters(sh, e.sqlstate, e.message ? e.message : "server login failed");
 	server_close(sv, text, false);
 }

@@ -7,11 +7,12 @@
 #include "lib/mem.h"
 #include "pool/cancel.h"
 #include "pool/client.h"
-#include "pool/method.h"
 #include "pool/peer.h"
+#include "pool/replication.h"
 #include "pool/server_login.h"
 #include "pool/deadline.h"
 #include "pool/evict.h"
+#include "pool/wallet_login.h"
 
 /* A reset or check query that takes longer no longer keeps a waiter from a new connection. */
 #define TEST_PATIENCE USEC_PER_SEC
@@ -86,7 +87,7 @@ static void revoke_wallets(struct share *sh)
 		LIST_FOR_SAFE(node, &lists[i]->head) {
 			struct client *c = LIST_ITEM(node, struct client, link);
 
-			if (c->is_wallet && !method_still_admits(c))
+			if (c->is_wallet && !wallet_still_admitted(c))
 				client_fail(c, "admin forced disconnect");
 		}
 }
@@ -274,6 +275,17 @@ struct server *share_idle_server(struct share *sh)
 	return NULL;
 }
 
+struct client *share_first_waiter(const struct share *sh)
+{
+	LIST_FOR(node, &sh->waiting.head) {
+		struct client *c = LIST_ITEM(node, struct client, link);
+
+		if (!c->server)
+			return c;
+	}
+	return NULL;
+}
+
 void share_serve_waiter(struct share *sh)
 {
 	if (share_is_paused(sh)) {
@@ -284,10 +296,20 @@ void share_serve_waiter(struct share *sh)
 		struct client *c = LIST_ITEM(node, struct client, link);
 		struct server *sv;
 
+		/* It is a successor's to serve. */
+		if (c->conn.is_frozen)
+			continue;
+		if (c->server)
+			continue;
+		if (c->replication != REPLICATION_NONE) {
+			/* It does not want this server, but maybe its place. */
+			share_hunger(sh);
+			return;
+		}
 		if (c->needs_greeting) {
 			/* It needs no server any more, only what the server said. */
 			if (sh->has_greeting)
-				client_welcome(c);
+				client_welcome(c, NULL);
 			continue;
 		}
 		sv = share_idle_server(sh);
@@ -298,49 +320,59 @@ void share_serve_waiter(struct share *sh)
 	}
 }
 
-static void launch(struct share *sh, enum ledger_answer answer, struct server *target)
+static void launch(struct share *sh, enum ledger_answer answer, const struct ledger_wish *wish, struct server *target)
 {
+	struct client *own = wish->purpose == FOR_REPLICATION ? replication_next(sh) : NULL;
+	struct client *who = own ? own : share_first_waiter(sh);
 	char prefix[400];
 
 	/* It is for the first who waits. */
-	if (answer == LEDGER_LAUNCH_RESERVE && sh->waiting.count > 0)
-		log_warning("%staking connection from reserve_pool",
-			    client_prefix(LIST_ITEM(sh->waiting.head.next, struct client, link), prefix,
-					  sizeof(prefix)));
-	server_launch(sh, target);
+	if (answer == LEDGER_LAUNCH_RESERVE && who)
+		log_warning("%staking connection from reserve_pool", client_prefix(who, prefix, sizeof(prefix)));
+	server_launch(sh, target, own);
 }
 
-static void want_server(struct share *sh, enum ledger_purpose purpose, usec_t waiting_since, struct server *target)
+/* true: the pool stands in line for it, and can do so for nobody else. */
+static bool want_server(struct share *sh, const struct ledger_wish *wish, struct server *target)
 {
 	struct ledger_reply reply;
 	enum ledger_answer answer = ledger_want(&sh->room->pooler->registry.ledger, &sh->pool->ledger, &sh->limits,
-						purpose, waiting_since, worker_now(sh->room->worker), &reply);
+						wish, worker_now(sh->room->worker), &reply);
 
 	if (answer == LEDGER_LAUNCH || answer == LEDGER_LAUNCH_RESERVE)
-		launch(sh, answer, target);
+		launch(sh, answer, wish, target);
 	else /* A retry for nobody in particular is not worth an eviction. */
-		share_take(sh->room, sh->pool, answer, &reply, waiting_since);
+		share_take(sh->room, sh->pool, answer, &reply, wish);
+	return reply.is_in_line;
+}
+
+static bool somebody_waits_for(const struct share *sh, const struct ledger_wish *wish)
+{
+	return wish->purpose == FOR_REPLICATION ? replication_next(sh) != NULL
+						: sh->waiting.count > sh->replication_waiting;
 }
 
 void share_take(struct room *r, struct pool *pool, enum ledger_answer answer, const struct ledger_reply *reply,
-		usec_t waiting_since)
+		const struct ledger_wish *wish)
 {
 	struct share *sh = hash_get(&r->share_by_pool, &pool, sizeof(pool));
 	struct registry *reg = &r->pooler->registry;
 	/* At the end of the program nothing is begun any more. */
-	bool is_wanted = sh && sh->def && !share_is_paused(sh) && sh->waiting.count > 0 && !r->worker->wants_stop;
+	bool is_wanted = sh && sh->def && !share_is_paused(sh) && somebody_waits_for(sh, wish) && !r->worker->wants_stop;
 
+	if (sh && !is_wanted && answer != LEDGER_WAIT)
+		share_hunger(sh); /* it may be what others need */
 	switch (answer) {
 	case LEDGER_LAUNCH:
 	case LEDGER_LAUNCH_RESERVE:
 		if (is_wanted)
-			launch(sh, answer, NULL);
+			launch(sh, answer, wish, NULL);
 		else /* The slot is for others; that it was not used is no failure. */
 			ledger_server_gone(&reg->ledger, &pool->ledger, KIND_LOGIN, true, NULL);
 		return;
 	case LEDGER_EVICT:
 		if (is_wanted)
-			evict_begin(sh, reply->victim, waiting_since);
+			evict_begin(sh, reply->victim, wish);
 		else {
 			ledger_not_evicted(&reg->ledger, &pool->ledger);
 			pool_put(reg, CONTAINER_OF(reply->victim, struct pool, ledger));
@@ -384,9 +416,26 @@ static int soon_tested(struct share *sh)
 	return n;
 }
 
+static bool want_own_server(struct share *sh, const struct client *c)
+{
+	const struct ledger_wish wish = {.purpose = FOR_REPLICATION,
+					 .waiting_since = c->active_at,
+					 .own_unused = sh->servers[SV_IDLE].count + sh->servers[SV_USED].count};
+
+	return want_server(sh, &wish, NULL);
+}
+
+static bool want_for(struct share *sh, enum ledger_purpose purpose, usec_t waiting_since)
+{
+	const struct ledger_wish wish = {.purpose = purpose, .waiting_since = waiting_since};
+
+	return want_server(sh, &wish, NULL);
+}
+
 static void decide(struct share *sh)
 {
 	struct server *target;
+	bool has_asked = false, is_in_line = false;
 	int testing;
 
 	sh->retry_at = 0;
@@ -398,7 +447,7 @@ static void decide(struct share *sh)
 		close_unused_while_paused(sh);
 	}
 	if (cancel_is_waiting(sh, &target)) {
-		want_server(sh, share_is_peer(sh) ? FOR_PEER : FOR_CANCEL, 0, target);
+		want_server(sh, &(struct ledger_wish){.purpose = share_is_peer(sh) ? FOR_PEER : FOR_CANCEL}, target);
 		return;
 	}
 	if (share_is_paused(sh))
@@ -408,8 +457,16 @@ static void decide(struct share *sh)
 		struct client *c = LIST_ITEM(node, struct client, link);
 		struct server *sv;
 
-		if (c->needs_greeting && sh->has_greeting) {
-			client_welcome(c);
+		if (c->conn.is_frozen)
+			continue;
+		if (c->needs_greeting && sh->has_greeting && (!client_welcome(c, NULL) || c->state == CL_ACTIVE))
+			continue;
+		/* Its server is its own. What it cannot have yet may do for those behind it. */
+		if (c->replication != REPLICATION_NONE) {
+			if (!has_asked && replication_wants_server(c)) {
+				is_in_line = want_own_server(sh, c);
+				has_asked = true;
+			}
 			continue;
 		}
 		/* It has asked for nothing yet: no reason to open a connection during SUSPEND. */
@@ -427,12 +484,13 @@ static void decide(struct share *sh)
 			share_hunger(sh);
 			return;
 		}
-		want_server(sh, FOR_CLIENT, c->active_at, NULL);
+		if (!is_in_line)
+			want_for(sh, FOR_CLIENT, c->active_at);
 		return;
 	}
 	if (sh->wants_retry && !sh->is_flushing) {
 		sh->wants_retry = false;
-		want_server(sh, FOR_CLIENT, worker_now(sh->room->worker), NULL);
+		want_for(sh, FOR_CLIENT, worker_now(sh->room->worker));
 	}
 }
 
@@ -488,11 +546,12 @@ void share_maintain(struct share *sh, usec_t now)
 	LIST_FOR_SAFE(node, &sh->servers[SV_ACTIVE].head) {
 		struct server *sv = LIST_ITEM(node, struct server, link);
 
-		if (sv->wants_close && sv->is_ready && sh->mode == POOL_SESSION && sh->room->settings->server_fast_close)
+		if (sv->wants_close && (sv->replication != REPLICATION_NONE ||
+					(sv->is_ready && sh->mode == POOL_SESSION && sh->room->settings->server_fast_close)))
 			server_close(sv, "database configuration changed", true);
 	}
 	if (sh->limits.min_pool_size > 0 && !share_is_paused(sh) && sh->room->shutdown == SHUTDOWN_NONE &&
 	    (sh->def->user || sh->active.count + sh->waiting.count > 0) &&
 	    ledger_below_min(ledger, &sh->pool->ledger, &sh->limits))
-		want_server(sh, FOR_MIN_SIZE, 0, NULL);
+		want_for(sh, FOR_MIN_SIZE, 0);
 }

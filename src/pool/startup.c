@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "lib/log.h"
@@ -67,6 +66,30 @@ static bool take_options(struct client *c, const char *value)
 	return ok;
 }
 
+/*
+ * A replication client's options go to its server as they are. What they say of tracked parameters is remembered
+ * beside: the server lets start-up parameters win over options, and the database's entry may have some.
+ */
+static bool keep_options(struct client *c, const char *value)
+{
+	const char *at = value, *name, *option;
+	struct buf scratch;
+	enum options_verdict v;
+	bool ok;
+
+	free(c->options);
+	c->options = strdup(value);
+	ok = c->options != NULL;
+	buf_init(&scratch);
+	while (ok && (v = options_next(&at, &scratch, &name, &option)) != OPTIONS_END)
+		if (v == OPTIONS_PAIR && params_index(name) >= 0)
+			ok = params_set(&c->params, params_index(name), option);
+	buf_free(&scratch);
+	if (!ok)
+		client_fail(c, "out of memory");
+	return ok;
+}
+
 static void add_host_to_app_name(struct client *c)
 {
 	const char *have = params_get(&c->params, PARAM_APPLICATION_NAME);
@@ -84,6 +107,7 @@ static void add_host_to_app_name(struct client *c)
 bool startup_read(struct client *c, uint32_t version, struct span body, struct startup_wishes *w)
 {
 	const char *unknown[UNSUPPORTED_MAX], *app;
+	const char *replication, *options;
 	struct startup s;
 	size_t n_unknown = 0;
 	bool ok = true;
@@ -94,20 +118,23 @@ bool startup_read(struct client *c, uint32_t version, struct span body, struct s
 		client_fail(c, "invalid startup packet layout: expected terminator as last byte");
 		return false;
 	}
+	replication = startup_get(&s, "replication");
+	options = startup_get(&s, "options");
+	if (replication)
+		c->replication = replication_parse(replication);
+	if (options && c->replication != REPLICATION_NONE)
+		ok = keep_options(c, options);
 	for (size_t i = 0; ok && i < s.n; i++) {
 		const char *name = s.params[i].name, *value = s.params[i].value;
 
-		if (strcmp(name, "user") == 0 || strcmp(name, "database") == 0)
+		if (strcmp(name, "user") == 0 || strcmp(name, "database") == 0 || strcmp(name, "replication") == 0)
 			continue;
 		if (strncmp(name, "_pq_.", 5) == 0) {
 			if (n_unknown < UNSUPPORTED_MAX)
 				unknown[n_unknown++] = name;
 		} else if (strcmp(name, "options") == 0)
-			ok = take_options(c, value);
-		else if (strcmp(name, "replication") == 0) {
-			if (strcasecmp(value, "database") == 0 || bool_word(value) == 1)
-				ok = unsupported(c, "", name, value);
-		} else
+			ok = c->replication != REPLICATION_NONE || take_options(c, value);
+		else
 			ok = take_parameter(c, "", name, value);
 	}
 	if (ok) {

@@ -1,6 +1,7 @@
 #include "pool/suspend.h"
 
 #include "pool/client.h"
+#include "pool/handover.h"
 #include "pool/login.h"
 #include "pool/server.h"
 #include "pool/server_login.h"
@@ -12,6 +13,12 @@
 #define LOGIN_PATIENCE USEC_PER_SEC
 #define HEADER_BYTES 5
 
+static void go_on(struct conn *c)
+{
+	c->read_limit = 0;
+	conn_unsuspend(c);
+}
+
 /*
  * What a client has sent is on its way to the server, and what a server has
  * said on its way to its client: so the output of one belongs to the other.
@@ -21,10 +28,19 @@ static bool client_has_read_all(const struct client *c)
 	return c->pass_left == 0 && conn_has_read_all(&c->conn) && !(c->pauses & (PAUSE_WORK | PAUSE_TRAVEL));
 }
 
+/* Without its server it could go: between two transactions. */
+static bool is_held_by_server(const struct client *c)
+{
+	return c->server && handover_can_go(c, NULL) && !handover_can_go(NULL, c->server) &&
+	       c->share->mode != POOL_SESSION;
+}
+
 /* All but what only this process can bring to its end. */
-static bool client_can_be_told_of(const struct client *c)
+static bool client_can_be_told_of(const struct client *c, const struct suspension *how)
 {
 	if (c->pauses & (PAUSE_WORK | PAUSE_TRAVEL | PAUSE_SETTING) || login_lookup_pool(c))
+		return false;
+	if (how->is_patient && is_held_by_server(c))
 		return false;
 	return !login_is_under_way(c) || worker_now(c->conn.worker) - c->active_at > LOGIN_PATIENCE;
 }
@@ -35,8 +51,11 @@ static bool client_at_rest(struct client *c, const struct suspension *how)
 	if (c->is_seat)
 		return false;
 	if (how->hands_over) {
-		if (!client_can_be_told_of(c))
+		if (!client_can_be_told_of(c, how)) {
+			/* It may have stopped by itself, before it was known that it should not. */
+			go_on(&c->conn);
 			return false;
+		}
 		conn_freeze(&c->conn);
 		return true;
 	}
@@ -148,6 +167,20 @@ static int step_share(struct share *sh, const struct suspension *how)
 	return left;
 }
 
+/* Is there something that takes a server, or several, to come to its end? */
+static bool needs_servers(const struct share *sh, const struct suspension *how, int left)
+{
+	if (!how->hands_over)
+		return left > 0;
+	if (sh->lookups.count + sh->cancels_waiting.count > 0)
+		return true;
+	/* Clients that wait take theirs from the successor. */
+	LIST_FOR(node, &sh->waiting.head)
+		if (LIST_ITEM(node, struct client, link)->is_seat)
+			return true;
+	return false;
+}
+
 static int step_shares(struct list *shares, const struct suspension *how)
 {
 	int left = 0;
@@ -157,8 +190,8 @@ static int step_shares(struct list *shares, const struct suspension *how)
 		int here = step_share(sh, how);
 
 		left += here;
-		sh->is_flushing = here > 0;
-		if (here > 0)
+		sh->is_flushing = needs_servers(sh, how, here);
+		if (sh->is_flushing)
 			share_hunger(sh);
 	}
 	return left;
@@ -194,12 +227,6 @@ void suspend_after_read(struct conn *c, bool may_stop, uint64_t pass_left, const
 	c->read_limit = bytes_left(pass_left, rest, n);
 	if (may_stop && pass_left == 0 && n == 0)
 		conn_suspend(c);
-}
-
-static void go_on(struct conn *c)
-{
-	c->read_limit = 0;
-	conn_unsuspend(c);
 }
 
 static void go_on_clients(struct list *clients)

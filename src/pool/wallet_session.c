@@ -31,6 +31,9 @@ static bool is_between_transactions(const struct client *c)
 {
 	const struct server *sv = c->server;
 
+	/* A stream knows no transactions, and has no end to wait for. */
+	if (c->state == CL_ACTIVE && sv && sv->copy_state == 'W')
+		return true;
 	if (conn_unsent(&c->conn) > 0)
 		return false;
 	if (c->state == CL_CONSOLE)

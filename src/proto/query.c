@@ -7,13 +7,18 @@
 
 #define NULL_LENGTH 0xffffffffu
 
-static void put_parse(struct buf *b, const char *sql)
+#define OID_TEXT 25 /* pg_type.dat; the numbers of built-in types do not change */
+
+/* n_text: parameters that are declared, as text. */
+static void put_parse(struct buf *b, const char *sql, size_t n_text)
 {
 	size_t at = msg_begin(b, 'P');
 
 	buf_put_str(b, "");
 	buf_put_str(b, sql);
-	buf_put_u16(b, 0); /* no types given */
+	buf_put_u16(b, (uint16_t)n_text);
+	for (size_t i = 0; i < n_text; i++)
+		buf_put_u32(b, OID_TEXT);
 	msg_end(b, at);
 }
 
@@ -37,21 +42,44 @@ static void put_bind(struct buf *b, const char *const *params, size_t n)
 	msg_end(b, at);
 }
 
-void put_extended_query(struct buf *b, const char *sql, const char *const *params, size_t n)
+static void put_execute(struct buf *b)
+{
+	size_t at = msg_begin(b, 'E');
+
+	buf_put_str(b, "");
+	buf_put_u32(b, 0); /* all rows */
+	msg_end(b, at);
+}
+
+static void put_whole(struct buf *b, const char *sql, const char *const *params, size_t n, size_t n_text)
 {
 	size_t at;
 
-	put_parse(b, sql);
+	put_parse(b, sql, n_text);
 	put_bind(b, params, n);
 	at = msg_begin(b, 'D');
 	buf_put_u8(b, 'P');
 	buf_put_str(b, "");
 	msg_end(b, at);
-	at = msg_begin(b, 'E');
-	buf_put_str(b, "");
-	buf_put_u32(b, 0); /* all rows */
-	msg_end(b, at);
+	put_execute(b);
 	msg_end(b, msg_begin(b, 'S'));
+}
+
+void put_extended_query(struct buf *b, const char *sql, const char *const *params, size_t n)
+{
+	put_whole(b, sql, params, n, 0);
+}
+
+void put_text_query(struct buf *b, const char *sql, const char *const *params, size_t n)
+{
+	put_whole(b, sql, params, n, n);
+}
+
+void put_prelude(struct buf *b, const char *sql)
+{
+	put_parse(b, sql, 0);
+	put_bind(b, NULL, 0);
+	put_execute(b);
 }
 
 int row_description_columns(struct span body)

@@ -122,6 +122,21 @@ enum options_verdict options_next(const char **at, struct buf *scratch, const ch
 	return OPTIONS_UNSUPPORTED;
 }
 
+enum replication replication_parse(const char *value)
+{
+	if (strcasecmp(value, "database") == 0)
+		return REPLICATION_LOGICAL;
+	return bool_word(value) == 1 ? REPLICATION_PHYSICAL : REPLICATION_NONE;
+}
+
+const char *replication_word(enum replication r)
+{
+	static const char *const words[] = {
+		[REPLICATION_NONE] = "no", [REPLICATION_LOGICAL] = "database", [REPLICATION_PHYSICAL] = "yes"};
+
+	return words[r];
+}
+
 int bool_word(const char *word)
 {
 	/* The fewest letters that tell a word from the others: "o" alone is neither on nor off. */

@@ -1,9 +1,10 @@
 /*
- * pg-ecdsa-token: makes the password that lets a wallet log in, and says what
- * is wrong with one that does not. Manual: doc/man/pg-ecdsa-token.1.md
+ * pg-ecdsa-token: makes the password that lets a wallet log in, says what is
+ * wrong with one that does not, and signs for programs that know nothing of
+ * wallets. Manual: doc/man/pg-ecdsa-token.1.md
  */
 #include <errno.h>
-#include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,13 +13,13 @@
 #include <time.h>
 
 #include "lib/mem.h"
+#include "token/connector.h"
 #include "token/key.h"
+#include "token/keystore.h"
+#include "token/options.h"
+#include "token/passphrase.h"
 #include "token/token.h"
-#include "wallet/address.h"
-#include "wallet/sign.h"
-
-#define DEFAULT_WINDOW 300 /* seconds; that of ecdsa_window */
-#define WINDOW_MAX 86400   /* its upper bound too */
+#include "token/verify.h"
 
 /* A test build with AddressSanitizer looks at its own memory from a second process at exit. */
 #if defined(__SANITIZE_ADDRESS__)
@@ -28,34 +29,6 @@
 #define WATCHED_BY_LEAK_CHECKER
 #endif
 #endif
-
-static const char usage[] =
-	"Makes login passwords for pg-ecdsa-proxy from an Ethereum private key.\n"
-	"\n"
-	"  pg-ecdsa-token --key FILE [--at UNIXTIME]        print a login password\n"
-	"  pg-ecdsa-token --key FILE --address              print the wallet's address\n"
-	"  pg-ecdsa-token --new FILE                        make a key, print its address\n"
-	"  pg-ecdsa-token --check USER [--at UNIXTIME] [--window SECONDS]\n"
-	"                                                   judge a password read from standard input\n"
-	"\n"
-	"Where the key is:\n"
-	"  --key FILE       a file of 64 hexadecimal digits; - is standard input\n"
-	"  --key-env VAR    an environment variable\n"
-	"The key itself never belongs on the command line.\n"
-	"\n"
-	"  --at UNIXTIME    sign, or check, as if this were the time; default: now\n"
-	"  --window SECONDS with --check: how old or new a password may be; default: 300\n"
-	"  --help           this text\n"
-	"  --version        the version\n"
-	"\n"
-	"  export PGUSER=$(pg-ecdsa-token --key wallet.key --address)\n"
-	"  PGPASSWORD=$(pg-ecdsa-token --key wallet.key) psql -h HOST\n";
-
-struct options {
-	const char *key_file, *key_variable, *new_file, *check_user; /* borrowed from argv; NULL: not given */
-	bool wants_address, wants_help, wants_version, has_at, has_window;
-	int64_t at, window; /* seconds */
-};
 
 /* Nobody but the key's owner may see our memory, not even after a crash. */
 static void keep_memory_private(void)
@@ -68,211 +41,172 @@ static void keep_memory_private(void)
 #endif
 }
 
-/* The spelling that the login takes too: 0 | [1-9][0-9]*, at most max. */
-static bool parse_seconds(const char *text, int64_t max, int64_t *out)
+static int print_address(const struct wallet_address *address)
 {
-	int64_t value = 0;
-
-	if (!*text || (text[0] == '0' && text[1]))
-		return false;
-	for (; *text; text++) {
-		if (*text < '0' || *text > '9' || __builtin_mul_overflow(value, 10, &value) ||
-		    __builtin_add_overflow(value, *text - '0', &value))
-			return false;
-	}
-	*out = value;
-	return value <= max;
-}
-
-/* Before anything could repeat the word in a message. Blanks it, so that ps stops showing it. */
-static bool refuse_keys_among(int argc, char **argv)
-{
-	bool found = false;
-
-	for (int i = 1; i < argc; i++)
-		if (key_is_spelled_in(argv[i])) {
-			mem_wipe(argv[i], strlen(argv[i]));
-			found = true;
-		}
-	if (found)
-		complain("an argument looks like a private key. Other users can read command lines, and shells keep "
-			 "them: treat that key as known to others. Put a key into a file and use --key FILE");
-	return found;
-}
-
-static bool give_once(const char **where, const char *value, const char *name)
-{
-	if (*where) {
-		complain("%s is given twice", name);
-		return false;
-	}
-	*where = value;
-	return true;
-}
-
-/* false: complained already. */
-static bool parse_options(int argc, char **argv, struct options *o)
-{
-	enum { OPT_KEY = 256, OPT_KEY_ENV, OPT_AT, OPT_ADDRESS, OPT_NEW, OPT_CHECK, OPT_WINDOW, OPT_HELP, OPT_VERSION };
-	static const struct option known[] = {
-		{"key", required_argument, NULL, OPT_KEY},
-		{"key-env", required_argument, NULL, OPT_KEY_ENV},
-		{"at", required_argument, NULL, OPT_AT},
-		{"address", no_argument, NULL, OPT_ADDRESS},
-		{"new", required_argument, NULL, OPT_NEW},
-		{"check", required_argument, NULL, OPT_CHECK},
-		{"window", required_argument, NULL, OPT_WINDOW},
-		{"help", no_argument, NULL, OPT_HELP},
-		{"version", no_argument, NULL, OPT_VERSION},
-		{NULL, 0, NULL, 0},
-	};
-	int option;
-
-	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
-		bool good = true;
-
-		switch (option) {
-		case OPT_KEY:
-			good = give_once(&o->key_file, optarg, "--key");
-			break;
-		case OPT_KEY_ENV:
-			good = give_once(&o->key_variable, optarg, "--key-env");
-			break;
-		case OPT_NEW:
-			good = give_once(&o->new_file, optarg, "--new");
-			break;
-		case OPT_CHECK:
-			good = give_once(&o->check_user, optarg, "--check");
-			break;
-		case OPT_AT:
-			o->has_at = good = parse_seconds(optarg, INT64_MAX, &o->at);
-			if (!good)
-				complain("--at wants Unix time in whole seconds, not \"%s\"", optarg);
-			break;
-		case OPT_WINDOW:
-			o->has_window = good = parse_seconds(optarg, WINDOW_MAX, &o->window);
-			if (!good)
-				complain("--window wants seconds from 0 to %d, not \"%s\"", WINDOW_MAX, optarg);
-			break;
-		case OPT_ADDRESS:
-			o->wants_address = true;
-			break;
-		case OPT_HELP:
-			o->wants_help = true;
-			break;
-		case OPT_VERSION:
-			o->wants_version = true;
-			break;
-		default:
-			return false; /* getopt has said what */
-		}
-		if (!good)
-			return false;
-	}
-	if (optind < argc) {
-		complain("\"%s\" is not an option, and nothing else is expected", argv[optind]);
-		return false;
-	}
-	return true;
-}
-
-/* Do the options go together? false: complained already. */
-static bool options_agree(const struct options *o)
-{
-	bool has_key = o->key_file || o->key_variable;
-	const char *fault = NULL;
-
-	if (!!o->new_file + !!o->check_user + o->wants_address > 1)
-		fault = "--new, --check and --address exclude each other";
-	else if (o->key_file && o->key_variable)
-		fault = "--key and --key-env exclude each other";
-	else if ((o->new_file || o->check_user) && has_key)
-		fault = "--new and --check take no key";
-	else if (o->has_at && (o->new_file || o->wants_address))
-		fault = "--at goes with signing and with --check only";
-	else if (o->has_window && !o->check_user)
-		fault = "--window goes with --check only";
-	else if (!o->new_file && !o->check_user && !has_key)
-		fault = "where is the key? Give --key FILE, --key - or --key-env VAR";
-	if (fault)
-		complain("%s", fault);
-	return !fault;
-}
-
-static int print_address(const struct wallet_key *key)
-{
-	struct wallet_address address;
 	char text[WALLET_TEXT_LEN + 1];
 
-	if (wallet_key_address(key, &address) != 0) {
-		complain("cannot compute the address");
-		return 1;
-	}
-	wallet_address_eip55(&address, text);
+	wallet_address_eip55(address, text);
 	printf("%s\n", text);
 	return 0;
 }
 
-static int print_password(const struct wallet_key *key, int64_t at)
+static int print_password(const struct options *o, const struct signer *signer)
 {
-	char password[WALLET_LOGIN_LEN + 1];
-	int result = wallet_sign_login(key, at, password);
+	int64_t at = o->has_at ? o->at : (int64_t)time(NULL);
+	char wallet[WALLET_TEXT_LEN + 1];
+	struct destination to = o->destination;
+	struct buf password, line;
+	int result;
 
-	if (result != 0)
-		complain("cannot sign");
-	else
-		printf("%s\n", password);
-	mem_wipe(password, sizeof(password));
+	wallet_address_eip55(&signer->wallet, wallet);
+	if (!to.user)
+		to.user = wallet;
+	to.database = o->grant.database && strcmp(o->grant.database, "*") != 0 ? o->grant.database : NULL;
+	buf_init(&password);
+	buf_init(&line);
+	result = grant_make(&o->grant, signer, at, NULL, &password);
+	if (result == 0) {
+		output_put(&line, o->output, &to, (const char *)buf_data(&password));
+		fwrite(buf_data(&line), 1, buf_len(&line), stdout);
+	}
+	buf_wipe_free(&password);
+	buf_wipe_free(&line);
 	return result == 0 ? 0 : 1;
+}
+
+static int connect_for_others(const struct options *o, const struct signer *signer)
+{
+	char password[PASSPHRASE_MAX + 1];
+	struct connector c = {
+		.listen = o->listen,
+		.host = o->destination.host,
+		.port = o->destination.port ? o->destination.port : "6432",
+		.user = o->destination.user,
+		.tls = o->tls,
+		.ca_file = o->ca_file,
+		.reuses = o->reuses,
+		.grant = &o->grant,
+		.signer = signer,
+	};
+	int status;
+
+	if (o->listen_password_file) {
+		if (passphrase_get(o->listen_password_file, "the connector", password) != 0)
+			return 1;
+		c.password = password;
+		if (!*password) {
+			complain("the password for the connector is empty");
+			return 1;
+		}
+	}
+	status = connector_run(&c);
+	mem_wipe(password, sizeof(password));
+	return status;
+}
+
+static int check(const struct options *o)
+{
+	const struct expectation e = {
+		.user = o->check_user,
+		.wallet = o->wallet,
+		.server_names = o->grant.server,
+		.siwe_domains = o->grant.domain,
+		.chain_ids = o->grant.chain,
+		.database = o->grant.database,
+		.role = o->grant.role,
+		.window = o->window,
+		.skew = o->skew,
+		.max_lifetime = o->max_lifetime,
+	};
+
+	return verify_password(&e, o->has_at ? o->at : (int64_t)time(NULL));
+}
+
+static bool is_wallet_good(const struct options *o, struct wallet_address *out)
+{
+	char right[WALLET_TEXT_LEN + 1];
+
+	if (!o->wallet)
+		return true;
+	switch (wallet_address_parse_strict(o->wallet, strlen(o->wallet), out)) {
+	case ADDRESS_OK:
+		return true;
+	case ADDRESS_BAD_CHECKSUM:
+		wallet_address_eip55(out, right);
+		complain("--wallet %s has a wrong checksum, the correct spelling is %s", o->wallet, right);
+		return false;
+	case ADDRESS_MALFORMED:
+		complain("--wallet wants an address, 0x and 40 hexadecimal digits, not \"%s\"", o->wallet);
+	}
+	return false;
+}
+
+/* -1: complained of. */
+static int open_signer(const struct options *o, struct signer *s)
+{
+	int got = 0;
+
+	s->command = o->signer;
+	s->timeout_seconds = o->signer_timeout;
+	if (o->signer) {
+		/* A command that does not read its standard input is not to end us. */
+		signal(SIGPIPE, SIG_IGN);
+		return 0;
+	}
+	if (o->new_file)
+		got = key_create_file(o->new_file, &s->key);
+	else if (o->key_file)
+		got = key_from_file(o->key_file, &s->key);
+	else if (o->keystore)
+		got = keystore_from_file(o->keystore, o->passphrase_file, &s->key);
+	else
+		got = key_from_environment(o->key_variable, &s->key);
+	if (got == 0 && wallet_key_address(&s->key, &s->wallet) != 0) {
+		complain("cannot compute the address");
+		got = -1;
+	}
+	return got;
 }
 
 static int run(const struct options *o)
 {
-	int64_t at = o->has_at ? o->at : (int64_t)time(NULL);
-	struct wallet_key key;
-	int got, status;
+	struct signer signer = {0};
+	int status = 1;
 
-	if (o->check_user)
-		return verify_password(o->check_user, at, o->has_window ? o->window : DEFAULT_WINDOW);
-	if (o->new_file)
-		got = key_create_file(o->new_file, &key);
-	else if (o->key_file)
-		got = key_from_file(o->key_file, &key);
-	else
-		got = key_from_environment(o->key_variable, &key);
-	if (got != 0)
-		return 1;
-	status = o->new_file || o->wants_address ? print_address(&key) : print_password(&key, at);
-	wallet_key_wipe(&key);
+	if (!is_wallet_good(o, &signer.wallet))
+		return EXIT_USAGE;
+	if (o->action == ACTION_CHECK)
+		return check(o);
+	if (open_signer(o, &signer) == 0)
+		status = o->action == ACTION_NEW || o->action == ACTION_ADDRESS ? print_address(&signer.wallet)
+			 : o->action == ACTION_CONNECT				? connect_for_others(o, &signer)
+										: print_password(o, &signer);
+	signer_end(&signer);
 	return status;
 }
 
 int main(int argc, char **argv)
 {
-	static char out[1024]; /* stdio's, so that it can be wiped */
-	struct options o = {0};
+	static char out[8192]; /* stdio's, so that it can be wiped */
+	struct options o;
 	int status;
 
 	keep_memory_private();
 	setvbuf(stdout, out, _IOFBF, sizeof(out));
-	if (refuse_keys_among(argc, argv))
+	if (options_hold_keys(argc, argv))
 		return EXIT_USAGE;
-	if (!parse_options(argc, argv, &o)) {
+	if (!options_parse(argc, argv, &o)) {
 		complain("try --help");
 		return EXIT_USAGE;
 	}
-	if (o.wants_help) {
-		fputs(usage, stdout);
+	if (o.action == ACTION_HELP) {
+		fputs(options_usage, stdout);
 		status = 0;
-	} else if (o.wants_version) {
+	} else if (o.action == ACTION_VERSION) {
 		puts("pg-ecdsa-token (" PACKAGE_NAME ") " PACKAGE_VERSION);
 		status = 0;
-	} else if (!options_agree(&o)) {
-		complain("try --help");
-		return EXIT_USAGE;
-	} else {
+	} else
 		status = run(&o);
-	}
 	/* A script that got half a password must hear of it: a full disk shows only now. */
 	if (fflush(stdout) != 0 || ferror(stdout)) {
 		complain("cannot write to standard output: %s", strerror(errno));

@@ -1,58 +1,55 @@
 /*
  * The decision of ecdsa-login.md sections 3 to 9, cheapest check first:
  *
- *	user, length -> format -> number -> signature text -> age -> recovery
+ *	user, length -> format -> number or message -> signature text -> time -> bindings -> recovery
  *
  * Everything compared here is known to whoever sent it, so nothing needs to
  * take constant time; plain memcmp() on addresses is right (section 12).
  */
 #include "wallet/check.h"
 
-#include <pthread.h>
-#include <secp256k1.h>
-#include <secp256k1_recovery.h>
 #include <string.h>
+#include <strings.h>
 
+#include "lib/comma_list.h"
 #include "lib/hex.h"
 #include "lib/keccak.h"
-#include "lib/span.h"
-#include "lib/util.h"
-#include "wallet/eip191.h"
+#include "wallet/proof.h"
 
-#define TIMESTAMP_DIGITS_MAX 19 /* of 2^63-1 */
+/* ---- words ---- */
 
-/* A signature as libsecp256k1 wants it. */
-struct signature {
-	uint8_t rs[64];
-	int parity; /* 0 or 1 and nothing else: any other value makes the library abort */
-	secp256k1_ecdsa_recoverable_signature parsed;
+static const char *const format_words[ECDSA_FORMATS] = {
+#define X(id, word) [id] = word,
+	ECDSA_FORMATS_LIST(X)
+#undef X
 };
-
-struct proof {
-	struct span text; /* T as sent, which is what was signed; points into the password */
-	int64_t issued;
-	struct signature signature;
-};
-
-static pthread_once_t selftest_once = PTHREAD_ONCE_INIT;
-
-static void selftest(void)
-{
-	secp256k1_selftest(); /* aborts on a library built for another byte order */
-}
-
-/* Read-only, so all threads share it. It has no secret to blind. */
-static const secp256k1_context *verify_context(void)
-{
-	pthread_once(&selftest_once, selftest);
-	return secp256k1_context_static;
-}
 
 const char *ecdsa_format_word(enum ecdsa_format format)
 {
-	static const char *const words[ECDSA_FORMATS] = {[ECDSA_FORMAT_TIMESTAMP] = "timestamp"};
+	return format_words[format];
+}
 
-	return words[format];
+int ecdsa_format_by_word(const char *word, size_t len)
+{
+	for (int i = 0; i < ECDSA_FORMATS; i++)
+		if (strlen(format_words[i]) == len && memcmp(format_words[i], word, len) == 0)
+			return i;
+	return -1;
+}
+
+uint32_t ecdsa_formats_of(const char *list)
+{
+	uint32_t formats = 0;
+	const char *item;
+	size_t len;
+
+	while ((item = list_item(&list, &len))) {
+		int format = ecdsa_format_by_word(item, len);
+
+		if (format >= 0)
+			formats |= BIT(format);
+	}
+	return formats;
 }
 
 const char *ecdsa_reason_word(enum ecdsa_reason reason)
@@ -66,303 +63,300 @@ const char *ecdsa_reason_word(enum ecdsa_reason reason)
 	return words[reason];
 }
 
-/* ---- format and number: sections 4 and 5 ---- */
+/* ---- time: sections 5, 14, 15 ---- */
 
-static bool is_digit(uint8_t c)
-{
-	return c >= '0' && c <= '9';
-}
-
-static bool is_all_digits(struct span s)
-{
-	for (size_t i = 0; i < s.len; i++)
-		if (!is_digit(s.ptr[i]))
-			return false;
-	return s.len > 0;
-}
-
-/* What a client meant whose first field is neither a number nor a tag. */
-static enum ecdsa_reason judge_unknown_field(struct span field)
-{
-	static const char *const tags[] = {"bound", "siwe", "typed"};
-
-	/* Named by the specification, and in no list of enabled formats here. */
-	for (size_t i = 0; i < ARRAY_LEN(tags); i++)
-		if (span_is(field, tags[i]))
-			return ECDSA_FORMAT_DISABLED;
-	if (field.len == 0 || is_digit(field.ptr[0]) || (field.ptr[0] && strchr("+- \t\n\v\f\r", field.ptr[0])))
-		return ECDSA_TIMESTAMP_MALFORMED;
-	return ECDSA_FORMAT_UNKNOWN;
-}
-
-/* 0 | [1-9][0-9]{0,18}, by hand: strtol() would take spaces, signs and the locale. */
-static enum ecdsa_reason parse_timestamp(struct span text, int64_t *out)
-{
-	uint64_t value = 0; /* 19 digits stay below 2^64 */
-
-	if (text.len > TIMESTAMP_DIGITS_MAX || !is_all_digits(text) || (text.len > 1 && text.ptr[0] == '0'))
-		return ECDSA_TIMESTAMP_MALFORMED;
-	for (size_t i = 0; i < text.len; i++)
-		value = value * 10 + (uint64_t)(text.ptr[i] - '0');
-	if (value > INT64_MAX)
-		return ECDSA_TIMESTAMP_OVERFLOW;
-	*out = (int64_t)value;
-	return ECDSA_OK;
-}
-
-/* ---- signature text: section 7 ---- */
-
-static bool is_zero(const uint8_t *p, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if (p[i])
-			return false;
-	return true;
-}
-
-static enum ecdsa_reason parse_hex(struct span text, struct signature *out)
-{
-	uint8_t bytes[65];
-	size_t n;
-
-	if (text.len >= 2 && text.ptr[0] == '0' && text.ptr[1] == 'x')
-		text = span_of(text.ptr + 2, text.len - 2);
-	if (text.len != 130 && text.len != 128)
-		return ECDSA_SIGNATURE_LENGTH;
-	n = text.len / 2;
-	if (!hex_decode((const char *)text.ptr, bytes, n))
-		return ECDSA_SIGNATURE_NOT_HEX;
-	if (n == 65) {
-		switch (bytes[64]) {
-		case 0:
-		case 27:
-			out->parity = 0;
-			break;
-		case 1:
-		case 28:
-			out->parity = 1;
-			break;
-		default:
-			return ECDSA_V_OUT_OF_RANGE;
-		}
-	} else {
-		/* EIP-2098: the parity rides in the top bit of s, which a low s leaves free. */
-		out->parity = bytes[32] >> 7;
-		bytes[32] &= 0x7f;
-	}
-	memcpy(out->rs, bytes, sizeof(out->rs));
-	return ECDSA_OK;
-}
-
-static enum ecdsa_reason parse_signature(struct span text, struct signature *out)
-{
-	const secp256k1_context *ctx = verify_context();
-	secp256k1_ecdsa_signature plain;
-	enum ecdsa_reason reason = parse_hex(text, out);
-
-	if (reason != ECDSA_OK)
-		return reason;
-	/* The library refuses r >= n and s >= n here, but zero only at recovery. */
-	if (is_zero(out->rs, 32) || is_zero(out->rs + 32, 32) ||
-	    !secp256k1_ecdsa_recoverable_signature_parse_compact(ctx, &out->parsed, out->rs, out->parity))
-		return ECDSA_SCALAR_OUT_OF_RANGE;
-	/* Recovery would take a high s, and (r, n-s, other parity) is anybody's second spelling. */
-	secp256k1_ecdsa_recoverable_signature_convert(ctx, &plain, &out->parsed);
-	if (secp256k1_ecdsa_signature_normalize(ctx, NULL, &plain))
-		return ECDSA_HIGH_S;
-	return ECDSA_OK;
-}
-
-/* ---- the password as a whole ---- */
-
-/* Steps 2 to 4 of section 9. out->issued is set from the moment the number is good, and *has_time with it. */
-static enum ecdsa_reason parse_proof(const uint8_t *password, size_t len, uint32_t formats, struct proof *out,
-				     bool *has_time)
-{
-	const uint8_t *colon;
-	struct span signature;
-	enum ecdsa_reason reason;
-
-	*has_time = false;
-	if (len == 0)
-		return ECDSA_PASSWORD_EMPTY;
-	if (len + 1 > WALLET_PASSWORD_MAX)
-		return ECDSA_PASSWORD_TOO_LONG;
-	if (memchr(password, 0, len))
-		return ECDSA_PACKET_MALFORMED;
-
-	colon = memchr(password, ':', len);
-	out->text = span_of(password, colon ? (size_t)(colon - password) : len);
-	signature = colon ? span_of(colon + 1, len - out->text.len - 1) : span_of("", 0);
-	if (!is_all_digits(out->text))
-		return judge_unknown_field(out->text);
-	if (!(formats & BIT(ECDSA_FORMAT_TIMESTAMP)))
-		return ECDSA_FORMAT_DISABLED;
-
-	reason = parse_timestamp(out->text, &out->issued);
-	if (reason != ECDSA_OK)
-		return reason;
-	*has_time = true;
-	return parse_signature(signature, &out->signature);
-}
-
-/* ---- age: section 5 ---- */
-
-static bool is_within(int64_t at, int64_t now, int64_t window)
+static bool is_within(int64_t at, int64_t now, int64_t before, int64_t after)
 {
 	/* Unsigned, because the difference of two int64 need not fit one. */
-	uint64_t apart = now >= at ? (uint64_t)now - (uint64_t)at : (uint64_t)at - (uint64_t)now;
-
-	return window >= 0 && apart <= (uint64_t)window;
+	if (now >= at)
+		return before >= 0 && (uint64_t)now - (uint64_t)at <= (uint64_t)before;
+	return after >= 0 && (uint64_t)at - (uint64_t)now <= (uint64_t)after;
 }
 
-static enum ecdsa_reason judge_age(int64_t issued, int64_t now, int64_t window)
+static int64_t sum(int64_t a, int64_t b)
 {
-	if (is_within(issued, now, window))
+	int64_t c;
+
+	if (__builtin_add_overflow(a, b, &c))
+		return a < 0 ? INT64_MIN : INT64_MAX;
+	return c;
+}
+
+static enum ecdsa_reason judge_timestamp(const struct wallet_policy *p, int64_t now, struct ecdsa_claim *c)
+{
+	int64_t ahead = p->window_seconds;
+
+	if (p->limits_future && p->skew_seconds < ahead)
+		ahead = p->skew_seconds;
+	if (is_within(c->issued, now, p->window_seconds, ahead))
 		return ECDSA_OK;
-	if (is_within(issued / 1000, now, window))
+	if (is_within(c->issued / 1000, now, p->window_seconds, ahead))
 		return ECDSA_TIMESTAMP_MILLISECONDS;
-	return issued < now ? ECDSA_EXPIRED : ECDSA_FROM_FUTURE;
+	return c->issued < now ? ECDSA_EXPIRED : ECDSA_FROM_FUTURE;
 }
 
-static int64_t first_refused_second(int64_t issued, int64_t window)
+/* Of a proof that says itself when it ends. */
+static enum ecdsa_reason judge_life(const struct wallet_policy *p, int64_t now, const struct ecdsa_claim *c)
 {
-	return window >= INT64_MAX - issued ? INT64_MAX : issued + window + 1;
+	if (c->issued > sum(now, p->skew_seconds)) {
+		bool is_milliseconds = is_within(c->issued / 1000, now, p->max_lifetime_seconds, p->skew_seconds);
+
+		return is_milliseconds ? ECDSA_TIMESTAMP_MILLISECONDS : ECDSA_FROM_FUTURE;
+	}
+	if (now >= c->expires || c->expires <= c->issued)
+		return ECDSA_EXPIRED;
+	return is_within(c->issued, c->expires, p->max_lifetime_seconds, 0) ? ECDSA_OK : ECDSA_LIFETIME_TOO_LONG;
 }
 
-/* ---- recovery: section 8 ---- */
-
-/* false: no key fits. Otherwise that key verifies the signature over hash; no further check is needed. */
-static bool recover(const struct signature *signature, const uint8_t hash[32], struct wallet_address *out)
+static enum ecdsa_reason judge_time(const struct wallet_policy *p, int64_t now, const struct proof *proof,
+				    struct ecdsa_claim *c)
 {
-	const secp256k1_context *ctx = verify_context();
-	secp256k1_pubkey key;
-	uint8_t bytes[65];
-	size_t len = sizeof(bytes);
-
-	if (!secp256k1_ecdsa_recover(ctx, &key, &signature->parsed, hash))
-		return false;
-	secp256k1_ec_pubkey_serialize(ctx, bytes, &len, &key, SECP256K1_EC_UNCOMPRESSED);
-	wallet_address_of_key(bytes, out);
-	return true;
+	switch (c->format) {
+	case ECDSA_FORMAT_TIMESTAMP:
+		c->ends_by_window = true;
+		c->expires = sum(sum(c->issued, p->window_seconds), 1);
+		return judge_timestamp(p, now, c);
+	case ECDSA_FORMAT_BOUND:
+	case ECDSA_FORMAT_TYPED:
+		c->expires = proof->bound.expires;
+		break;
+	case ECDSA_FORMAT_SIWE:
+		c->ends_by_window = !proof->siwe.expires_text.ptr;
+		c->expires = c->ends_by_window ? sum(c->issued, p->window_seconds) : proof->siwe.expires;
+		if (proof->siwe.not_before_text.ptr && proof->siwe.not_before > sum(now, p->skew_seconds))
+			return ECDSA_NOT_YET_VALID;
+		break;
+	case ECDSA_FORMATS:
+		break;
+	}
+	return judge_life(p, now, c);
 }
 
-static bool is_signer(const struct signature *signature, const uint8_t hash[32], const struct wallet_address *claimed)
-{
-	struct wallet_address signer;
+/* ---- bindings: sections 14 and 15 ---- */
 
-	return recover(signature, hash, &signer) && memcmp(signer.bytes, claimed->bytes, sizeof(signer.bytes)) == 0;
+static bool is_listed(const char *list, struct span word, bool any_case)
+{
+	const char *item;
+	size_t len;
+
+	while (list && (item = list_item(&list, &len)))
+		if (len == word.len && (any_case ? strncasecmp(item, (const char *)word.ptr, len) == 0
+						 : memcmp(item, word.ptr, len) == 0))
+			return true;
+	return false;
+}
+
+static bool is_empty(const char *list)
+{
+	size_t len;
+
+	return !list || !list_item(&list, &len);
+}
+
+/* Leading zeros may differ. */
+static struct span number(struct span digits)
+{
+	while (digits.len > 1 && digits.ptr[0] == '0')
+		digits = span_of(digits.ptr + 1, digits.len - 1);
+	return digits;
+}
+
+static bool has_number(const char *list, struct span digits)
+{
+	const char *item;
+	size_t len;
+
+	digits = number(digits);
+	while (list && (item = list_item(&list, &len))) {
+		struct span listed = number(span_of(item, len));
+
+		if (listed.len == digits.len && memcmp(listed.ptr, digits.ptr, listed.len) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool is_same_wallet(const struct wallet_address *a, const struct wallet_address *b)
+{
+	return memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
+}
+
+static bool is_database(struct span named, const char *database)
+{
+	return span_is(named, "*") || (database && span_is(named, database));
+}
+
+static void add_role(struct ecdsa_claim *c, const void *name, size_t len)
+{
+	/* Names are parts of the message, or shorter: they all fit. */
+	if (len >= sizeof(c->roles) - c->roles_len)
+		return;
+	memcpy(c->roles + c->roles_len, name, len);
+	c->roles[c->roles_len + len] = 0;
+	c->roles_len += len + 1;
+}
+
+static enum ecdsa_reason judge_bound(const struct wallet_policy *p, const struct bound_message *m,
+				     struct ecdsa_claim *c)
+{
+	if (!is_listed(p->server_names, m->server, false))
+		return ECDSA_WRONG_SERVER;
+	if (!is_database(m->database, p->database))
+		return ECDSA_WRONG_DATABASE;
+	c->admits_any_role = !m->role.ptr;
+	if (m->role.ptr)
+		add_role(c, m->role.ptr, m->role.len);
+	return ECDSA_OK;
+}
+
+/* Of those that speak of databases one must fit, and there must be one, unless the policy says otherwise. */
+static enum ecdsa_reason judge_uris(const struct wallet_policy *p, const struct siwe_message *m, struct ecdsa_claim *c)
+{
+	bool names_any = false, fits = false;
+
+	for (size_t i = 0; i <= m->resource_count; i++) {
+		struct span uri = i == m->resource_count ? m->uri : m->resources[i];
+		char role[SIWE_TEXT_MAX + 1];
+
+		if (!siwe_names_database(uri))
+			continue;
+		names_any = true;
+		if (!p->database || !siwe_uri_matches(uri, p->server_names, p->database, role, sizeof(role)))
+			continue;
+		fits = true;
+		if (role[0])
+			add_role(c, role, strlen(role));
+		else
+			c->admits_any_role = true;
+	}
+	if (names_any)
+		return fits ? ECDSA_OK : ECDSA_WRONG_DATABASE;
+	c->admits_any_role = true;
+	return p->siwe_requires_database ? ECDSA_WRONG_DATABASE : ECDSA_OK;
+}
+
+static enum ecdsa_reason judge_siwe(const struct wallet_policy *p, const struct siwe_message *m, struct ecdsa_claim *c)
+{
+	enum ecdsa_reason reason = judge_uris(p, m, c);
+
+	if (reason != ECDSA_OK)
+		return reason;
+	if (!is_listed(p->siwe_domains, m->domain, true))
+		return ECDSA_WRONG_DOMAIN;
+	if (!is_empty(p->siwe_schemes) && (!m->scheme.ptr || !is_listed(p->siwe_schemes, m->scheme, true)))
+		return ECDSA_WRONG_DOMAIN;
+	if (!is_empty(p->chain_ids) && !has_number(p->chain_ids, m->chain_id))
+		return ECDSA_WRONG_CHAIN;
+	return ECDSA_OK;
+}
+
+static enum ecdsa_reason judge_bindings(const struct wallet_policy *p, const struct proof *proof,
+					struct ecdsa_claim *c)
+{
+	switch (c->format) {
+	case ECDSA_FORMAT_BOUND:
+	case ECDSA_FORMAT_TYPED:
+		return judge_bound(p, &proof->bound, c);
+	case ECDSA_FORMAT_SIWE:
+		c->request_id = proof->siwe.request_id;
+		return judge_siwe(p, &proof->siwe, c);
+	case ECDSA_FORMAT_TIMESTAMP:
+	case ECDSA_FORMATS:
+		break;
+	}
+	c->admits_any_role = true;
+	return ECDSA_OK;
+}
+
+/* The wallet that the message names; NULL: it names none. */
+static const struct wallet_address *named_wallet(const struct proof *proof, enum ecdsa_format format)
+{
+	switch (format) {
+	case ECDSA_FORMAT_BOUND:
+	case ECDSA_FORMAT_TYPED:
+		return &proof->bound.wallet;
+	case ECDSA_FORMAT_SIWE:
+		return &proof->siwe.address;
+	case ECDSA_FORMAT_TIMESTAMP:
+	case ECDSA_FORMATS:
+		break;
+	}
+	return NULL;
+}
+
+/* ---- the whole ---- */
+
+/* One text, one parity, one try: every retry would widen what counts as a login. */
+static enum ecdsa_reason judge_signer(const struct proof *proof, const struct wallet_address *named,
+				      struct ecdsa_claim *c)
+{
+	proof_digest(proof, c->format, c->digest);
+	c->has_signer = wallet_signature_recover(&proof->signature, c->digest, &c->signer);
+	if (!c->has_signer)
+		return ECDSA_RECOVERY_FAILED;
+	if (c->has_claimed && !is_same_wallet(&c->signer, &c->claimed))
+		return ECDSA_WRONG_SIGNER;
+	/* In role login nobody has claimed anything but the message. */
+	return named && !is_same_wallet(&c->signer, named) ? ECDSA_WALLET_DIFFERS : ECDSA_OK;
 }
 
 enum ecdsa_reason ecdsa_check(const char *user, const void *password, size_t len, int64_t now,
 			      const struct wallet_policy *policy, struct ecdsa_claim *out)
 {
-	struct proof proof;
+	const struct wallet_address *named;
 	enum ecdsa_reason reason;
+	struct proof proof;
 
 	memset(out, 0, sizeof(*out));
-	out->format = ECDSA_FORMAT_TIMESTAMP;
 	out->has_claimed = wallet_address_parse(user, strlen(user), &out->claimed);
 	if (!out->has_claimed && !policy->role_login)
 		return ECDSA_ADDRESS_MALFORMED;
 
-	reason = parse_proof(password, len, policy->formats, &proof, &out->has_time);
+	reason = proof_parse(password, len, policy->formats, &proof, out);
 	if (out->has_time) {
-		out->issued = proof.issued;
-		out->expires = first_refused_second(proof.issued, policy->window_seconds);
+		enum ecdsa_reason age = judge_time(policy, now, &proof, out);
+
+		if (reason == ECDSA_OK)
+			reason = age;
 	}
+	if (reason == ECDSA_OK)
+		reason = judge_bindings(policy, &proof, out);
 	if (reason != ECDSA_OK)
 		return reason;
+	named = named_wallet(&proof, out->format);
+	if (named && out->has_claimed && !is_same_wallet(named, &out->claimed))
+		return ECDSA_WALLET_DIFFERS;
+	return judge_signer(&proof, named, out);
+}
 
-	reason = judge_age(proof.issued, now, policy->window_seconds);
-	if (reason != ECDSA_OK)
-		return reason;
+bool ecdsa_claim_admits(const struct ecdsa_claim *c, const char *role)
+{
+	if (c->admits_any_role)
+		return true;
+	for (size_t at = 0; at < c->roles_len; at += strlen(c->roles + at) + 1)
+		if (strcmp(c->roles + at, role) == 0)
+			return true;
+	return false;
+}
 
-	/* One text, one parity, one try: every retry would widen what counts as a login. */
-	eip191_hash(proof.text.ptr, proof.text.len, out->digest);
-	out->has_signer = recover(&proof.signature, out->digest, &out->signer);
-	if (!out->has_signer)
-		return ECDSA_RECOVERY_FAILED;
-	if (out->has_claimed && memcmp(out->signer.bytes, out->claimed.bytes, sizeof(out->signer.bytes)) != 0)
-		return ECDSA_WRONG_SIGNER;
-	return ECDSA_OK;
+void ecdsa_proof_key(const struct ecdsa_claim *claim, uint8_t out[PROOF_KEY_BYTES])
+{
+	struct keccak256 k;
+
+	keccak256_init(&k);
+	keccak256_add(&k, claim->signer.bytes, sizeof(claim->signer.bytes));
+	keccak256_add(&k, claim->digest, sizeof(claim->digest));
+	keccak256_end(&k, out);
 }
 
 void ecdsa_proof_fingerprint(const struct ecdsa_claim *claim, char out[17])
 {
-	struct keccak256 k;
-	uint8_t hash[KECCAK256_BYTES];
+	uint8_t key[PROOF_KEY_BYTES];
 
 	if (!claim->has_signer) {
 		memcpy(out, "-", 2);
 		return;
 	}
-	keccak256_init(&k);
-	keccak256_add(&k, claim->signer.bytes, sizeof(claim->signer.bytes));
-	keccak256_add(&k, claim->digest, sizeof(claim->digest));
-	keccak256_end(&k, hash);
-	hex_encode(hash, 8, out);
-}
-
-/* ---- mistakes that clients make: section 26 ---- */
-
-static void hash_with_line_feed(struct span text, uint8_t out[32])
-{
-	uint8_t line[TIMESTAMP_DIGITS_MAX + 1];
-
-	memcpy(line, text.ptr, text.len);
-	line[text.len] = '\n';
-	eip191_hash(line, text.len + 1, out);
-}
-
-static void hash_of_digits_as_hex(struct span text, uint8_t out[32])
-{
-	char even[TIMESTAMP_DIGITS_MAX + 1];
-	uint8_t bytes[sizeof(even) / 2];
-	size_t pad = text.len % 2; /* an odd count gets a zero in front, as hex parsers do */
-
-	even[0] = '0';
-	memcpy(even + pad, text.ptr, text.len);
-	hex_decode(even, bytes, (text.len + pad) / 2);
-	eip191_hash(bytes, (text.len + pad) / 2, out);
-}
-
-static void hash_of_hash(struct span text, uint8_t out[32])
-{
-	uint8_t inner[KECCAK256_BYTES];
-
-	keccak256(text.ptr, text.len, inner);
-	eip191_hash(inner, sizeof(inner), out);
-}
-
-static void hash_without_prefix(struct span text, uint8_t out[32])
-{
-	keccak256(text.ptr, text.len, out);
-}
-
-const char *ecdsa_explain_wrong_signer(const char *user, const void *password, size_t len)
-{
-	static const struct {
-		void (*hash)(struct span text, uint8_t out[32]);
-		const char *explanation;
-	} mistakes[] = {
-		{hash_with_line_feed, "a line feed after the timestamp was signed too"},
-		{hash_of_digits_as_hex, "the wallet took the digits of the timestamp for hexadecimal bytes"},
-		{hash_of_hash, "the hash of the timestamp was signed instead of its text"},
-		{hash_without_prefix, "the timestamp was signed without the EIP-191 prefix"},
-	};
-	struct wallet_address claimed;
-	struct proof proof;
-	uint8_t hash[32];
-	bool has_time;
-
-	if (!wallet_address_parse(user, strlen(user), &claimed) ||
-	    parse_proof(password, len, BIT(ECDSA_FORMAT_TIMESTAMP), &proof, &has_time) != ECDSA_OK)
-		return NULL;
-	for (size_t i = 0; i < ARRAY_LEN(mistakes); i++) {
-		mistakes[i].hash(proof.text, hash);
-		if (is_signer(&proof.signature, hash, &claimed))
-			return mistakes[i].explanation;
-	}
-	return NULL;
+	ecdsa_proof_key(claim, key);
+	hex_encode(key, 8, out);
 }

@@ -260,6 +260,99 @@ class Bench:
         self.compare_slices("login, wallet against pgbouncer's SCRAM: CPU", measure, "us", 1.2, ours_settings=wallet,
                             peer_settings=scram)
 
+    def formats(self):
+        """A wallet's log-in by each format: beside a timestamp's, and against pgbouncer's SCRAM. Once with a memory of
+        used proofs, which knows this one already."""
+        if self.options.self:
+            return
+        wallet = dict(auth_type="ecdsa", ecdsa_allowed_addresses=ALICE.address, ecdsa_limit_burst=0,
+                      ecdsa_formats="timestamp, bound, siwe, typed", ecdsa_server_names="pooler",
+                      ecdsa_siwe_domains="app.example.org")
+        scram = dict(auth_type="scram-sha-256", users={"u": scram_secret("secret")},
+                     databases={"db": self.pg.entry(user="u_trust")})
+        life = dict(life=86400)
+        secrets = {"bound": ALICE.bound(**life), "siwe": ALICE.siwe(**life), "typed": ALICE.typed(**life)}
+        with one_core():
+            for name, secret in secrets.items():
+                got = {name: [], "timestamp": []}
+                for _ in range(self.options.rounds):
+                    p = self.pooler(True, **wallet)
+                    try:
+                        both = {name: self.login_cpu(ALICE.address, secret, count=30),
+                                "timestamp": self.login_cpu(ALICE.address, ALICE.password(), count=30)}
+                        for measure in both.values():
+                            measure(p)
+                        for number in range(16):
+                            for which in list(both)[::-1 if number % 2 else 1]:
+                                got[which].append(both[which](p))
+                    finally:
+                        p.finish()
+                self.row("wallet login, %s beside timestamp: CPU" % name, got[name], got["timestamp"], "us", 1.30,
+                         paired=True)
+        for name, secret in secrets.items():
+            def measure(p, secret=secret):
+                ours = not isinstance(p, Peer)
+                return self.login_cpu(ALICE.address if ours else "u", secret if ours else "secret", count=30)(p)
+            self.compare_slices("login, wallet by %s against pgbouncer's SCRAM: CPU" % name, measure, "us", 1.3,
+                                ours_settings=wallet, peer_settings=scram)
+        once = self.pooler(True, ecdsa_replay="source", **wallet)
+        often = self.pooler(True, **wallet)
+        try:
+            # What is signed in the second of the start counts as used.
+            time.sleep(1.1)
+            secret, got = ALICE.bound(**life), ([], [])
+            measure = self.login_cpu(ALICE.address, secret, count=30)
+            with one_core():
+                for number in range(16 * self.options.rounds):
+                    for p, to in [(once, got[0]), (often, got[1])][::-1 if number % 2 else 1]:
+                        to.append(measure(p))
+        finally:
+            once.finish()
+            often.finish()
+        self.row("wallet login by bound, replay=source beside off: CPU", got[0], got[1], "us", 1.05, paired=True)
+
+    def allowlist(self):
+        """A file of 1,000,000 addresses beside a list of one."""
+        if self.options.self:
+            return
+        path = os.path.join(self.scratch, "million")
+        with open(path, "w") as f:
+            f.writelines("0x%040x\n" % (i * 0x9e3779b97f4a7c15f39cc0605cedc835 % (1 << 160)) for i in range(10**6))
+            f.write(ALICE.address + "\n")
+        os.chmod(path, 0o644)
+        base = dict(auth_type="ecdsa", ecdsa_limit_burst=0)
+        many = self.pooler(True, ecdsa_allowed_addresses="@" + path, **base)
+        one = self.pooler(True, ecdsa_allowed_addresses=ALICE.address, **base)
+
+        def reload(p):
+            with p.console() as c:
+                begin = time.monotonic()
+                c.query("RELOAD")
+                return (time.monotonic() - begin) * 1e3
+        try:
+            measure = self.login_cpu(ALICE.address, ALICE.password(), count=30)
+            got, memory = ([], []), [env.rss_kb(p.process.pid) / 1024 for p in (many, one)]
+            with one_core():
+                for p in (many, one):
+                    measure(p)
+                for number in range(16 * self.options.rounds):
+                    for p, to in [(many, got[0]), (one, got[1])][::-1 if number % 2 else 1]:
+                        to.append(measure(p))
+            self.row("wallet login, 1,000,000 addresses beside one: CPU", got[0], got[1], "us", 1.05, paired=True)
+            self.row("memory of 1,000,000 addresses, beside one", [memory[0]], [memory[1]], "MiB")
+            self.row("RELOAD, 1,000,000 addresses unchanged, beside one", *[[reload(p) for _ in range(5)]
+                                                                            for p in (many, one)], "ms")
+            changed = []
+            for _ in range(3):
+                os.utime(path)
+                changed.append(reload(many))
+            self.row("RELOAD, 1,000,000 addresses read anew, beside one", changed, [reload(one) for _ in range(3)], "ms")
+            self.row("memory after that, beside one", [env.rss_kb(many.process.pid) / 1024],
+                     [env.rss_kb(one.process.pid) / 1024], "MiB")
+        finally:
+            many.finish()
+            one.finish()
+
     def auth_query(self):
         """Each log-in asks the database for its secret; both keep the answer for no later one."""
         self.pg.sql("CREATE ROLE aq LOGIN", "UPDATE pg_authid SET rolpassword = '%s' WHERE rolname = 'aq'"
@@ -508,8 +601,8 @@ def raise_files(wanted):
 
 
 def main():
-    rows = ["simple", "extended", "prepared", "pipelines", "tls_steady", "wallets", "logins", "auth_query", "hba",
-            "configuration", "results", "memory", "workers", "syscalls"]
+    rows = ["simple", "extended", "prepared", "pipelines", "tls_steady", "wallets", "logins", "formats", "auth_query", "hba",
+            "configuration", "allowlist", "results", "memory", "workers", "syscalls"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=2, help="of each pgbench run")

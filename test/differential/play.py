@@ -376,7 +376,7 @@ class Player:
         self.hidden = [(r"\b%d\b" % pooler.port, "<port>"), (re.escape(pooler.dir), "<dir>")]
         if fake:
             self.hidden.append((r"\b%d\b" % fake.port, "<server port>"))
-        self.unique = self.hide("u%d_%d" % (pooler.port, next(_numbers)), "<unique>")
+        self.unique = self.hide("u%d_%06d" % (pooler.port, next(_numbers)), "<unique>")
 
     def hide(self, text, placeholder):
         """This text means the same in both transcripts under another name."""

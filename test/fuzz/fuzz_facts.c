@@ -26,6 +26,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		fact_put_bytes(&again, (enum fact_tag)f.tag, f.value);
 	}
 	used = len - rest.len;
+	facts_have_flag(span_of(bytes, len), "in_copy");
+	facts_text(span_of(bytes, len), FACT_HOST);
+	assert(facts_bytes(span_of(bytes, len), FACT_IN).len <= len);
 	assert(buf_len(&again) == used && memcmp(buf_span(&again).ptr, bytes, used) == 0);
 	buf_free(&again);
 	return 0;

@@ -20,15 +20,17 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
-static int64_t clock_at_noon(void)
+static int64_t clock_at_noon(void *ctx)
 {
+	(void)ctx;
 	return 1750000000;
 }
 
-static enum ecdsa_reason nobody(void *ctx, const struct wallet_address *wallet)
+static enum ecdsa_reason nobody(void *ctx, const struct ecdsa_claim *claim, const char **detail)
 {
+	(void)detail;
 	(void)ctx;
-	(void)wallet;
+	(void)claim;
 	return ECDSA_NOT_ALLOWED;
 }
 
@@ -68,7 +70,7 @@ static void feed_client_login(struct reader *r, uint8_t choice)
 		"SCRAM-SHA-256$1:AAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:"
 		"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="};
 	static const uint8_t mock_nonce[32] = {1};
-	struct wallet_policy policy = {BIT(ECDSA_FORMAT_TIMESTAMP), 300, false};
+	struct wallet_policy policy = {.formats = BIT(ECDSA_FORMAT_TIMESTAMP), .window_seconds = 300, .role_login = false};
 	struct auth_input in = {
 		.kind = choice / 4 % (AUTH_KIND_ECDSA + 1), /* the others ask the machine */ .user = "bob", .secret = secrets[choice % 4],
 		.is_mock = !secrets[choice % 4] || choice >= 192, .scram_iterations = 1, .mock_nonce = mock_nonce,

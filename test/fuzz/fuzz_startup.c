@@ -20,9 +20,11 @@ static void walk_options(const char *text)
 		enum options_verdict v = options_next(&at, &scratch, &name, &value);
 
 		assert(at <= end);
-		if (v != OPTIONS_PAIR)
+		if (v == OPTIONS_END)
 			break;
 		assert(at > before); /* or the walk would never end */
+		if (v == OPTIONS_UNSUPPORTED)
+			continue;
 		assert(strlen(name) > 0 && strlen(name) + strlen(value) < (size_t)(end - text));
 	}
 	buf_free(&scratch);
@@ -36,6 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		for (size_t i = 0; i < st.n; i++) {
 			assert(startup_get(&st, st.params[i].name));
 			bool_word(st.params[i].value);
+			assert(replication_word(replication_parse(st.params[i].value)));
 			walk_options(st.params[i].value);
 		}
 	}

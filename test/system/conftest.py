@@ -5,6 +5,7 @@
     ORACLE=1        run Debian's pgbouncer instead; tests marked `ours` are left out
     TIMEOUT_SCALE   more patience, for sanitizer builds
 """
+import hashlib
 import os
 import shutil
 import sys
@@ -14,10 +15,16 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from harness import env  # noqa: E402
+from harness.backup import BINARY as BACKUP_BINARY, Backup, Databases  # noqa: E402
 from harness.certs import Certs  # noqa: E402
 from harness.fakeserver import FakeServer  # noqa: E402
+from harness.operations import Files  # noqa: E402
 from harness.pooler import Pooler  # noqa: E402
 from harness.postgres import Postgres  # noqa: E402
+from harness.s3client import Bucket  # noqa: E402
+from harness.faultproxy import FaultProxy  # noqa: E402
+from harness.store import Store  # noqa: E402
+from harness.swift import Swift, missing as swift_missing  # noqa: E402
 
 
 def pytest_configure(config):
@@ -107,3 +114,82 @@ def fake():
     for server in made:
         server.close()
     assert not [f for server in made for f in server.faults]
+
+
+@pytest.fixture(scope="session")
+def swift():
+    """An S3 server that checks signatures; its own for each run."""
+    why = swift_missing()
+    if why:
+        pytest.skip("OpenStack Swift is %s" % why)
+    server = Swift()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def bucket(swift):
+    """An empty bucket, seen through a client that is not ours. When the test
+    ends no upload may be open in it, unless the test has said so."""
+    b = Bucket(swift)
+    yield b
+    left = b.uploads()
+    b.empty()
+    assert len(left) == b.uploads_left, left
+
+
+@pytest.fixture
+def databases(request, pg):
+    """Databases that are the test's own."""
+    made = Databases(pg, hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8])
+    yield made
+    made.drop_all()
+
+
+@pytest.fixture
+def backup(request, pg, scratch):
+    """A factory of installations of pg-ecdsa-backup."""
+    if not os.path.exists(BACKUP_BINARY):
+        pytest.fail("pg-ecdsa-backup is not built")
+    made = []
+
+    def make(**settings):
+        made.append(Backup(pg, scratch, **settings))
+        return made[-1]
+
+    yield make
+    failed = getattr(getattr(request.node, "report_call", None), "failed", False)
+    for b in made:
+        b.close()
+        for d in b.daemons:
+            if failed:
+                request.node.add_report_section("teardown", "daemon log", d.log()[-6000:])
+
+
+@pytest.fixture(scope="module")
+def files(scratch):
+    return Files(scratch)
+
+
+@pytest.fixture
+def proxy(bucket):
+    """In front of the bucket; it misbehaves by rule."""
+    p = FaultProxy(bucket)
+    yield p
+    p.close()
+
+
+@pytest.fixture
+def s3_store(bucket, proxy):
+    """A factory of our stores, through the proxy, with little patience."""
+    made = []
+
+    def make(**settings):
+        settings = {"region": "us-east-1", "stall_timeout": 1_000_000, "connect_timeout": 5_000_000,
+                    "request_timeout": 30_000_000, "endpoint": proxy.endpoint, **settings}
+        made.append(Store(**bucket.settings(**settings)))
+        return made[-1]
+
+    yield make
+    for s in made:
+        s.close()

@@ -10,13 +10,20 @@ test says `attack NN`.
      6, 7    test_attacks_login, test_login
      8       test_attacks_login (trickle), test_login (crowds)
      9       test_attacks_login, test_login
-    10-12    test_auth_query, test_auth_query_faults
-    13       test_attacks_login, test_auth_query, test_reboot, test_reboot_foreign, test/unit/test_auth.c
+    10-12    test_auth_query, test_auth_query_faults, test_wallet_query
+    13       test_attacks_login, test_auth_query, test_reboot_midway, test_reboot_foreign, test/unit/test_auth.c
     14       test_attacks_login (by the source), test/unit/test_auth.c
     15       test_attacks_login, test_login, test_wallet_login, test/unit/test_auth.c
     16-19    test_attacks_tls, test_tls, test_login, test_server_login
     20-24    test_server_login, test_tls
     29-35    test_attacks_protocol, test_protocol, test_cancel, test_prepared, test_pooling
+    36       test_wallet_login, test_wallet_formats, test_wallet_replay, test_reboot_foreign, test/unit/test_replay.c
+    37, 38   test_wallet_formats, test/unit/test_wallet.c, test/unit/test_formats.c
+    39       test_limit
+    40       test_wallet_formats, test_wallet_query, test/unit/test_hba.c
+    41       test_wallet_clock
+    42      test_backup_faults
+    46      test_backup, test_backup_s3, test_backup_stores, test_backup_commands
 """
 import glob
 import os
@@ -25,7 +32,7 @@ import re
 import pytest
 
 # 20-24 are hostile servers.
-ROWS = [*range(1, 16), *range(16, 20), *range(20, 25), *range(29, 36)]
+ROWS = [*range(1, 16), *range(16, 20), *range(20, 25), *range(29, 36), *range(36, 42), 42, 46]
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 

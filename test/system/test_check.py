@@ -180,7 +180,8 @@ def test_tls(check, certs):
     server = "server_tls_sslmode = %s\nserver_tls_key_file = %s\nserver_tls_cert_file = %s\nserver_tls_ca_file = %s\n"
     key, crt, ca = certs.key("server"), certs.crt("server"), certs.crt("ca")
     base = GOOD % "md5"
-    assert check({"x.ini": base + tls % ("require", key, crt, ca) + server % ("verify-full", key, crt, ca), "users": USERS}) == (0, [])
+    both = tls % ("require", key, crt, ca) + server % ("verify-full", key, crt, ca)
+    assert check({"x.ini": base + both, "users": USERS}) == (0, [])
     # Both sides, and all files.
     assert check({"x.ini": base + tls % ("require", "/no/key", "/no/crt", "/no/ca")
                   + server % ("verify-full", "", "/no/crt", "/no/ca")}) == (1, [
@@ -190,7 +191,8 @@ def test_tls(check, certs):
                       "error: server_tls_cert_file = /no/crt: No such file or directory (x.ini:13)",
                       "error: server_tls_ca_file = /no/ca: No such file or directory (x.ini:14)"])
     # Nothing of a side that is off.
-    assert check({"x.ini": base + tls % ("disable", "/no", "/no", "/no") + server % ("disable", "/no", "/no", "/no")}) == (0, [])
+    off = ("disable", "/no", "/no", "/no")
+    assert check({"x.ini": base + tls % off + server % off}) == (0, [])
     status, lines = check({"x.ini": base + tls % ("allow", certs.key("impostor"), crt, ca) + "server_tls_protocols = tlsv9\n"})
     assert status == 1 and len(lines) == 2
     assert re.match(r"error: TLS setup failed: .*key values mismatch \(x\.ini:7\)$", lines[0]), lines

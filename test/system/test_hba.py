@@ -519,9 +519,9 @@ def test_options_of_the_line(gate):
 
 @ours
 @pytest.mark.parametrize("hba, ident, why", [
-    ("local all all ecdsa replay=once\n", "", "ecdsa option replay=once is not available in this version"),
-    ("local all all ecdsa formats=bound\n", "", "format bound is not available in this version"),
-    ("local all all ecdsa max_lifetime=5\n", "", "ecdsa option max_lifetime=5 is not available"),
+    ("local all all ecdsa replay=twice\n", "", "ecdsa option replay=twice has a value that is not possible"),
+    ("local all all ecdsa formats=bound\n", "", "format bound lets nobody in while ecdsa_server_names is empty"),
+    ("local all all ecdsa max_lifetime=0\n", "", "ecdsa_max_lifetime must be between 1 and"),
     ("local all all ecdsa lifetime=5\n", "", "ecdsa option lifetime=5 is unknown"),
     ("local all %s ecdsa\n" % ALICE.address.replace("f39F", "f39f"), "", "the correct spelling is " + ALICE.address),
     ("", "m %s u\n" % ALICE.address.replace("f39F", "f39f"), "the correct spelling is " + ALICE.address),

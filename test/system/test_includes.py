@@ -12,7 +12,7 @@ ALLOWED = {
     "lib": {"lib"},
     "proto": {"lib", "proto"},
     "wallet": {"lib", "wallet"},
-    "token": {"lib", "wallet", "token"},
+    "token": {"lib", "proto", "wallet", "token"},
     "backup": {"lib", "backup"},
 }
 for i, room in enumerate(ORDER[2:], 2):
@@ -95,11 +95,8 @@ def test_scripts_parse(script):
     subprocess.run([shell, "-n", path], check=True)
 
 
-def test_status_names_every_setting_without_effect():
+def test_every_setting_has_its_effect():
     with open(os.path.join(env.TOP, "include/config/settings.def")) as f:
         rows = f.read().split("\nSETTING(")[1:]
-    with open(os.path.join(env.TOP, "doc/status.md")) as f:
-        named = set(re.findall(r"`(\w+)`", f.read()))
-    later = {row.split(",")[0] for row in rows if ", LATER," in row}
-    assert later
-    assert not later - named, "doc/status.md does not name %s" % sorted(later - named)
+    assert len(rows) > 100
+    assert not [row.split(",")[0] for row in rows if ", LATER," in row]

@@ -337,7 +337,7 @@ def test_show_stats_ecdsa(door):
     assert {k: v for k, v in counts(p).items() if v} == {
         ("logins", "timestamp"): 1, ("refusals", "format_unknown"): 5, ("refusals", "expired"): 3,
         ("refusals", "not_allowed"): 1, ("refusals", "wrong_signer"): 2, ("throttled", "source"): 4,
-        ("blocks", "source"): 1}
+        ("blocks", "source"): 1, ("replay", "capacity"): 65536}
 
 
 def test_a_flood_leaves_one_line_in_the_log(door, pg):

@@ -221,11 +221,12 @@ def test_many_pools_share_few_servers(site, pg, mode):
 
 
 @ours
-def test_cancel_comes_through_a_full_database(site):
+def test_cancel_comes_through_a_full_database(site, pg):
     p = site(max_db_connections=1, max_user_connections=1)
     holder = p.login()
     holder.send(wire.query("SELECT pg_sleep(30)"))
-    p.wait_pool(sv_active=1)
+    # A request that is there before the query is for nothing.
+    env.wait_for(lambda: pg.backends(where="state = 'active' AND query LIKE '%pg_sleep(30)%'"), "the query to run")
     with p.wire() as c:
         c.send(wire.cancel_request(holder.key))
         c.expect_closed()

@@ -1,6 +1,7 @@
 """Online restart: another process takes the sockets over, and nobody notices.
 
-What goes wrong is in test_reboot_faults.py, PgBouncer on one side of it in test_reboot_foreign.py.
+In the middle of something: test_reboot_midway.py. What goes wrong: test_reboot_faults.py. PgBouncer on one side of it:
+test_reboot_foreign.py.
 """
 import os
 import resource
@@ -8,7 +9,6 @@ import signal
 import stat
 import threading
 
-import psycopg
 import pytest
 from harness import env, wire
 from harness.load import LEAVE, Crowd
@@ -26,29 +26,10 @@ def pool(pooler, pg):
     return make
 
 
-@pytest.fixture
-def lock(pg):
-    """A lock that queries wait for: pg_advisory_xact_lock(4712)."""
-    with psycopg.connect(pg.conninfo("db"), autocommit=True) as c:
-        c.execute("SELECT pg_advisory_lock(4712)")
-        yield c
-
-
-LOCKED = "SELECT pg_advisory_xact_lock(4712)"
-
-
-def unlock(c):
-    c.execute("SELECT pg_advisory_unlock(4712)")
-
-
-def waiting_backends(pg):
-    return pg.backends("db", where="wait_event = 'advisory'")
-
-
-def terminate_idle(p, pg, database="db"):
+def terminate_idle(p, pg):
     """The servers that serve nobody; who needs one next opens it."""
     pg.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'db' AND state = 'idle'")
-    p.wait_pool(database, sv_idle=0)
+    env.wait_for(lambda: not p.show("SERVERS"), "them to go")
 
 
 def clients(p):
@@ -99,21 +80,6 @@ def test_an_open_transaction_keeps_its_server(pool):
         assert c.value("SELECT 1") == "1"
 
 
-@pytest.mark.parametrize("mode", ["session", "transaction", "statement"])
-def test_a_running_query_goes_on(pool, pg, lock, mode):
-    p = pool(pool_mode=mode)
-    with p.login() as c:
-        c.send(query(LOCKED))
-        env.wait_for(lambda: waiting_backends(pg), "the query to run")
-        p.restart()
-        assert c.silent(0.05)
-        unlock(lock)
-        r = c.until_ready()
-        assert len(r.rows) == 1 and not r.errors and r.status == "I"
-        assert c.value("SELECT 2") == "2"
-        p.wait_pool(sv_active=int(mode == "session"))
-
-
 def test_a_failed_transaction_is_still_failed(pool):
     p = pool()
     with p.login() as c:
@@ -154,10 +120,8 @@ def test_idle_servers_are_used_again(pool):
 
 
 @pytest.mark.parametrize("change", [(1, 2), (2, 1), (1, 4)])
-def test_another_number_of_workers(pooler, pg, workers, change):
+def test_another_number_of_workers(pooler, pg, change):
     before, after = change
-    if workers != 1:
-        pytest.skip("it chooses the numbers itself")
     p = pooler(databases={name: pg.entry() for name in ("db", "a", "b", "c")}, users={"u_trust": ""},
                pool_mode="transaction", server_tls_sslmode="disable", worker_threads=before)
     held = [p.login(database=name) for name in ("db", "a", "b", "c")]
@@ -286,230 +250,20 @@ def test_cancel_keys_go_on(pool, pg):
     p.wait_log("successfully sent cancel request")
 
 
-# --- in the middle of something ----------------------------------------------------
-
-def test_clients_that_wait_for_a_server(pool):
-    """Their turn comes as if nothing had been; the restart does not wait for it."""
-    p = pool(default_pool_size=1)
-    with p.login() as busy, p.login() as second, p.login() as third:
-        busy.query("BEGIN")
-        second.send(query("SELECT 2"), query("SELECT 22"))
-        p.wait_pool(cl_waiting=1)
-        third.send(query("SELECT 3"))
-        p.wait_pool(cl_waiting=2)
-        for _ in range(3):
-            p.restart()
-            assert p.pool()["cl_waiting"] == 2
-            waiting = [r for r in p.show("CLIENTS") if r["state"] == "waiting"]
-            assert [r["port"] for r in waiting] == [str(c.sock.getsockname()[1]) for c in (second, third)]
-        busy.send(query("COMMIT"))
-        assert second.until_ready().value() == "2" and second.until_ready().value() == "22"
-        assert third.until_ready().value() == "3" and busy.until_ready().status == "I"
-
-
-def test_waiting_goes_on_from_where_it_began(pool):
-    p = pool(default_pool_size=1, query_wait_timeout=2)
-    with p.login() as busy, p.login() as second:
-        busy.query("BEGIN")
-        second.send(query("SELECT 2"))
-        p.wait_pool(cl_waiting=1)
-        p.restart()
-        assert second.expect_error().text == "query_wait_timeout"
-        assert busy.query("COMMIT").status == "I"
-
-
-@pytest.mark.parametrize("cut", [1, 3, 5, 8, 4000])
-def test_half_a_message_of_a_client(pool, cut):
-    p = pool()
-    whole = query("SELECT '%s'" % ("x" * 5000))
-    with p.login() as c, p.login() as other:
-        other.value("SELECT 1")
-        c.send(whole[:cut])
-        env.wait_for(lambda: [r for r in p.show("SOCKETS") if r["state"] == "cl_active" and
-                              (int(r["pkt_remain"]) or int(r["pkt_avail"]))], "it to arrive")
-        p.restart()
-        c.send(whole[cut:])
-        assert c.until_ready().value() == "x" * 5000
-        assert c.value("SELECT 2") == "2"
-
-
-def test_half_a_prepared_statement(pool):
-    """A named Parse must be seen whole; it is large enough to need several rows."""
-    p = pool()
-    text = "SELECT '%s'" % ("y" * 3000000)
-    whole = parse(text, "big")
+@pytest.mark.parametrize("before, after", [(0, 3), (3, 5), (3, 0)])
+def test_cancel_keys_go_on_under_another_peer_id(pool, pg, before, after):
+    """The client has the key that it was given; that it names nobody, or somebody else, does not matter here."""
+    p = pool(peer_id=before)
     with p.login() as c:
-        c.send(whole[:2900000])
-        env.wait_for(lambda: [r for r in p.show("SOCKETS") if int(r["pkt_avail"]) == 2900000], "it to arrive")
-        p.restart()
-        c.send(whole[2900000:], bind("big"), execute(), SYNC)
-        r = c.until_ready()
-        assert r.types == "12DCZ" and len(r.rows[0][0]) == 3000000
-
-
-@pytest.mark.parametrize("row", [100, 70000])
-def test_a_result_that_its_reader_is_slow_to_take(pool, row):
-    """What was read of the server and not taken by the client is neither lost nor said twice."""
-    p = pool()
-    count = 20000000 // row
-    with p.wire(rcvbuf=65536) as c:
-        c.login("u_trust", "db")
-        c.send(query("SELECT n || repeat('x', %d) FROM generate_series(1, %d) n" % (row, count)))
-        got = []
-        for _ in range(3):
-            env.wait_for(lambda: [r for r in p.show("SOCKETS") if int(r["send_remain"]) > 0], "the result to pile up")
-            p.restart()
-            got += [c.recv() for _ in range(20)]
-        rows = [m for m in got + c.recv_until(b"Z") if m.type == b"D"]
-        assert [wire.row_of(m.body)[0].rstrip("x") for m in rows] == [str(n) for n in range(1, count + 1)]
-        assert c.value("SELECT 2") == "2"
-        p.wait_pool(sv_active=0)
-
-
-def test_a_server_that_is_slow_to_take_a_query(pool, pg, lock):
-    """The other direction: bytes of a client that its server has not taken."""
-    p = pool()
-    size = 30000000
-    with p.login() as c:
-        c.send(query(LOCKED))
-        env.wait_for(lambda: waiting_backends(pg), "the query to run")
-        sender = threading.Thread(target=c.send, args=(query("SELECT length('%s')" % ("x" * size)),))
-        sender.start()
-        env.wait_for(lambda: [r for r in p.show("SOCKETS") if r["state"] == "sv_active" and int(r["send_remain"])],
-                     "the server to be full")
-        p.restart()
-        unlock(lock)
-        assert not c.until_ready().errors
-        assert c.until_ready().value() == str(size)
-        sender.join()
-
-
-@pytest.mark.parametrize("cut", [0, 3, 10, 70000])
-def test_copy_in(pool, pg, cut):
-    """Between two pieces, and in the middle of one."""
-    pg.sql("DROP TABLE IF EXISTS copied", "CREATE TABLE copied (n int)", "GRANT ALL ON copied TO PUBLIC", db="db")
-    p = pool()
-    lines = b"".join(b"%d\n" % n for n in range(50000))
-    half = wire.copy_data(lines)
-    with p.login() as c:
-        c.send(query("COPY copied FROM STDIN"))
-        c.recv_until(b"G")
-        c.send(wire.copy_data(b"1000000\n"), half[:cut])
-        p.restart()
-        c.send(half[cut:], wire.COPY_DONE)
-        assert c.until_ready().tags == ["COPY 50001"]
-        p.wait_pool(sv_active=0)
-        assert c.value("SELECT count(*) FROM copied") == "50001"
-
-
-def test_a_copy_that_fails_afterwards(pool, pg):
-    pg.sql("DROP TABLE IF EXISTS copied", "CREATE TABLE copied (n int)", "GRANT ALL ON copied TO PUBLIC", db="db")
-    p = pool()
-    with p.login() as c:
-        c.send(query("COPY copied FROM STDIN"))
-        c.recv_until(b"G")
-        p.restart()
-        c.send(wire.copy_data(b"no number\n"))
-        c.recv_until(b"E")
-        # It has not said yet that it is done: the server stays with it, as before.
-        p.restart()
-        p.wait_pool(sv_active=1)
-        c.send(wire.copy_data(b"late\n"), wire.COPY_DONE)
-        c.recv_until(b"Z")
-        p.wait_pool(sv_active=0)
-        assert c.value("SELECT count(*) FROM copied") == "0"
-
-
-def test_a_pipeline_of_named_statements(pool, pg, lock):
-    """Requests that are under way, and answers that are made here, keep their order."""
-    p = pool()
-    with p.login() as c:
-        c.send(parse("SELECT 7", "kept"), SYNC)
-        c.until_ready()
-        c.send(parse(LOCKED, "one"), bind("one"), execute(), bind("kept"), execute(), close("S", "one"),
-               parse("SELECT $1::int", "one"), bind("one", "", ("5",)), execute(), parse("SELECT 7", "again"), SYNC,
-               bind("again"), execute(), SYNC)
-        env.wait_for(lambda: waiting_backends(pg), "the first to run")
-        p.restart()
-        p.restart()
-        unlock(lock)
-        r = c.until_ready()
-        assert r.types == "12DC2DC312DC1Z" and [row[0] for row in r.rows] == ["", "7", "5"]
-        assert c.until_ready().rows == [("7",)]
-        c.send(bind("one", "", ("6",)), execute(), SYNC)
-        assert c.until_ready().rows == [("6",)]
-        p.wait_pool(sv_active=0)
-
-
-def test_a_pipeline_that_fails(pool, pg, lock):
-    """Names given and taken back in a batch that fails are as they were before it."""
-    p = pool()
-    with p.login() as c:
-        c.send(parse("SELECT 7", "kept"), SYNC)
-        c.until_ready()
-        c.send(parse(LOCKED, "one"), bind("one"), execute(), parse("SELECT no_such", "bad"), close("S", "kept"),
-               parse("SELECT 8", "never"), SYNC)
-        env.wait_for(lambda: waiting_backends(pg), "the first to run")
-        p.restart()
-        unlock(lock)
-        r = c.until_ready()
-        assert r.errors[0].code == "42703" and r.types == "12DCEZ"
-        c.send(bind("kept"), execute(), SYNC)
-        assert c.until_ready().rows == [("7",)]
-        c.send(parse("SELECT 9", "never"), bind("never"), execute(), SYNC)
-        assert c.until_ready().rows == [("9",)]
-
-
-# --- prepared statements ---------------------------------------------------------------
-
-def test_prepared_statements(pool):
-    p = pool(default_pool_size=2)
-    with p.login() as a, p.login() as b:
-        for n, c in enumerate((a, b)):
-            c.send(parse("SELECT $1::int * 2", "twice"), parse("SELECT %d" % n, "own"), SYNC)
-            assert c.until_ready().types == "11Z"
-        before = {r["application_name"]: r["prepared_statements"] for r in p.show("CLIENTS")}
-        for _ in range(3):
-            p.restart()
-            for n, c in enumerate((a, b)):
-                c.send(bind("twice", "", (str(n),)), execute(), bind("own"), execute(), SYNC)
-                assert c.until_ready().rows == [(str(2 * n),), (str(n),)]
-            held = a.query("SELECT name, statement FROM pg_prepared_statements ORDER BY name").rows
-            assert held == [("PGBOUNCER_1", "SELECT $1::int * 2"), ("PGBOUNCER_2", "SELECT 0"), ("PGBOUNCER_3", "SELECT 1")]
-            assert {r["application_name"]: r["prepared_statements"] for r in p.show("CLIENTS")} == before
-        # New ones get numbers that were never given.
-        a.send(parse("SELECT 'new'", "new"), bind("new"), execute(), SYNC)
-        assert a.until_ready().rows == [("new",)]
-        assert ("PGBOUNCER_4",) in a.query("SELECT name FROM pg_prepared_statements").rows
-        assert [r["prepared_statements"] for r in servers(p).values()] == ["4"]
-        a.send(parse("SELECT 1", "twice"), SYNC)
-        assert a.expect_error().text == "prepared statement name is already in use"
-
-
-def test_prepared_statements_on_a_new_server(pool, pg):
-    p = pool()
-    with p.login() as c:
-        c.send(parse("SELECT $1::int * 2", "twice"), SYNC)
-        c.until_ready()
-        p.restart()
-        terminate_idle(p, pg)
-        c.send(bind("twice", "", ("4",)), execute(), SYNC)
-        assert c.until_ready().rows == [("8",)]
-
-
-def test_surplus_statements_are_closed_in_their_order(pool):
-    p = pool(max_prepared_statements=3)
-    with p.login() as c:
-        for n in range(3):
-            c.send(parse("SELECT %d" % n, "s%d" % n), SYNC)
-            c.until_ready()
-        c.send(bind("s0"), execute(), SYNC)
-        c.until_ready()
-        p.restart()
-        c.send(parse("SELECT 3", "s3"), SYNC)
-        c.until_ready()
-        assert c.query("SELECT statement FROM pg_prepared_statements ORDER BY name").rows == [
-            ("SELECT 0",), ("SELECT 2",), ("SELECT 3",)]
+        for _ in range(2):
+            c.send(query("SELECT pg_sleep(60)"))
+            env.wait_for(lambda: pg.backends("db", where="state = 'active' AND query = 'SELECT pg_sleep(60)'"),
+                         "the query to run")
+            p.restart(peer_id=after)
+            with p.wire() as w:
+                w.send(wire.cancel_request(c.key))
+                w.expect_closed()
+            assert c.until_ready().errors[0].code == "57014"
 
 
 # --- users --------------------------------------------------------------------------------
@@ -580,6 +334,21 @@ def test_wallets_that_are_no_longer_wanted(pooler, pg):
         assert c.expect_error().text == "admin forced disconnect"
 
 
+def test_scram_keys_of_another_database_of_the_account(pool, pg):
+    """They are the account's, and so go over with every pool of it."""
+    p = pool(auth_type="scram-sha-256", users={"u_scram": pg.secret("u_scram")})
+    with p.login("u_scram", secret="u_scram_pw") as a:
+        a.value("SELECT 1")
+        with p.login("u_scram", database="other", secret="u_scram_pw") as b:
+            p.restart()
+            assert b.value("SELECT current_database()") == "db2"
+        a.close()
+        p.restart()
+        p.restart(auth_type="trust")
+        with p.login("u_scram") as c:
+            assert c.value("SELECT current_user") == "u_scram"
+
+
 # --- what the configuration says now --------------------------------------------------------
 
 def test_a_database_that_is_gone(pool, pg):
@@ -628,6 +397,26 @@ def test_servers_of_another_definition_are_replaced(pool, pg):
         assert idle.value("SELECT current_database()") == "db2"
         assert busy.query("COMMIT").status == "I"
         assert busy.value("SELECT current_database()") == "db2"
+
+
+def test_another_forced_user(pool, pg):
+    """As by RELOAD: clients of the database go on as that one. Without one each is who he is."""
+    p = pool(databases={"db": pg.entry(user="svc", password="svc_pw")}, users={"u_trust": ""})
+    with p.login() as busy, p.login() as idle:
+        busy.query("BEGIN")
+        pid = busy.pid()
+        assert idle.value("SELECT current_user") == "svc"
+        p.databases["db"] = pg.entry(user="svc2", password="svc2_pw")
+        p.restart()
+        assert busy.pid() == pid and busy.value("SELECT current_user") == "svc"
+        assert busy.query("COMMIT").status == "I"
+        for c in (busy, idle):
+            assert c.value("SELECT current_user") == "svc2"
+        assert {r["user"] for r in p.show("POOLS") if r["database"] == "db"} == {"svc2"}
+        p.databases["db"] = pg.entry()
+        p.restart()
+        for c in (busy, idle):
+            assert c.value("SELECT current_user") == "u_trust"
 
 
 def test_disabled_databases_stay_disabled(pool):
@@ -740,17 +529,20 @@ def test_a_shared_port_from_now_on(pool, pooler, pg):
     p.login().close()
 
 
-def test_a_pooler_that_is_shutting_down(pool):
-    """It has closed its TCP sockets already; its clients are worth having all the same."""
-    p = pool()
+@pytest.mark.parametrize("shared", [0, 1])
+def test_a_pooler_that_is_shutting_down(pool, shared):
+    """It has closed its TCP sockets already, or has begun to; its clients are worth having all the same."""
+    p = pool(so_reuseport=shared)
     with p.login() as c:
         c.query("BEGIN")
         pid = c.pid()
         assert p.console_result("SHUTDOWN WAIT_FOR_CLIENTS").tags == ["SHUTDOWN"]
         p.restart()
-        p.wait_log("LOG listening on 127.0.0.1:%d" % p.port)
+        p.wait_log("LOG (listening on|got pooler socket:) 127.0.0.1:%d" % p.port)
         assert c.pid() == pid and c.query("COMMIT").status == "I"
-        p.login().close()
+        for _ in range(3):
+            with p.login() as new:
+                assert new.value("SELECT 1") == "1"
 
 
 def test_in_the_background(pool):
@@ -794,6 +586,60 @@ def test_tls_connections_are_dropped(pool, certs):
             assert again.value("SELECT 1") == "1"
 
 
+def test_transactions_at_servers_with_tls_come_to_their_end(pool):
+    """Their clients can go when they are done with them; the others wait for that."""
+    p = pool(server_tls_sslmode="require", default_pool_size=2)
+    with p.login() as short, p.login() as waiting, p.login() as idle:
+        idle.value("SELECT 1")
+        short.query("BEGIN")
+        p.mark()
+        new = p.successor()
+        p.wait_log("SUSPEND command issued")
+        waiting.send(query("SELECT 'waited'"))
+        assert short.value("SELECT 'served'") == "served"
+        assert short.query("COMMIT").status == "I"
+        old, p.process = p.process, new
+        assert old.wait(env.PATIENCE) == 0
+        p.wait_log("took over 3 clients and 0 servers, 0 connections are dropped")
+        assert waiting.until_ready().value() == "waited"
+        for c in (short, idle):
+            assert c.value("SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == "true"
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_what_does_not_end_at_a_server_with_tls_is_dropped(pool, pg, mode):
+    """For a session nobody waits."""
+    p = pool(server_tls_sslmode="require", pool_mode=mode)
+    with p.login() as busy, p.login() as idle:
+        busy.query("BEGIN")
+        p.restart()
+        busy.expect_closed()
+        assert idle.value("SELECT 1") == "1"
+        assert len(pg.backends("db", user="u_trust")) == 1
+    assert not p.logged("suspend_timeout")
+
+
+def test_restarts_under_load_with_tls_to_the_servers(pool):
+    p = pool(server_tls_sslmode="require", default_pool_size=3)
+
+    def unit(number, turn):
+        yield query("BEGIN")
+        r = yield query("SELECT %d" % turn)
+        assert r.rows == [b"%d" % turn]
+        r = yield query("COMMIT")
+        assert r.status == b"I"
+
+    crowd = Crowd(p, 12, unit)
+    crowd.start()
+    for _ in range(4):
+        marks = crowd.marks()
+        env.wait_for(lambda: crowd.served_since(marks), lambda: "everybody to be served: %s" % crowd.states())
+        p.restart()
+    marks = crowd.marks()
+    env.wait_for(lambda: crowd.served_since(marks), lambda: "everybody to be served: %s" % crowd.states())
+    crowd.stop()
+
+
 def test_plain_servers_when_tls_is_required_now(pool):
     p = pool()
     with p.login() as c:
@@ -804,76 +650,6 @@ def test_plain_servers_when_tls_is_required_now(pool):
         assert c.pid() == pid
         c.query("COMMIT")
         assert c.query("SELECT 1 FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl").rows
-
-
-# --- log-ins --------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("cut", [0, 1, 4, 20])
-def test_clients_that_have_said_nothing_yet(pool, cut):
-    """Nothing, or the beginning of a start-up message."""
-    p = pool()
-    hello = wire.startup("u_trust", "db")
-    with p.wire() as tcp, p.wire(p.dir) as unix, p.wire() as refused:
-        assert refused.ssl_request() == b"N"
-        for c in (tcp, unix, refused):
-            c.send(hello[:cut])
-        env.wait_for(lambda: len([r for r in p.show("SOCKETS") if r["state"] == "cl_login"]) == 3, "them to be there")
-        p.restart()
-        for c in (tcp, unix, refused):
-            c.send(hello[cut:])
-            c.finish_login("u_trust")
-            assert c.value("SELECT 1") == "1"
-
-
-def test_row_13_a_login_that_is_not_proven_is_none_afterwards(pool, pg):
-    """The name that somebody claims is no log-in; who is in the middle of proving it begins anew."""
-    p = pool(auth_type="scram-sha-256", users={"u_plain": "u_plain_pw", "u_scram": pg.secret("u_scram")})
-    with p.wire() as c:
-        c.send(wire.startup("u_plain", "db"))
-        assert c.recv().type == b"R"
-        row, = [r for r in p.show("FDS") if r["task"] == "client"]
-        assert row["user"] is row["database"] is None and row["cancel"] == "0"
-        p.restart()
-        assert c.expect_error().text == "the pooler was restarted during the login"
-        p.wait_log("closing because: the pooler was restarted during the login")
-
-
-def test_logins_are_not_interrupted(pool, pg):
-    """A client that answers is let in by the old process."""
-    p = pool(auth_type="scram-sha-256", users={"u_plain": "u_plain_pw"})
-    with p.wire() as c:
-        c.send(wire.startup("u_plain", "db"))
-        first = c.recv()
-        assert first.type == b"R"
-        p.mark()
-        new = p.successor()
-        p.wait_log("SUSPEND command issued")
-        scram = wire.ScramClient("u_plain_pw")
-        c.send(scram.first())
-        c.send(scram.final(c.recv().body[4:].decode()))
-        scram.check(c.recv().body[4:].decode())
-        c.expect(b"R")
-        c.welcome()
-        old, p.process = p.process, new
-        assert old.wait(env.PATIENCE) == 0
-        p.wait_log("process up")
-        assert c.value("SELECT current_user") == "u_plain"
-
-
-def test_clients_that_wait_for_the_greeting(pool, pg, fake):
-    """No server has ever answered; the successor knows a better one."""
-    def silent(peer):
-        peer.read_startup()
-        peer.recv()
-    server = fake(silent)
-    p = pool(databases={"db": "host=127.0.0.1 port=%d dbname=db" % server.port})
-    with p.wire() as c:
-        c.send(wire.startup("u_trust", "db"), query("SELECT 1"))
-        p.wait_pool(cl_waiting=1, sv_login=1)
-        p.databases["db"] = pg.entry()
-        p.restart()
-        c.finish_login("u_trust")
-        assert c.until_ready().value() == "1"
 
 
 # --- the private half -----------------------------------------------------------------------------
@@ -891,7 +667,7 @@ def test_row_26_handover_is_for_our_own_unix_user(pool):
         assert admin.query("SHOW HANDOVER").errors[0].text == "invalid command 'SHOW HANDOVER', use SHOW HELP;"
         r = operator.query("SHOW HANDOVER")
         assert [c.name for c in r.columns] == ["kind", "fd", "has_more", "facts"] and r.tags == ["SHOW"]
-        assert [row[0] for row in r.rows] == ["process"]
+        assert [row[0] for row in r.rows] == ["process", "replay"]
         assert operator.query("RESUME").tags == ["RESUME"]
     assert "HANDOVER" not in "".join(n["D"] for n in p.console_result("SHOW HELP").notices)
 

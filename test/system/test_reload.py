@@ -167,7 +167,8 @@ def test_logfile_by_reload_and_set(pool):
 # --- databases and users --------------------------------------------------------------
 
 @pytest.mark.parametrize("change, moves", [
-    (dict(dbname="db2"), True), (dict(port=True), True), (dict(connect_query="SELECT 2"), True), (dict(user="svc2", password="svc2_pw"), True),
+    (dict(dbname="db2"), True), (dict(port=True), True), (dict(connect_query="SELECT 2"), True),
+    (dict(user="svc2", password="svc2_pw"), True),
     pytest.param(dict(auth_query="SELECT 1, 2"), True, marks=ours), pytest.param(dict(auth_dbname="db2"), True, marks=ours),
     pytest.param(dict(load_balance_hosts="disable"), True, marks=ours),
     (dict(password="other_pw"), False), (dict(pool_size=3), False), (dict(client_encoding="LATIN1"), False),

@@ -1,4 +1,4 @@
-"""Options of the sockets, read from the descriptors that SHOW FDS hands out. Configuration specification, sections 4 and 18."""
+"""Options of the sockets, read from the descriptors that SHOW FDS hands out: configuration specification, section 18."""
 import fcntl
 import os
 import socket
@@ -27,7 +27,8 @@ def options(p):
         for row, fd in zip(rows, admin.fds):
             with socket.socket(fileno=os.dup(fd)) as s:
                 one = {"sndbuf": s.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
-                       "rcvbuf": s.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF), "nonblocking": bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK)}
+                       "rcvbuf": s.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF),
+                       "nonblocking": bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK)}
                 if s.family != socket.AF_UNIX:
                     tcp = {"nodelay": socket.TCP_NODELAY, "idle": socket.TCP_KEEPIDLE, "intvl": socket.TCP_KEEPINTVL,
                            "cnt": socket.TCP_KEEPCNT, "user": TCP_USER_TIMEOUT, "defer": TCP_DEFER_ACCEPT}

@@ -261,7 +261,7 @@ HIGH_S = "%064x" % (N - int(S, 16))
     ("password_too_long", USER, "1" * 4096),
     ("password_too_long", USER, "1" * 100000),
     ("format_unknown", USER, "secret"),
-    ("format_disabled", USER, "siwe:bWVzc2FnZQ:" + R),
+    ("message_malformed", USER, "siwe:bWVzc2FnZQ:" + R),
     ("timestamp_malformed", USER, "0" + GOOD),
     ("timestamp_malformed", USER, "1" * 4095),
     ("timestamp_overflow", USER, f"{2**63}:{R}{S}1b"),

@@ -495,8 +495,9 @@ static bool test_certificate_names(void *ctx, const char *name)
 	return strcmp(name, "bob") == 0 || strcmp(name, "alice") == 0;
 }
 
-static int64_t test_early(void)
+static int64_t test_early(void *ctx)
 {
+	(void)ctx;
 	return 1000;
 }
 
@@ -1489,22 +1490,24 @@ static int64_t now;
 static int asked;
 static bool is_listed;
 
-static int64_t test_clock(void)
+static int64_t test_clock(void *ctx)
 {
+	(void)ctx;
 	return now;
 }
 
-static enum ecdsa_reason test_allowed(void *ctx, const struct wallet_address *wallet)
+static enum ecdsa_reason test_allowed(void *ctx, const struct ecdsa_claim *claim, const char **detail)
 {
+	(void)detail;
 	char text[WALLET_TEXT_LEN + 1];
 
 	asked++;
-	wallet_address_eip55(wallet, text);
+	wallet_address_eip55(&claim->signer, text);
 	assert_string_equal(text, ctx);
 	return is_listed ? ECDSA_OK : ECDSA_NOT_ALLOWED;
 }
 
-static const struct wallet_policy policy = {BIT(ECDSA_FORMAT_TIMESTAMP), 300, false};
+static const struct wallet_policy policy = {.formats = BIT(ECDSA_FORMAT_TIMESTAMP), .window_seconds = 300, .role_login = false};
 
 static struct auth_input wallet_input(const char *user)
 {
@@ -1664,7 +1667,7 @@ static void long_names_are_echoed_up_to_128_bytes(void **state)
 
 static void a_role_is_entered_by_a_recovered_wallet(void **state)
 {
-	static const struct wallet_policy by_role = {BIT(ECDSA_FORMAT_TIMESTAMP), 300, true};
+	static const struct wallet_policy by_role = {.formats = BIT(ECDSA_FORMAT_TIMESTAMP), .window_seconds = 300, .role_login = true};
 	static const struct {
 		const char *user;
 		const struct wallet_policy *policy;

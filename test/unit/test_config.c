@@ -172,8 +172,24 @@ static void each_mistake_is_told_with_its_place(void **state)
 		{"hba is no method", "[pgbouncer]\nlogin_limit_methods=hba", "login_limit_methods: unknown method hba"},
 		{"the console as auth_dbname", "[pgbouncer]\nauth_dbname=pgbouncer",
 		 "cannot use the reserved \"pgbouncer\" database as an auth_dbname"},
-		{"a format to come", "[pgbouncer]\necdsa_formats=timestamp, siwe",
-		 "ecdsa_formats: format siwe is not available in this version (t.ini:2)"},
+		{"bound without a name", "[pgbouncer]\necdsa_formats=timestamp, bound",
+		 "ecdsa_formats: format bound lets nobody in while ecdsa_server_names is empty (t.ini:2)"},
+		{"typed without a name", "[pgbouncer]\necdsa_formats=typed\necdsa_server_names=,",
+		 "ecdsa_formats: format typed lets nobody in while ecdsa_server_names is empty (t.ini:2)"},
+		{"siwe without a domain", "[pgbouncer]\necdsa_server_names=a\necdsa_formats=siwe",
+		 "ecdsa_formats: format siwe lets nobody in while ecdsa_siwe_domains is empty (t.ini:3)"},
+		{"siwe whose database cannot be named", "[pgbouncer]\necdsa_siwe_domains=a\necdsa_formats=siwe",
+		 "format siwe lets nobody in while ecdsa_server_names is empty and ecdsa_siwe_require_database is on (t.ini:3)"},
+		{"a format in upper case", "[pgbouncer]\necdsa_formats=Bound", "ecdsa_formats: unknown format Bound, expected"},
+		{"any server", "[pgbouncer]\necdsa_server_names=db, *", "ecdsa_server_names: found \"*\", expected a name"},
+		{"a server that is not ASCII", "[pgbouncer]\necdsa_server_names=d\xc3\xa9", "ecdsa_server_names: found"},
+		{"a domain with a scheme", "[pgbouncer]\necdsa_siwe_domains=https://app.example.org",
+		 "ecdsa_siwe_domains: found \"https://app.example.org\", expected HOST or HOST:PORT"},
+		{"a domain with userinfo", "[pgbouncer]\necdsa_siwe_domains=me@app", "ecdsa_siwe_domains: found \"me@app\""},
+		{"a scheme with a colon", "[pgbouncer]\necdsa_siwe_schemes=https:", "ecdsa_siwe_schemes: found \"https:\""},
+		{"a chain by name", "[pgbouncer]\necdsa_chain_ids=1 base", "ecdsa_chain_ids: found \"base\", expected a chain"},
+		{"a chain of 19 digits", "[pgbouncer]\necdsa_chain_ids=1000000000000000000", "ecdsa_chain_ids: found"},
+		{"no life at all", "[pgbouncer]\necdsa_max_lifetime=0", "ecdsa_max_lifetime must be between 1 and"},
 		{"an unknown format", "[pgbouncer]\necdsa_formats=x", "ecdsa_formats: unknown format x, expected"},
 		{"no format", "[pgbouncer]\necdsa_formats=", "ecdsa_formats must name at least one format (t.ini:2)"},
 		{"the console's name", "[databases]\npgbouncer=host=a", "ERROR database name \"pgbouncer\" is reserved"},
@@ -202,7 +218,19 @@ static void each_mistake_is_told_with_its_place(void **state)
 		 " (t.ini:2)"},
 		{"or one of stats_users", "[pgbouncer]\nstats_users=" WALLET_WRONG, "stats_users: wallet address"},
 		{"nobody may enter", "[pgbouncer]\n\nauth_type=ecdsa",
-		 "auth_type=ecdsa lets nobody in: ecdsa_allowed_addresses is empty and auth_file names no wallet (t.ini:3)"},
+		 "auth_type=ecdsa lets nobody in: ecdsa_allowed_addresses is empty, auth_file names no wallet, and auth_user, who "
+		 "would ask a database, is not set (t.ini:3)"},
+		{"an identity in a setting of PostgreSQL's own", "[pgbouncer]\necdsa_identity_setting=role",
+		 "ecdsa_identity_setting: found \"role\", expected the name of a custom setting, such as ecdsa.wallet (t.ini:2)"},
+		{"an identity and nothing behind the point", "[pgbouncer]\necdsa_identity_setting=ecdsa.", "expected the name of"},
+		{"no claim key", "[pgbouncer]\necdsa_claim_key_file=nope",
+		 "ecdsa_claim_key_file: could not read \"nope\": No such file or directory (t.ini:2)"},
+		{"no file for a claim key", "[pgbouncer]\necdsa_claim_key_file=.", "ecdsa_claim_key_file: "},
+		{"claims of no life", "[pgbouncer]\necdsa_claim_ttl=0", "ecdsa_claim_ttl must be between 1 and 86400"},
+		{"a question that nobody asks", "[pgbouncer]\necdsa_auth_query=SELECT 1",
+		 "ecdsa_auth_query is asked by nobody: auth_user is not set (t.ini:2)"},
+		{"the same of a database", "[databases]\ndb = ecdsa_auth_query='SELECT 1'\n[pgbouncer]\n",
+		 "database db: ecdsa_auth_query is asked by nobody: auth_user is not set"},
 		{"a list of nobody", "[pgbouncer]\nauth_type=ecdsa\necdsa_allowed_addresses=,", "lets nobody in"},
 		{"a wrong checksum", "[pgbouncer]\necdsa_allowed_addresses=" WALLET_WRONG,
 		 "ecdsa_allowed_addresses: wallet address " WALLET_WRONG
@@ -445,17 +473,63 @@ static void the_locale_does_not_matter(void **state)
 	config_unref(c);
 }
 
-static void what_is_not_built_yet_says_so_once(void **state)
+/* What SET asks for is judged together with what is in force, like a file. */
+static void formats_that_cannot_work_are_refused_by_set_too(void **state)
 {
-	struct config *c = must_load("[pgbouncer]\necdsa_claim_ttl = 3\necdsa_claim_ttl = 4\necdsa_chain_ids = 1\necdsa_skew = 60\n", NULL);
-	const char *first;
+	struct config *a = must_load("[pgbouncer]\necdsa_server_names=db\necdsa_formats=bound\n", NULL), *b;
 
 	(void)state;
-	first = strstr(logged(), "WARNING setting ecdsa_claim_ttl has no effect in this version");
-	assert_non_null(first);
-	assert_null(strstr(strstr(first, "ecdsa_claim_ttl") + 1, "ecdsa_claim_ttl"));
-	assert_non_null(strstr(log_text, "setting ecdsa_chain_ids has no effect in this version"));
-	assert_null(strstr(log_text, "ecdsa_skew"));
+	assert_null(config_set(a, "ecdsa_server_names", ""));
+	assert_logged("ecdsa_formats: format bound lets nobody in while ecdsa_server_names is empty");
+	assert_null(config_set(a, "ecdsa_formats", "bound,siwe"));
+	assert_null(config_set(a, "ecdsa_formats", "bound,x"));
+	b = config_set(a, "ecdsa_siwe_domains", "app");
+	config_unref(a);
+	a = config_set(b, "ecdsa_formats", "bound,siwe");
+	assert_non_null(a);
+	assert_null(config_set(a, "ecdsa_siwe_domains", ""));
+	config_unref(b);
+	config_unref(a);
+	/* Without a database to name, no server need have one. */
+	a = must_load("[pgbouncer]\necdsa_siwe_domains=app\necdsa_formats=siwe\necdsa_siwe_require_database=0\n", NULL);
+	assert_null(config_set(a, "ecdsa_siwe_require_database", "1"));
+	config_unref(a);
+}
+
+static void the_key_of_the_claim_is_its_owners_alone(void **state)
+{
+	static const struct {
+		const char *text;
+		mode_t mode;
+		bool good;
+	} rows[] = {
+		{"0123456789abcdef0123456789abcdef", 0600, true},
+		{"0123456789abcdef0123456789abcdef", 0400, true},
+		{"0123456789abcdef0123456789abcdef", 0640, false},
+		{"0123456789abcdef0123456789abcdef", 0604, false},
+		{"0123456789abcdef0123456789abcde", 0600, false},
+		{"30313233343536373839616263646566303132333435363738396162636465" "66\n", 0600, true},
+		{"30313233343536373839616263646566303132333435363738396162636465" "66\r\n", 0600, true},
+		{"30313233343536373839616263646566303132333435363738396162636465" "6x", 0600, false},
+		{"", 0600, false},
+	};
+	struct config *c;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		write_file("ck", rows[i].text);
+		assert_int_equal(chmod("ck", rows[i].mode), 0);
+		c = load("[pgbouncer]\necdsa_claim_key_file=ck\n", NULL);
+		if (!c != !rows[i].good)
+			fail_msg("row %zu is %s", i, c ? "taken" : "refused");
+		if (c)
+			assert_memory_equal(config_claim_key(c), "0123456789abcdef0123456789abcdef", 32);
+		config_unref(c);
+		logged();
+		unlink("ck");
+	}
+	c = must_load("[pgbouncer]\n", NULL);
+	assert_null(config_claim_key(c));
 	config_unref(c);
 }
 
@@ -971,6 +1045,51 @@ static void every_mistake_of_a_wallet_file_is_reported(void **state)
 	assert_non_null(strstr(log_text, "found \"y\" after the address, expected "));
 }
 
+/* What stands at the end of a very long line counts as much as its beginning. */
+static void lines_of_a_wallet_file_are_read_whole_or_not_at_all(void **state)
+{
+	char text[9000];
+	struct config *c;
+
+	(void)state;
+	for (int len = 4090; len <= 4100; len++) {
+		memset(text, ' ', sizeof(text));
+		memcpy(text, WALLET, strlen(WALLET));
+		strcpy(text + len - 22, "valid-until=1970-01-01\n" OTHER_LOWER);
+		write_file("wl", text);
+		c = load(LIST_INI, NULL);
+		if (len > 4095) {
+			assert_null(c);
+			assert_logged("found a very long line, expected text (wl:1)");
+			continue;
+		}
+		assert_non_null(c);
+		assert_int_equal(c->wallets->count, 1);
+		assert_int_equal(c->wallets->dated_count, 1);
+		config_unref(c);
+	}
+	/* Lines lie across the blocks that are read. */
+	{
+		FILE *f = fopen("wl", "w");
+
+		for (int i = 0; i < 4000; i++)
+			fprintf(f, "0x%040x%*s# %d\n", i, i % 61, "", i);
+		fclose(f);
+		c = must_load(LIST_INI, NULL);
+		assert_int_equal(c->wallets->count, 4000);
+		config_unref(c);
+	}
+	write_file("wl", "");
+	{
+		FILE *f = fopen("wl", "w");
+
+		fwrite(WALLET "\0#\n", 1, strlen(WALLET) + 3, f);
+		fclose(f);
+		assert_null(load(LIST_INI, NULL));
+		assert_logged("found a NUL byte, expected text (wl:1)");
+	}
+}
+
 static enum wallet_standing standing(const struct config *c, const char *wallet, int64_t now)
 {
 	struct wallet_address a = address_of(wallet);
@@ -1041,7 +1160,8 @@ int main(void)
 		cmocka_unit_test(the_list_is_that_of_show_config),
 		cmocka_unit_test(values_print_as_show_config_prints_them),
 		cmocka_unit_test(the_locale_does_not_matter),
-		cmocka_unit_test(what_is_not_built_yet_says_so_once),
+		cmocka_unit_test(formats_that_cannot_work_are_refused_by_set_too),
+		cmocka_unit_test(the_key_of_the_claim_is_its_owners_alone),
 		cmocka_unit_test(settings_describe_has_a_block_for_each),
 		cmocka_unit_test(a_reload_undoes_set_but_not_of_null_defaults),
 		cmocka_unit_test(the_limiter_knows_whom_it_concerns_after_load_and_set),
@@ -1065,6 +1185,7 @@ int main(void)
 		cmocka_unit_test(wallets_come_from_the_list_and_from_auth_file),
 		cmocka_unit_test(a_wallet_file_has_one_a_line),
 		cmocka_unit_test(every_mistake_of_a_wallet_file_is_reported),
+		cmocka_unit_test(lines_of_a_wallet_file_are_read_whole_or_not_at_all),
 		cmocka_unit_test(a_wallet_may_have_a_last_day),
 		cmocka_unit_test(a_hundred_thousand_wallets_are_found),
 		cmocka_unit_test(user_lists_are_matched_as_whole_tokens),

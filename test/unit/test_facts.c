@@ -93,10 +93,46 @@ static void a_length_beyond_the_bytes_is_not_believed(void **state)
 	assert_int_equal(rest.len, sizeof(bytes));
 }
 
+static void facts_are_found_by_their_tag(void **state)
+{
+	static const struct {
+		const char *flags, *word;
+		bool is_there;
+	} rows[] = {
+		{"in_copy is_ready ", "in_copy", true},	      {"in_copy is_ready ", "is_ready", true},
+		{"in_copy is_ready", "is_ready", true},	      {"in_copy", "in_cop", false},
+		{"in_copy", "in_copyx", false},		      {"", "in_copy", false},
+		{"in_copy  is_ready ", "is_ready", true},     {NULL, "in_copy", false},
+	};
+	struct buf b;
+	struct fact f;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		buf_init(&b);
+		fact_put_number(&b, FACT_ID, 5);
+		fact_put_text(&b, FACT_FLAGS, rows[i].flags);
+		assert_int_equal(facts_have_flag(buf_span(&b), rows[i].word), rows[i].is_there);
+		assert_int_equal(facts_number(buf_span(&b), FACT_ID), 5);
+		buf_free(&b);
+	}
+	/* The first counts; what is not told is nothing. */
+	buf_init(&b);
+	fact_put_text(&b, FACT_HOST, "first");
+	fact_put_text(&b, FACT_HOST, "second");
+	assert_string_equal(facts_text(buf_span(&b), FACT_HOST), "first");
+	assert_null(facts_text(buf_span(&b), FACT_STATE));
+	assert_int_equal(facts_bytes(buf_span(&b), FACT_IN).len, 0);
+	assert_int_equal(facts_number(buf_span(&b), FACT_HOST), 0);
+	assert_false(facts_find(buf_span(&b), FACT_IN, &f));
+	buf_free(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_put_is_read_again),
+		cmocka_unit_test(facts_are_found_by_their_tag),
 		cmocka_unit_test(what_is_cut_off_ends_the_facts),
 		cmocka_unit_test(a_length_beyond_the_bytes_is_not_believed),
 	};

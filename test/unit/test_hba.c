@@ -19,6 +19,7 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "lib/rfc3339.h"
+#include "wallet/check.h"
 #include "lib/util.h"
 
 #define WALLET "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
@@ -305,10 +306,12 @@ static const struct {
 	{"the same in a file", "local all @misspelled ecdsa", "the correct spelling is " WALLET " (/etc/x/misspelled:2)"},
 	{"an option that there is not", "local all all ecdsa foo=1", "ecdsa option foo=1 is unknown, expected map,"},
 	{"a word alone", "local all all ecdsa foo", "ecdsa option foo is unknown"},
-	{"a format that there is not", "local all all ecdsa formats=siwe", "format siwe is not available in this version"},
-	{"single use", "local all all ecdsa replay=once",
-	 "ecdsa option replay=once is not available in this version (/etc/x/hba:1)"},
-	{"a lifetime", "local all all ecdsa max_lifetime=60", "option max_lifetime=60 is not available in this version"},
+	{"a format that there is not", "local all all ecdsa formats=bound,x", "unknown format x, expected timestamp,"},
+	{"no format", "local all all ecdsa formats=", "ecdsa_formats must name at least one format"},
+	{"an option twice", "local all all ecdsa window=1 tls=never window=2", "ecdsa option window=2 is given twice"},
+	{"a use that there is not", "local all all ecdsa replay=twice",
+	 "ecdsa option replay=twice has a value that is not possible (/etc/x/hba:1)"},
+	{"no lifetime", "local all all ecdsa max_lifetime=0", "ecdsa_max_lifetime must be between 1 and"},
 	{"a window beyond a day", "local all all ecdsa window=86401", "ecdsa_window must be between 0 and 86400"},
 	{"a window that is no number", "local all all ecdsa window=x", "window=x has a value that is not possible"},
 	{"TLS perhaps", "local all all ecdsa tls=perhaps", "tls=perhaps has a value that is not possible"},
@@ -331,16 +334,22 @@ static void what_must_not_be_skipped_refuses_the_load(void **state)
 
 static void options_of_ecdsa_override_settings(void **state)
 {
-	struct hba_rules *rules = rules_of("local a all ecdsa window=60 tls=always map=wallets\nlocal b all ecdsa");
+	struct hba_rules *rules = rules_of("local a all ecdsa window=60 tls=always map=wallets formats=siwe,bound max_lifetime=90 replay=once\n"
+					   "local b all ecdsa");
 	const struct hba_rule *rule = hba_match(rules, &(struct hba_facts){.is_unix = true, .database = "a", .user = "x"});
 
 	(void)state;
-	assert_true(rule->ecdsa.has_window && rule->ecdsa.has_tls);
+	assert_true(rule->ecdsa.has_window && rule->ecdsa.has_tls && rule->ecdsa.has_formats &&
+		    rule->ecdsa.has_max_lifetime && rule->ecdsa.has_replay);
+	assert_int_equal(rule->ecdsa.replay, REPLAY_ONCE);
+	assert_int_equal(rule->ecdsa.formats, BIT(ECDSA_FORMAT_SIWE) | BIT(ECDSA_FORMAT_BOUND));
+	assert_int_equal(rule->ecdsa.max_lifetime, 90 * USEC_PER_SEC);
 	assert_int_equal(rule->ecdsa.window, 60 * USEC_PER_SEC);
 	assert_int_equal(rule->ecdsa.require_tls, REQUIRE_TLS_ALWAYS);
 	assert_string_equal(rule->map->name, "wallets");
 	rule = hba_match(rules, &(struct hba_facts){.is_unix = true, .database = "b", .user = "x"});
-	assert_false(rule->ecdsa.has_window || rule->ecdsa.has_tls);
+	assert_false(rule->ecdsa.has_window || rule->ecdsa.has_tls || rule->ecdsa.has_formats ||
+		     rule->ecdsa.has_max_lifetime || rule->ecdsa.has_replay);
 	assert_null(rule->map);
 	hba_unref(rules);
 }
@@ -377,7 +386,7 @@ static const struct {
 	const char *says, *from; /* NULL: a Unix socket */
 	bool is_tls;
 	const char *database, *user;
-	enum hba_replication replication;
+	enum replication replication;
 	int line; /* 0: no rule */
 } matches[] = {
 	{"a Unix socket", NULL, false, "any", "unixuser", REPLICATION_NONE, 1},
@@ -647,8 +656,20 @@ static void rules_are_read_by_loads_and_by_nothing_else(void **state)
 	assert_int_equal(hba_count(config_hba(b)), 2);
 	config_unref(a);
 
+	/* A format that can let nobody in, by settings that came or went. */
+	write_file("hba", "local all all trust\nlocal all all ecdsa formats=bound\n");
+	logged();
+	assert_null(load(HBA_INI, b));
+	assert_non_null(strstr(logged(), "hba line 2: format bound lets nobody in while ecdsa_server_names is empty (hba:2)"));
+	a = load(HBA_INI "ecdsa_server_names=db\n", b);
+	assert_non_null(a);
+	logged();
+	assert_null(config_set(a, "ecdsa_server_names", ""));
+	assert_non_null(strstr(logged(), "hba line 2: format bound"));
+	config_unref(a);
+
 	/* What refuses the rules refuses the load. */
-	write_file("hba", "local all all ecdsa replay=once\n");
+	write_file("hba", "local all all ecdsa replay=twice\n");
 	logged();
 	assert_null(load(HBA_INI, b));
 	assert_non_null(strstr(logged(), "config file loading failed"));

@@ -19,12 +19,13 @@
 /* Three pools: b shares the database of a, c shares its user. */
 struct stage {
 	struct ledger ledger;
-	struct tally db, other_db, user, other_user;
-	struct ledger_group db_group, other_db_group, user_group, other_user_group;
+	struct tally db, other_db, user, other_user, third_user;
+	struct ledger_group db_group, other_db_group, user_group, other_user_group, third_user_group;
 	struct ledger_pool a, b, c;
 	struct ledger_limits lim;
 	struct ledger_pool *victim; /* of the last answer */
 	usec_t now, until;
+	bool is_in_line;
 };
 
 static int set_stage(void **state)
@@ -41,6 +42,7 @@ static int set_stage(void **state)
 	ledger_group_init(&s->other_db_group);
 	ledger_group_init(&s->user_group);
 	ledger_group_init(&s->other_user_group);
+	ledger_group_init(&s->third_user_group);
 	ledger_pool_open(&s->a, &s->db_group, &s->user_group);
 	ledger_pool_open(&s->b, &s->db_group, &s->other_user_group);
 	ledger_pool_open(&s->c, &s->other_db_group, &s->user_group);
@@ -62,17 +64,29 @@ static int clear_stage(void **state)
 	return 0;
 }
 
-static enum ledger_answer want_since(struct stage *s, struct ledger_pool *p, enum ledger_purpose purpose, usec_t since)
+static enum ledger_answer want_wish(struct stage *s, struct ledger_pool *p, struct ledger_wish wish)
 {
 	struct ledger_reply reply = {.until = -1};
-	enum ledger_answer answer = ledger_want(&s->ledger, p, &s->lim, purpose, since, s->now, &reply);
+	enum ledger_answer answer = ledger_want(&s->ledger, p, &s->lim, &wish, s->now, &reply);
 
 	s->until = reply.until;
 	s->victim = reply.victim;
+	s->is_in_line = reply.is_in_line;
 	assert_true((answer == LEDGER_EVICT) == (reply.victim != NULL));
 	if (reply.victim)
 		reply.victim->refs--;
 	return answer;
+}
+
+static enum ledger_answer want_since(struct stage *s, struct ledger_pool *p, enum ledger_purpose purpose, usec_t since)
+{
+	return want_wish(s, p, (struct ledger_wish){.purpose = purpose, .waiting_since = since});
+}
+
+/* A replication client, whose pool has that many unused servers. */
+static enum ledger_answer want_own(struct stage *s, struct ledger_pool *p, int own_unused)
+{
+	return want_wish(s, p, (struct ledger_wish){FOR_REPLICATION, s->now, own_unused});
 }
 
 static enum ledger_answer want(struct stage *s, struct ledger_pool *p, enum ledger_purpose purpose)
@@ -281,16 +295,21 @@ static void min_pool_size_opens_connections_but_never_evicts(void **state)
 	assert_null(nudged(s));
 }
 
-static enum ledger_answer evicted(struct stage *s, struct ledger_pool *victim, struct ledger_pool *asker)
+static enum ledger_answer evicted_for(struct stage *s, struct ledger_pool *victim, struct ledger_pool *asker,
+				      struct ledger_wish wish)
 {
 	struct ledger_reply reply;
-	enum ledger_answer answer =
-		ledger_evicted(&s->ledger, victim, asker, &s->lim, s->now, s->now, &reply);
+	enum ledger_answer answer = ledger_evicted(&s->ledger, victim, asker, &s->lim, &wish, s->now, &reply);
 
 	s->victim = reply.victim;
 	if (reply.victim)
 		reply.victim->refs--;
 	return answer;
+}
+
+static enum ledger_answer evicted(struct stage *s, struct ledger_pool *victim, struct ledger_pool *asker)
+{
+	return evicted_for(s, victim, asker, (struct ledger_wish){.purpose = FOR_CLIENT, .waiting_since = s->now});
 }
 
 static void an_eviction_makes_room_for_exactly_one_and_nobody_gets_in_between(void **state)
@@ -420,6 +439,31 @@ static void who_was_told_and_wants_nothing_passes_it_on(void **state)
 	assert_null(nudged(s));
 }
 
+static void news_of_one_limit_is_passed_on_by_who_waits_for_another(void **state)
+{
+	struct stage *s = *state;
+	struct ledger_pool d, e;
+
+	line_up(s, &d, &e);
+	s->lim.max_user_connections = 1;
+	s->user.servers++; /* in a pool that has nothing to spare */
+	/* d comes first, then e, then a: whose user has no room even when its database has. */
+	ledger_pool_close(&s->ledger, &d);
+	ledger_pool_close(&s->ledger, &e);
+	d = (struct ledger_pool){.database = &s->db, .user = &s->third_user, .has_greeting = true};
+	ledger_pool_open(&d, &s->db_group, &s->third_user_group);
+	assert_int_equal(want_since(s, &d, FOR_CLIENT, 60), LEDGER_WAIT);
+	has_spare(s, &s->b, s->now);
+	assert_ptr_equal(nudged(s), &s->a);
+	assert_int_equal(want_since(s, &s->a, FOR_CLIENT, 50), LEDGER_WAIT);
+	assert_true(s->is_in_line);
+	assert_null(nudged(s));
+	ledger_nudge_over(&s->ledger, &s->a);
+	assert_ptr_equal(nudged(s), &d);
+	assert_int_equal(want_since(s, &d, FOR_CLIENT, 60), LEDGER_EVICT);
+	ledger_pool_close(&s->ledger, &d);
+}
+
 static void a_pool_that_goes_leaves_its_place_in_line(void **state)
 {
 	struct stage *s = *state;
@@ -528,6 +572,131 @@ static void an_error_of_any_length_is_kept_as_far_as_it_fits(void **state)
 	assert_int_equal(strlen(error), sizeof(s->a.error) - 1);
 }
 
+/* --- replication -------------------------------------------------------- */
+
+static void a_replication_login_that_fails_is_nothing_to_others(void **state)
+{
+	struct stage *s = *state;
+	char error[100];
+	usec_t began = s->now;
+
+	assert_int_equal(want_own(s, &s->a, 0), LEDGER_LAUNCH);
+	s->now += 2 * SEC;
+	ledger_server_gone(&s->ledger, &s->a, KIND_LOGIN, false, "login failed");
+	assert_false(ledger_failing(&s->ledger, &s->a, error, sizeof(error)));
+	assert_int_equal(want_own(s, &s->a, 0), LEDGER_WAIT);
+	assert_int_equal(s->until, began + 15 * SEC);
+	assert_int_equal(want(s, &s->a, FOR_CLIENT), LEDGER_LAUNCH);
+	ledger_login_done(&s->ledger, &s->a);
+	/* That others can log in does not help it. */
+	assert_int_equal(want_own(s, &s->a, 0), LEDGER_WAIT);
+	s->now = began + 15 * SEC;
+	assert_int_equal(want_own(s, &s->a, 0), LEDGER_LAUNCH);
+	ledger_login_done(&s->ledger, &s->a);
+	assert_int_equal(want_own(s, &s->a, 0), LEDGER_LAUNCH);
+}
+
+static void that_nobody_listens_is_known_to_all(void **state)
+{
+	struct stage *s = *state;
+	char error[100];
+	usec_t began = s->now;
+
+	assert_int_equal(want_own(s, &s->a, 0), LEDGER_LAUNCH);
+	s->now += SEC;
+	ledger_server_gone(&s->ledger, &s->a, KIND_LOGIN, true, "connect failed");
+	assert_true(ledger_failing(&s->ledger, &s->a, error, sizeof(error)));
+	assert_string_equal(error, "connect failed");
+	for (int purpose = FOR_CLIENT; purpose <= FOR_MIN_SIZE; purpose++) {
+		assert_int_equal(want(s, &s->a, (enum ledger_purpose)purpose), LEDGER_WAIT);
+		assert_int_equal(s->until, began + 15 * SEC);
+	}
+	/* And that somebody does, as well. */
+	s->now = began + 15 * SEC;
+	assert_int_equal(want_own(s, &s->a, 0), LEDGER_LAUNCH);
+	ledger_login_done(&s->ledger, &s->a);
+	assert_false(ledger_failing(&s->ledger, &s->a, error, sizeof(error)));
+	fail_attempt(s, &s->a, true, "connect failed");
+	s->now += 15 * SEC;
+	assert_int_equal(want_own(s, &s->a, 0), LEDGER_LAUNCH);
+	ledger_server_gone(&s->ledger, &s->a, KIND_LOGIN, false, "login failed");
+	assert_false(ledger_failing(&s->ledger, &s->a, error, sizeof(error)));
+}
+
+static void a_server_of_a_replication_client_gives_nobody_hope(void **state)
+{
+	struct stage *s = *state;
+	char error[100];
+
+	assert_int_equal(want_own(s, &s->a, 0), LEDGER_LAUNCH);
+	ledger_login_done(&s->ledger, &s->a);
+	assert_int_equal(ledger_connected(&s->ledger, &s->a), 1);
+	assert_int_equal(ledger_serving(&s->ledger, &s->a), 0);
+	fail_attempt(s, &s->a, false, "role gone");
+	assert_true(ledger_failing(&s->ledger, &s->a, error, sizeof(error)));
+	/* Nor has its next log-in anything to do with theirs. */
+	assert_int_equal(want_own(s, &s->a, 0), LEDGER_LAUNCH);
+	ledger_login_done(&s->ledger, &s->a);
+	assert_true(ledger_failing(&s->ledger, &s->a, error, sizeof(error)));
+	ledger_server_gone(&s->ledger, &s->a, KIND_REPLICATION, false, NULL);
+	ledger_server_gone(&s->ledger, &s->a, KIND_REPLICATION, false, NULL);
+	assert_int_equal(s->db.servers, 0);
+	assert_int_equal(s->user.servers, 0);
+}
+
+static void replication_takes_the_place_of_one_unused_server(void **state)
+{
+	struct stage *s = *state;
+
+	s->lim.pool_size = 2;
+	s->lim.max_db_connections = 2;
+	open_servers(s, &s->a, 2);
+	assert_int_equal(want_own(s, &s->a, 2), LEDGER_EVICT);
+	assert_ptr_equal(s->victim, &s->a);
+	assert_int_equal(evicted_for(s, &s->a, &s->a, (struct ledger_wish){FOR_REPLICATION, s->now, 1}), LEDGER_LAUNCH);
+	assert_int_equal(s->db.servers, 2);
+	ledger_login_done(&s->ledger, &s->a);
+	assert_int_equal(s->a.count[KIND_CONNECTED], 1);
+	assert_int_equal(s->a.count[KIND_REPLICATION], 1);
+	/* With the reserve in use it is one of the reserve. */
+	s->lim.pool_size = s->lim.reserve_size = 1;
+	s->lim.max_db_connections = 0;
+	assert_int_equal(want_own(s, &s->a, 1), LEDGER_EVICT);
+	assert_int_equal(evicted_for(s, &s->a, &s->a, (struct ledger_wish){FOR_REPLICATION, s->now, 0}), LEDGER_LAUNCH);
+	ledger_login_done(&s->ledger, &s->a);
+	/* Beyond both no slot is handed on. */
+	open_servers(s, &s->c, 1);
+	ledger_set_greeting(&s->ledger, &s->a, false);
+	open_servers(s, &s->a, 1);
+	assert_int_equal(want_own(s, &s->a, 1), LEDGER_EVICT);
+	assert_int_equal(evicted_for(s, &s->a, &s->a, (struct ledger_wish){FOR_REPLICATION, s->now, 0}), LEDGER_WAIT);
+	assert_int_equal(s->a.count[KIND_REPLICATION], 2);
+	assert_int_equal(s->a.count[KIND_CONNECTED], 0);
+}
+
+static void a_replication_client_stands_in_line_like_others(void **state)
+{
+	struct stage *s = *state;
+
+	s->lim.max_db_connections = 1;
+	open_servers(s, &s->b, 1);
+	assert_int_equal(want_own(s, &s->a, 0), LEDGER_WAIT);
+	assert_true(s->is_in_line);
+	has_spare(s, &s->b, s->now);
+	assert_ptr_equal(nudged(s), &s->a);
+	assert_int_equal(want_own(s, &s->a, 0), LEDGER_EVICT);
+	assert_false(s->is_in_line);
+	assert_ptr_equal(s->victim, &s->b);
+	assert_int_equal(evicted_for(s, &s->b, &s->a, (struct ledger_wish){FOR_REPLICATION, s->now, 0}), LEDGER_LAUNCH);
+	ledger_login_done(&s->ledger, &s->a);
+	assert_int_equal(s->a.count[KIND_REPLICATION], 1);
+	/* The pool's own size is another matter: nobody else can make room there. */
+	s->lim.max_db_connections = 0;
+	s->lim.pool_size = 1;
+	assert_int_equal(want_own(s, &s->a, 0), LEDGER_WAIT);
+	assert_false(s->is_in_line);
+}
+
 static void lifetime_closes_are_spread_over_the_lifetime(void **state)
 {
 	struct stage *s = *state;
@@ -564,13 +733,14 @@ static void rules_in_their_order(void **state)
 	static const struct {
 		const char *says;
 		enum ledger_purpose purpose;
-		int connected, cancels, others; /* others: of the same database and user, in other pools */
+		int unused; /* own_unused */
+		int connected, cancels, replicas, others; /* others: of the same database and user, in other pools */
 		bool logging_in, failed, no_greeting;
 		int size, min, reserve, max_db, max_user;
 		int waited_sec;
 		enum ledger_answer answer;
 		int until_sec; /* after now */
-		char victim;   /* 'd': of the database, 'u': of the user, 0: nobody has anything to spare */
+		char victim;   /* 'd': of the database, 'u': of the user, 'o': its own; else nobody has anything to spare */
 	} rows[] = {
 		{"an empty pool without limits", .answer = LEDGER_LAUNCH},
 		{"room for one more", .connected = 4, .size = 5, .answer = LEDGER_LAUNCH},
@@ -620,6 +790,30 @@ static void rules_in_their_order(void **state)
 		 .answer = LEDGER_LAUNCH},
 		{"without greeting the user's limit does", .connected = 5, .size = 5, .no_greeting = true, .max_user = 5,
 		 .answer = LEDGER_EVICT, .victim = 'u'},
+		{"replication, with room", .purpose = FOR_REPLICATION, .connected = 4, .size = 5, .answer = LEDGER_LAUNCH},
+		{"replication in a full pool that is busy", .purpose = FOR_REPLICATION, .connected = 5, .size = 5,
+		 .answer = LEDGER_WAIT},
+		{"replication in a full pool with one unused", .purpose = FOR_REPLICATION, .connected = 5, .size = 5,
+		 .unused = 1, .answer = LEDGER_EVICT, .victim = 'o'},
+		{"replication fills a pool as others do", .replicas = 5, .size = 5, .answer = LEDGER_WAIT},
+		{"replication full of itself, greeting unknown", .purpose = FOR_REPLICATION, .replicas = 5, .size = 5,
+		 .no_greeting = true, .answer = LEDGER_WAIT},
+		{"replication does not evict with room", .purpose = FOR_REPLICATION, .connected = 4, .size = 5,
+		 .unused = 4, .answer = LEDGER_LAUNCH},
+		{"replication: the reserve before an eviction", .purpose = FOR_REPLICATION, .connected = 5, .size = 5,
+		 .unused = 1, .reserve = 1, .waited_sec = 5, .answer = LEDGER_LAUNCH_RESERVE},
+		{"replication: an eviction before waiting for the reserve", .purpose = FOR_REPLICATION, .connected = 5,
+		 .size = 5, .unused = 1, .reserve = 1, .waited_sec = 4, .answer = LEDGER_EVICT, .victim = 'o'},
+		{"replication: waiting for the reserve", .purpose = FOR_REPLICATION, .connected = 5, .size = 5,
+		 .reserve = 1, .waited_sec = 4, .answer = LEDGER_WAIT, .until_sec = 1},
+		{"replication in a full database", .purpose = FOR_REPLICATION, .others = 3, .max_db = 3,
+		 .answer = LEDGER_EVICT, .victim = 'd'},
+		{"replication in a database full of its own", .purpose = FOR_REPLICATION, .connected = 3, .unused = 3,
+		 .max_db = 3, .answer = LEDGER_EVICT, .victim = 'o'},
+		{"replication: a failure of others is none of its", .purpose = FOR_REPLICATION, .failed = true,
+		 .answer = LEDGER_LAUNCH},
+		{"replicas count for the minimum", .purpose = FOR_MIN_SIZE, .replicas = 3, .min = 3, .size = 5,
+		 .answer = LEDGER_WAIT},
 		{"below the minimum", .purpose = FOR_MIN_SIZE, .connected = 2, .min = 3, .size = 5, .answer = LEDGER_LAUNCH},
 		{"at the minimum", .purpose = FOR_MIN_SIZE, .connected = 3, .min = 3, .size = 5, .answer = LEDGER_WAIT},
 		{"a minimum above the size stops at the size", .purpose = FOR_MIN_SIZE, .connected = 5, .min = 9, .size = 5,
@@ -630,7 +824,7 @@ static void rules_in_their_order(void **state)
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct tally db = {.servers = rows[i].others}, user = {.servers = rows[i].others};
-		int total = rows[i].connected + rows[i].cancels + rows[i].logging_in;
+		int total = rows[i].connected + rows[i].cancels + rows[i].replicas + rows[i].logging_in;
 		struct ledger_group db_group, user_group, elsewhere;
 		struct ledger_pool p = {.database = &db, .user = &user}, of_db = {.database = &db}, of_user = {.user = &user};
 		enum ledger_answer answer;
@@ -643,12 +837,13 @@ static void rules_in_their_order(void **state)
 		ledger_pool_open(&of_db, &db_group, &elsewhere);
 		ledger_pool_open(&of_user, &elsewhere, &user_group);
 		/* Something to spare in both, unless the row is about there being none. */
-		if (rows[i].victim) {
+		if (rows[i].victim && rows[i].victim != 'o') {
 			ledger_spare(&s->ledger, &of_db, 1, 1);
 			ledger_spare(&s->ledger, &of_user, 1, 1);
 		}
 		p.count[KIND_CONNECTED] = rows[i].connected;
 		p.count[KIND_CANCEL] = rows[i].cancels;
+		p.count[KIND_REPLICATION] = rows[i].replicas;
 		p.count[KIND_LOGIN] = p.login_taken = rows[i].logging_in;
 		p.last_login_failed = rows[i].failed;
 		p.attempt_at = s->now;
@@ -664,11 +859,15 @@ static void rules_in_their_order(void **state)
 			.login_retry = 15 * SEC,
 			.reserve_timeout = rows[i].waited_sec < 0 ? 0 : 5 * SEC,
 		};
-		answer = want_since(s, &p, rows[i].purpose, s->now - rows[i].waited_sec * SEC);
+		answer = want_wish(s, &p, (struct ledger_wish){rows[i].purpose, s->now - rows[i].waited_sec * SEC,
+							       rows[i].unused});
 		granted = answer == LEDGER_LAUNCH || answer == LEDGER_LAUNCH_RESERVE;
 		if (answer != rows[i].answer)
 			fail_msg("%s: answer %d, not %d", rows[i].says, answer, rows[i].answer);
-		if (s->victim != (rows[i].victim == 'd' ? &of_db : rows[i].victim ? &of_user : NULL))
+		if (s->victim != (rows[i].victim == 'd'	  ? &of_db
+				  : rows[i].victim == 'u' ? &of_user
+				  : rows[i].victim == 'o' ? &p
+							  : NULL))
 			fail_msg("%s: another victim", rows[i].says);
 		if (s->until != (rows[i].until_sec ? s->now + rows[i].until_sec * SEC : 0))
 			fail_msg("%s: asks again at %lld", rows[i].says, (long long)s->until);
@@ -685,13 +884,14 @@ enum { RACERS = 4, RACES = 5000 };
 static void *race(void *arg)
 {
 	struct stage *s = arg;
+	const struct ledger_wish wish = {.purpose = FOR_CLIENT, .waiting_since = s->now};
 	struct ledger_reply reply;
 	long launched = 0;
 
 	for (int i = 0; i < RACES; i++) {
 		struct ledger_pool *p = i % 2 ? &s->a : &s->b;
 
-		if (ledger_want(&s->ledger, p, &s->lim, FOR_CLIENT, s->now, s->now, &reply) != LEDGER_LAUNCH)
+		if (ledger_want(&s->ledger, p, &s->lim, &wish, s->now, &reply) != LEDGER_LAUNCH)
 			continue;
 		launched++;
 		if (i % 3)
@@ -733,12 +933,13 @@ static void threads_that_race_leave_nothing_behind(void **state)
  */
 enum { DBS = 3, USERS = 3, POOLS = DBS * USERS, WORKERS = 4, SERVERS = 24, EVENTS = 200000, DRAIN_EVERY = 2000 };
 enum { MESSAGES = 256 };
-enum doing { GONE, LOGGING_IN, IDLE, ACTIVE, CANCELING };
+enum doing { GONE, LOGGING_IN, IDLE, ACTIVE, REPLICATING, CANCELING };
 
 struct model_server {
 	enum doing doing;
 	bool for_cancel;       /* launched past the limits */
 	bool without_greeting; /* launched past the pool's size */
+	bool for_replication;
 	usec_t used_at;
 };
 
@@ -747,20 +948,20 @@ struct model_pool {
 	struct ledger_limits lim;
 	int db, user, home;
 	struct model_server servers[SERVERS];
-	int waiting, cancels;
-	usec_t since; /* of the first waiter */
+	int waiting, replicas, cancels; /* replicas: replication clients that wait, before all others */
+	usec_t since, replica_since;	/* of the first waiter */
 	bool has_greeting, is_hungry, is_evicting, was_nudged;
 	usec_t retry_at;
 	/* what the model believes of the last attempt */
-	bool failed;
-	usec_t attempt_at;
+	bool failed, connect_failed, replication_failed;
+	usec_t attempt_at, replication_attempt_at;
 };
 
 struct model_message {
 	enum { TO_EVICT, IS_EVICTED, TO_NUDGE } kind;
 	struct model_pool *asker, *victim;
 	struct ledger_limits lim;
-	usec_t since;
+	struct ledger_wish wish;
 	bool is_done;
 	enum ledger_answer answer;
 	struct ledger_pool *next_victim;
@@ -778,7 +979,7 @@ static struct model {
 	usec_t now;
 	uint64_t random;
 	/* that every answer was seen, or the model proves little */
-	long answers[LEDGER_WAIT + 1], timed_waits, served, too_late, passed_on, remote;
+	long answers[LEDGER_WAIT + 1], timed_waits, served, too_late, passed_on, remote, replicated, own_evicted;
 } m;
 
 static unsigned roll(unsigned sides)
@@ -803,7 +1004,7 @@ static int pool_total(const struct model_pool *p)
 
 static int pool_connected(const struct model_pool *p)
 {
-	return count_doing(p, IDLE) + count_doing(p, ACTIVE);
+	return count_doing(p, IDLE) + count_doing(p, ACTIVE) + count_doing(p, REPLICATING);
 }
 
 /* Servers of a database (user < 0) or of a user (db < 0); all, or those that had to respect limits. */
@@ -826,21 +1027,22 @@ static struct model_server *find_server(struct model_pool *p, enum doing doing)
 	return NULL;
 }
 
-static struct model_server *longest_idle(struct model_pool *p)
+/* is_own: for a replication client of this pool. */
+static struct model_server *longest_idle(struct model_pool *p, bool is_own)
 {
 	struct model_server *oldest = NULL;
 
 	for (int i = 0; i < SERVERS; i++)
 		if (p->servers[i].doing == IDLE && (!oldest || p->servers[i].used_at < oldest->used_at))
 			oldest = &p->servers[i];
-	return p->waiting == 0 ? oldest : NULL;
+	return p->waiting == 0 || is_own ? oldest : NULL;
 }
 
 static bool somebody_can_spare(int db, int user)
 {
 	for (int i = 0; i < POOLS; i++)
 		if ((db < 0 || m.pools[i].db == db) && (user < 0 || m.pools[i].user == user) &&
-		    longest_idle(&m.pools[i]))
+		    longest_idle(&m.pools[i], false))
 			return true;
 	return false;
 }
@@ -859,18 +1061,26 @@ static enum ledger_answer expected(struct model_pool *p, enum ledger_purpose pur
 				   bool *is_shared)
 {
 	const struct ledger_limits *lim = &p->lim;
-	bool is_full = lim->pool_size > 0 && pool_total(p) >= lim->pool_size && p->has_greeting;
+	bool is_replica = purpose == FOR_REPLICATION;
+	bool is_full = lim->pool_size > 0 && pool_total(p) >= lim->pool_size && (p->has_greeting || is_replica);
 	bool db_full = lim->max_db_connections > 0 && across(p->db, -1, false) >= lim->max_db_connections;
 	bool user_full = lim->max_user_connections > 0 && across(-1, p->user, false) >= lim->max_user_connections;
 	bool has_reserve = lim->reserve_size > 0 && lim->reserve_timeout > 0 &&
 			   pool_total(p) < lim->pool_size + lim->reserve_size;
+	int unused = is_replica ? count_doing(p, IDLE) : 0;
+	usec_t pause_of_all = p->attempt_at + lim->login_retry;
+	usec_t pause_of_replicas = p->replication_attempt_at + lim->login_retry;
 
 	*until = 0;
 	*is_shared = false;
 	if (count_doing(p, LOGGING_IN) || p->is_evicting)
 		return LEDGER_WAIT;
-	if (p->failed && m.now < p->attempt_at + lim->login_retry) {
-		*until = p->attempt_at + lim->login_retry;
+	if ((is_replica ? p->connect_failed : p->failed) && m.now < pause_of_all) {
+		*until = pause_of_all;
+		return LEDGER_WAIT;
+	}
+	if (is_replica && p->replication_failed && m.now < pause_of_replicas) {
+		*until = pause_of_replicas;
 		return LEDGER_WAIT;
 	}
 	switch (purpose) {
@@ -885,8 +1095,11 @@ static enum ledger_answer expected(struct model_pool *p, enum ledger_purpose pur
 			       ? LEDGER_WAIT
 			       : LEDGER_LAUNCH;
 	case FOR_CLIENT:
+	case FOR_REPLICATION:
 		break;
 	}
+	if (is_full && unused && !(has_reserve && m.now >= since + lim->reserve_timeout))
+		return LEDGER_EVICT;
 	if (is_full && !has_reserve)
 		return LEDGER_WAIT;
 	if (is_full && m.now < since + lim->reserve_timeout) {
@@ -895,7 +1108,8 @@ static enum ledger_answer expected(struct model_pool *p, enum ledger_purpose pur
 	}
 	if (db_full || user_full) {
 		*is_shared = true;
-		return (!db_full || somebody_can_spare(p->db, -1)) && (!user_full || somebody_can_spare(-1, p->user))
+		return unused || ((!db_full || somebody_can_spare(p->db, -1)) &&
+				  (!user_full || somebody_can_spare(-1, p->user)))
 			       ? LEDGER_EVICT
 			       : LEDGER_WAIT;
 	}
@@ -914,7 +1128,8 @@ static void check_everything(void)
 		bool is_shared;
 
 		assert_int_equal(p->ledger.count[KIND_LOGIN], logging_in);
-		assert_int_equal(p->ledger.count[KIND_CONNECTED], pool_connected(p));
+		assert_int_equal(p->ledger.count[KIND_CONNECTED] + p->ledger.count[KIND_REPLICATION], pool_connected(p));
+		assert_int_equal(p->ledger.count[KIND_REPLICATION], count_doing(p, REPLICATING));
 		assert_int_equal(p->ledger.count[KIND_CANCEL], count_doing(p, CANCELING));
 		assert_in_range(logging_in, 0, 1);
 		assert_int_equal(p->ledger.login_taken, logging_in || p->is_evicting);
@@ -929,6 +1144,8 @@ static void check_everything(void)
 			if (p->cancels == 0 && pool_total(p) < SERVERS && !p->retry_at)
 				assert_int_equal(expected(p, FOR_CLIENT, p->since, &until, &is_shared), LEDGER_WAIT);
 		}
+		if (p->replicas && is_quiet && p->cancels == 0 && pool_total(p) < SERVERS && !p->retry_at)
+			assert_int_equal(expected(p, FOR_REPLICATION, p->replica_since, &until, &is_shared), LEDGER_WAIT);
 		all += pool_total(p);
 	}
 	for (int i = 0; i < DBS; i++) {
@@ -953,11 +1170,12 @@ static struct model_pool *of_ledger(struct ledger_pool *p)
 
 static void launch(struct model_pool *p, enum ledger_purpose purpose)
 {
-	p->attempt_at = m.now;
+	*(purpose == FOR_REPLICATION ? &p->replication_attempt_at : &p->attempt_at) = m.now;
 	*find_server(p, GONE) = (struct model_server){
 		.doing = LOGGING_IN,
 		.for_cancel = purpose == FOR_CANCEL,
-		.without_greeting = !p->has_greeting,
+		.without_greeting = !p->has_greeting && purpose != FOR_REPLICATION,
+		.for_replication = purpose == FOR_REPLICATION,
 	};
 }
 
@@ -967,22 +1185,30 @@ static void send(struct model_message msg)
 	m.messages[m.n_messages++] = msg;
 }
 
-static void begin_eviction(struct model_pool *asker, struct ledger_pool *victim, usec_t since);
+static void begin_eviction(struct model_pool *asker, struct ledger_pool *victim, struct ledger_wish wish);
 
-static void take_answer(struct model_pool *p, enum ledger_answer answer, struct ledger_pool *victim, usec_t since)
+static bool is_wanted(const struct model_pool *p, struct ledger_wish wish)
+{
+	return wish.purpose == FOR_REPLICATION ? p->replicas : p->waiting;
+}
+
+static void take_answer(struct model_pool *p, enum ledger_answer answer, struct ledger_pool *victim,
+			struct ledger_wish wish)
 {
 	m.answers[answer]++;
+	if (!is_wanted(p, wish) && answer != LEDGER_WAIT)
+		p->is_hungry = true;
 	switch (answer) {
 	case LEDGER_LAUNCH:
 	case LEDGER_LAUNCH_RESERVE:
-		if (p->waiting && pool_total(p) < SERVERS)
-			launch(p, FOR_CLIENT);
+		if (is_wanted(p, wish) && pool_total(p) < SERVERS)
+			launch(p, wish.purpose);
 		else
 			ledger_server_gone(&m.ledger, &p->ledger, KIND_LOGIN, true, NULL);
 		break;
 	case LEDGER_EVICT:
-		if (p->waiting)
-			begin_eviction(p, victim, since);
+		if (is_wanted(p, wish))
+			begin_eviction(p, victim, wish);
 		else {
 			victim->refs--;
 			ledger_not_evicted(&m.ledger, &p->ledger);
@@ -995,25 +1221,28 @@ static void take_answer(struct model_pool *p, enum ledger_answer answer, struct 
 
 static void publish(struct model_pool *p)
 {
-	struct model_server *sv = longest_idle(p);
+	struct model_server *sv = longest_idle(p, false);
 
 	ledger_spare(&m.ledger, &p->ledger, sv ? sv->used_at : 0, sv ? count_doing(p, IDLE) : 0);
 }
 
 static void make_room(struct model_message *e)
 {
-	struct model_server *sv = longest_idle(e->victim);
+	bool is_own = e->asker == e->victim && e->wish.purpose == FOR_REPLICATION;
+	struct model_server *sv = longest_idle(e->victim, is_own);
 	struct ledger_reply reply = {0};
 
 	e->is_done = sv != NULL;
 	if (sv) {
 		sv->doing = GONE;
-		e->answer = ledger_evicted(&m.ledger, &e->victim->ledger, &e->asker->ledger, &e->lim, e->since, m.now,
+		e->wish.own_unused -= is_own;
+		m.own_evicted += is_own;
+		e->answer = ledger_evicted(&m.ledger, &e->victim->ledger, &e->asker->ledger, &e->lim, &e->wish, m.now,
 					   &reply);
 		e->next_victim = reply.victim;
 		/* The slot is the asker's from here on, though it has not heard of it. */
 		if (e->answer == LEDGER_LAUNCH || e->answer == LEDGER_LAUNCH_RESERVE)
-			launch(e->asker, FOR_CLIENT);
+			launch(e->asker, e->wish.purpose);
 		e->asker->is_evicting = e->answer == LEDGER_EVICT;
 		e->victim->is_hungry = true;
 	} else {
@@ -1034,23 +1263,24 @@ static void hear_of_eviction(struct model_message *e)
 		p->is_hungry = true;
 	else if (e->answer == LEDGER_EVICT || e->answer == LEDGER_WAIT) {
 		p->is_evicting = false;
-		take_answer(p, e->answer, e->next_victim, e->since);
+		take_answer(p, e->answer, e->next_victim, e->wish);
 	} else {
 		m.answers[e->answer]++;
-		if (!p->waiting) {
+		if (!is_wanted(p, e->wish)) {
 			struct model_server *sv = find_server(p, LOGGING_IN);
 
 			sv->doing = GONE;
+			p->is_hungry = true;
 			ledger_server_gone(&m.ledger, &p->ledger, KIND_LOGIN, true, NULL);
 		}
 	}
 	m.unfinished[p->home] = true;
 }
 
-static void begin_eviction(struct model_pool *asker, struct ledger_pool *victim, usec_t since)
+static void begin_eviction(struct model_pool *asker, struct ledger_pool *victim, struct ledger_wish wish)
 {
 	struct model_message e = {.kind = TO_EVICT, .asker = asker, .victim = of_ledger(victim), .lim = asker->lim,
-				  .since = since};
+				  .wish = wish};
 
 	asker->is_evicting = true;
 	if (e.victim->home == asker->home) {
@@ -1062,19 +1292,20 @@ static void begin_eviction(struct model_pool *asker, struct ledger_pool *victim,
 	send(e);
 }
 
-/* Asks once; the answer is what the rules say. */
-static void ask(struct model_pool *p, enum ledger_purpose purpose, usec_t since)
+/* Asks once; the answer is what the rules say. true: it stands in line. */
+static bool ask(struct model_pool *p, enum ledger_purpose purpose, usec_t since)
 {
+	const struct ledger_wish wish = {purpose, since, purpose == FOR_REPLICATION ? count_doing(p, IDLE) : 0};
 	struct ledger_reply reply = {.until = -1};
 	usec_t until;
 	bool is_shared, is_quiet = true;
 	enum ledger_answer should = expected(p, purpose, since, &until, &is_shared), answer;
 
 	if (pool_total(p) == SERVERS)
-		return;
+		return false;
 	for (int w = 0; w < m.workers; w++)
 		is_quiet = is_quiet && !m.unfinished[w];
-	answer = ledger_want(&m.ledger, &p->ledger, &p->lim, purpose, since, m.now, &reply);
+	answer = ledger_want(&m.ledger, &p->ledger, &p->lim, &wish, m.now, &reply);
 	/* What has not been published yet cannot be known. */
 	if (!is_shared || is_quiet)
 		assert_int_equal(answer, should);
@@ -1085,29 +1316,32 @@ static void ask(struct model_pool *p, enum ledger_purpose purpose, usec_t since)
 	m.timed_waits += until > 0;
 	if (until && (!p->retry_at || until < p->retry_at))
 		p->retry_at = until;
-	if (purpose == FOR_CLIENT)
-		take_answer(p, answer, reply.victim, since);
+	if (purpose == FOR_CLIENT || purpose == FOR_REPLICATION)
+		take_answer(p, answer, reply.victim, wish);
 	else if (answer == LEDGER_LAUNCH)
 		launch(p, purpose);
+	return reply.is_in_line;
 }
 
 /* A share's turn: who waits gets what there is; then somebody asks. */
 static void share_turn(struct model_pool *p)
 {
 	struct model_server *sv;
-	bool was_nudged = p->was_nudged;
+	bool was_nudged = p->was_nudged, is_in_line = false;
 
 	p->is_hungry = p->was_nudged = false;
 	p->retry_at = 0;
 	if (p->cancels > 0)
 		ask(p, FOR_CANCEL, 0);
+	if (p->replicas && p->cancels == 0)
+		is_in_line = ask(p, FOR_REPLICATION, p->replica_since);
 	while (p->waiting && (sv = find_server(p, IDLE))) {
 		sv->doing = ACTIVE;
 		p->waiting--;
 		p->since = m.now;
 		m.served++;
 	}
-	if (p->waiting)
+	if (p->waiting && !is_in_line)
 		ask(p, FOR_CLIENT, p->since);
 	if (was_nudged) {
 		m.passed_on += p->ledger.nudges != 0;
@@ -1157,17 +1391,32 @@ static void deliver(int i)
 	}
 }
 
+static void somebody_listens(struct model_pool *p)
+{
+	p->failed = p->failed && !p->connect_failed;
+	p->connect_failed = false;
+}
+
 static void server_is_gone(struct model_pool *p, struct model_server *sv, const char *error)
 {
-	enum server_kind kind = sv->doing == LOGGING_IN	 ? KIND_LOGIN
-				: sv->doing == CANCELING ? KIND_CANCEL
-							 : KIND_CONNECTED;
+	enum server_kind kind = sv->doing == LOGGING_IN	   ? KIND_LOGIN
+				: sv->doing == CANCELING   ? KIND_CANCEL
+				: sv->doing == REPLICATING ? KIND_REPLICATION
+							   : KIND_CONNECTED;
+	bool is_connecting = roll(2);
 
-	if (sv->doing == LOGGING_IN && error)
+	if (sv->doing == LOGGING_IN && error && sv->for_replication && !is_connecting) {
+		p->replication_failed = true;
+		somebody_listens(p);
+	} else if (sv->doing == LOGGING_IN && error) {
 		p->failed = true;
+		p->connect_failed = is_connecting;
+		if (sv->for_replication)
+			p->attempt_at = p->replication_attempt_at;
+	}
 	sv->doing = GONE;
 	p->is_hungry = true;
-	ledger_server_gone(&m.ledger, &p->ledger, kind, roll(2), error);
+	ledger_server_gone(&m.ledger, &p->ledger, kind, is_connecting, error);
 }
 
 static void server_is_free(struct model_pool *p, struct model_server *sv)
@@ -1192,10 +1441,25 @@ static void login_ends(struct model_pool *p)
 	if (p->cancels > 0) {
 		p->cancels--;
 		sv->doing = CANCELING;
+		p->connect_failed = false;
 		ledger_login_to_cancel(&m.ledger, &p->ledger);
 		return;
 	}
-	p->failed = false;
+	if (sv->for_replication && p->replicas == 0) {
+		server_is_gone(p, sv, NULL);
+		return;
+	}
+	if (sv->for_replication) {
+		sv->doing = REPLICATING;
+		p->replicas--;
+		p->replica_since = m.now;
+		p->replication_failed = false;
+		somebody_listens(p);
+		m.replicated++;
+		ledger_login_done(&m.ledger, &p->ledger);
+		return;
+	}
+	p->failed = p->connect_failed = false;
 	p->has_greeting = true;
 	ledger_set_greeting(&m.ledger, &p->ledger, true);
 	ledger_login_done(&m.ledger, &p->ledger);
@@ -1236,7 +1500,7 @@ static void one_event(void)
 	if (m.unfinished[p->home])
 		end_turn(p->home);
 	m.unfinished[p->home] = true;
-	switch (roll(17)) {
+	switch (roll(20)) {
 	case 0:
 	case 1:
 	case 2:
@@ -1290,6 +1554,18 @@ static void one_event(void)
 		/* Clients that wait may leave. */
 		p->waiting -= p->waiting > 0;
 		break;
+	case 17:
+		if (p->replicas++ == 0)
+			p->replica_since = m.now;
+		p->is_hungry = true;
+		break;
+	case 18:
+		if ((sv = find_server(p, REPLICATING)))
+			server_is_gone(p, sv, NULL);
+		break;
+	case 19:
+		p->replicas -= p->replicas > 0 && roll(2);
+		break;
 	}
 	if (roll(2))
 		end_turn(p->home);
@@ -1326,11 +1602,13 @@ static void drain(void)
 				server_is_gone(p, sv, NULL);
 			if ((sv = find_server(p, ACTIVE)))
 				server_is_free(p, sv);
+			if ((sv = find_server(p, REPLICATING)))
+				server_is_gone(p, sv, NULL);
 			/* server_idle_timeout: a pool with its reserve open may have no room for a cancel until then. */
 			if ((sv = find_server(p, IDLE)) && m.now - sv->used_at > 20 * SEC)
 				server_is_gone(p, sv, NULL);
 			settle();
-			left += p->waiting + p->cancels;
+			left += p->waiting + p->replicas + p->cancels;
 		}
 		time_passes(SEC / 3);
 		settle();
@@ -1390,6 +1668,7 @@ static void random_events_break_no_rule_and_starve_nobody(void **state)
 		for (size_t i = 0; i < ARRAY_LEN(m.answers); i++)
 			assert_true(m.answers[i] > 0);
 		assert_true(m.timed_waits > 0 && m.served > 0 && m.passed_on > 0);
+		assert_true(m.replicated > 0 && m.own_evicted > 0);
 		assert_true(workers == 1 || (m.remote > 0 && m.too_late > 0));
 		for (int i = 0; i < POOLS; i++)
 			assert_int_equal(m.pools[i].ledger.refs, 0);
@@ -1437,12 +1716,18 @@ int main(void)
 		staged(nothing_is_evicted_for_one_limit_while_the_other_stands_in_the_way),
 		staged(who_waits_longest_is_told_of_room_first),
 		staged(who_was_told_and_wants_nothing_passes_it_on),
+		staged(news_of_one_limit_is_passed_on_by_who_waits_for_another),
 		staged(a_pool_that_goes_leaves_its_place_in_line),
 		staged(a_pool_may_change_its_user),
 		staged(a_pool_size_of_zero_is_no_limit),
 		staged(without_greeting_a_full_pool_can_recover),
 		staged(fast_fail_tells_the_last_error_while_nothing_else_is_there),
 		staged(an_error_of_any_length_is_kept_as_far_as_it_fits),
+		staged(a_replication_login_that_fails_is_nothing_to_others),
+		staged(that_nobody_listens_is_known_to_all),
+		staged(a_server_of_a_replication_client_gives_nobody_hope),
+		staged(replication_takes_the_place_of_one_unused_server),
+		staged(a_replication_client_stands_in_line_like_others),
 		staged(lifetime_closes_are_spread_over_the_lifetime),
 		staged(surplus_is_what_lies_above_size_and_reserve),
 		staged(a_server_of_another_process_counts_as_one),

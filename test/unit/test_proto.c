@@ -424,6 +424,38 @@ static void bool_words_may_be_shortened_while_unique(void **state)
 			fail_msg("'%s'", rows[i].word);
 }
 
+static void replication_is_a_database_or_a_true_word(void **state)
+{
+	static const struct {
+		const char *value, *word;
+	} rows[] = {
+		{"database", "database"}, {"DATABASE", "database"}, {"databas", "no"}, {"database ", "no"},
+		{"true", "yes"}, {"On", "yes"}, {"1", "yes"}, {"y", "yes"}, {"o", "no"}, {"2", "no"},
+		{"false", "no"}, {"off", "no"}, {"0", "no"}, {"", "no"}, {"perhaps", "no"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_string_equal(replication_word(replication_parse(rows[i].value)), rows[i].word);
+}
+
+static void options_go_on_behind_what_is_not_supported(void **state)
+{
+	const char *at = "-N 7 -c datestyle=ISO --x=1 -c -cy=2 -c", *name, *value;
+	enum options_verdict v;
+	char seen[64] = "";
+	struct buf scratch;
+
+	(void)state;
+	buf_init(&scratch);
+	while ((v = options_next(&at, &scratch, &name, &value)) != OPTIONS_END) {
+		strcat(seen, v == OPTIONS_PAIR ? name : "?");
+		strcat(seen, " ");
+	}
+	assert_string_equal(seen, "? ? datestyle x _cy ? ");
+	buf_free(&scratch);
+}
+
 /* ---- queries of our own ---- */
 
 static void a_query_is_parse_bind_describe_execute_sync(void **state)
@@ -439,6 +471,16 @@ static void a_query_is_parse_bind_describe_execute_sync(void **state)
 		  "D\0\0\0\6P\0"
 		  "E\0\0\0\11\0\0\0\0\0"
 		  "S\0\0\0\4");
+	put_text_query(&b, "q", params, 1);
+	WROTE(&b, "P\0\0\0\15\0q\0\0\1\0\0\0\31"
+		  "B\0\0\0\23\0\0\0\0\0\1\0\0\0\3joe\0\0"
+		  "D\0\0\0\6P\0"
+		  "E\0\0\0\11\0\0\0\0\0"
+		  "S\0\0\0\4");
+	put_prelude(&b, "s");
+	WROTE(&b, "P\0\0\0\11\0s\0\0\0"
+		  "B\0\0\0\14\0\0\0\0\0\0\0\0"
+		  "E\0\0\0\11\0\0\0\0\0");
 	put_extended_query(&b, "", NULL, 0);
 	WROTE(&b, "P\0\0\0\10\0\0\0\0"
 		  "B\0\0\0\14\0\0\0\0\0\0\0\0"
@@ -540,6 +582,8 @@ int main(void)
 		cmocka_unit_test(options_are_split_as_the_server_does),
 		cmocka_unit_test(thousands_of_options_are_walked),
 		cmocka_unit_test(bool_words_may_be_shortened_while_unique),
+		cmocka_unit_test(replication_is_a_database_or_a_true_word),
+		cmocka_unit_test(options_go_on_behind_what_is_not_supported),
 		cmocka_unit_test(a_query_is_parse_bind_describe_execute_sync),
 		cmocka_unit_test(descriptions_of_rows_are_counted),
 		cmocka_unit_test(rows_are_taken_apart),

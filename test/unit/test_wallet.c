@@ -12,6 +12,7 @@
 #include "lib/keccak.h"
 #include "lib/util.h"
 #include "wallet/check.h"
+#include "wallet/claim.h"
 #include "wallet/eip191.h"
 #include "wallet/sign.h"
 
@@ -27,7 +28,7 @@
 #define HALF_N_PLUS_1 "7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a1"
 #define GOOD "1750000000:0x" RS "1b"
 
-static const struct wallet_policy usual = {BIT(ECDSA_FORMAT_TIMESTAMP), 300, false};
+static const struct wallet_policy usual = {.formats = BIT(ECDSA_FORMAT_TIMESTAMP), .window_seconds = 300, .role_login = false};
 
 static enum ecdsa_reason check(const char *user, const char *password)
 {
@@ -263,7 +264,7 @@ static void packet_faults_and_lengths_are_seen_before_the_text(void **state)
 {
 	static char big[WALLET_PASSWORD_MAX + 1];
 	struct ecdsa_claim claim;
-	struct wallet_policy none = {0, 300, false};
+	struct wallet_policy none = {.formats = 0, .window_seconds = 300, .role_login = false};
 
 	(void)state;
 	memset(big, '1', sizeof(big));
@@ -291,7 +292,7 @@ static void the_window_is_inclusive_on_both_sides(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct wallet_policy policy = {BIT(ECDSA_FORMAT_TIMESTAMP), rows[i].window, false};
+		struct wallet_policy policy = {.formats = BIT(ECDSA_FORMAT_TIMESTAMP), .window_seconds = rows[i].window, .role_login = false};
 		struct ecdsa_claim claim;
 		enum ecdsa_reason reason = ecdsa_check(USER, GOOD, strlen(GOOD), rows[i].now, &policy, &claim);
 
@@ -373,7 +374,7 @@ static void no_flipped_bit_of_a_signature_passes(void **state)
 static void no_changed_digit_of_the_time_passes(void **state)
 {
 	/* A window that age alone never fails, so that the signature has to. */
-	const struct wallet_policy ever = {BIT(ECDSA_FORMAT_TIMESTAMP), INT64_MAX, false};
+	const struct wallet_policy ever = {.formats = BIT(ECDSA_FORMAT_TIMESTAMP), .window_seconds = INT64_MAX, .role_login = false};
 
 	(void)state;
 	for (size_t at = 0; at < 10; at++)
@@ -585,6 +586,28 @@ static void keys_outside_the_curve_are_refused(void **state)
 	}
 }
 
+/* ---- the signed claim: section 20 ---- */
+
+static void a_claim_is_signed_as_it_reads(void **state)
+{
+	uint8_t key[CLAIM_KEY_BYTES];
+	struct wallet_address a;
+	struct buf b;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(key); i++)
+		key[i] = (uint8_t)i;
+	assert_true(wallet_address_parse(USER, WALLET_TEXT_LEN, &a));
+	buf_init(&b);
+	buf_put_text(&b, "in front ");
+	claim_put(&b, key, &a, "va|ult", UINT32_MAX, NOW + 300);
+	assert_true(buf_ok(&b));
+	/* By Python's hmac. */
+	assert_string_equal((const char *)buf_data(&b), "in front v1|0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266|va|ult|4294967295|1750000300|"
+			    "406ba224f6cf000afaeba1f41d2fbdb967f811374950be0f7fe81a8d7fdf5bc0");
+	buf_free(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -609,6 +632,7 @@ int main(void)
 		cmocka_unit_test(signatures_are_the_bytes_that_eip2098_publishes),
 		cmocka_unit_test(what_is_signed_here_is_accepted_here),
 		cmocka_unit_test(keys_outside_the_curve_are_refused),
+		cmocka_unit_test(a_claim_is_signed_as_it_reads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

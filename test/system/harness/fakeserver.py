@@ -69,7 +69,8 @@ class Peer:
                 self.cancel_key = body
                 return None
             parts = body.split(b"\0")
-            self.params = {k.decode(): v.decode() for k, v in zip(parts[0::2], parts[1::2]) if k}
+            self.pairs = [(k.decode(), v.decode()) for k, v in zip(parts[0::2], parts[1::2]) if k]
+            self.params = dict(self.pairs)
             return self.params
 
     def auth_ok(self):

@@ -11,6 +11,8 @@ from . import env
 
 # Every role's password is its name with _pw behind it.
 ROLES = ("u_trust", "u_plain", "u_md5", "u_scram", "u_tls", "u_cert", "svc", "svc2")
+# These may replicate as well; svc2 and u_cert may not.
+REPLICATING = ("u_trust", "u_plain", "u_md5", "u_scram", "u_tls", "svc")
 
 
 def bindir():
@@ -35,6 +37,9 @@ host    all u_md5    all          md5
 host    all u_scram  all          scram-sha-256
 host    all all      all          scram-sha-256
 """
+# Physical replication is let in by lines of its own, which say the same.
+HBA += HBA.replace(" all ", " replication ", 1).replace("ssl all ", "ssl replication ").replace(
+    "host    all ", "host    replication ")
 
 CONF = """
 listen_addresses = '127.0.0.1,::1'
@@ -45,6 +50,9 @@ shared_buffers = 32MB
 fsync = off
 synchronous_commit = off
 full_page_writes = off
+wal_level = logical
+max_wal_senders = 20
+max_replication_slots = 20
 autovacuum = off
 log_line_prefix = '%%m [%%p] %%u %%a '
 log_connections = on
@@ -74,7 +82,8 @@ class Postgres:
         for role in ROLES:
             kind = "md5" if role == "u_md5" else "scram-sha-256"
             self.sql("SET password_encryption = '%s'" % kind,
-                     "CREATE ROLE %s LOGIN PASSWORD '%s_pw'" % (role, role))
+                     "CREATE ROLE %s LOGIN PASSWORD '%s_pw'%s"
+                     % (role, role, " REPLICATION" if role in REPLICATING else ""))
         for db in ("db", "db2"):
             self.sql("CREATE DATABASE %s" % db)
             self.sql("GRANT ALL ON SCHEMA public TO PUBLIC", db=db)
@@ -126,11 +135,18 @@ class Postgres:
                         % (db, "usename = '%s'" % user if user else "true", where))
         return [r[0] for r in rows]
 
+    def walsenders(self, where="true"):
+        """Pids of the replication connections, physical and logical."""
+        return [r[0] for r in self.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsender' AND %s"
+                                       " ORDER BY backend_start" % where)]
+
     def clear(self):
         """Nothing of one test, such as a query that still sleeps, is seen by the next."""
         env.wait_for(lambda: not self.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                                          " WHERE datname IN ('db', 'db2') AND backend_type = 'client backend'"),
+                                          " WHERE datname IN ('db', 'db2') AND backend_type = 'client backend'"
+                                          " OR backend_type = 'walsender'"),
                      "the backends of the last test to go")
+        self.sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
 
     def secret(self, role):
         return self.sql("SELECT rolpassword FROM pg_authid WHERE rolname = '%s'" % role)[0][0]

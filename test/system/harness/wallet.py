@@ -1,6 +1,9 @@
-"""A wallet: keys, addresses, personal_sign. Independent of the code under
-test: python3-ecdsa and Keccak of python3-pycryptodome."""
+"""A wallet: keys, addresses, personal_sign, typed data. Independent of the
+code under test: python3-ecdsa and Keccak of python3-pycryptodome."""
+import base64
+import datetime
 import hashlib
+import itertools
 import time
 
 import ecdsa
@@ -28,6 +31,36 @@ def address_of(public64):
 def personal_hash(text):
     data = text.encode() if isinstance(text, str) else text
     return keccak256(b"\x19Ethereum Signed Message:\n" + str(len(data)).encode() + data)
+
+
+def word(value):
+    """32 bytes of ABI encoding: numbers and addresses to the right, texts by their hash."""
+    if isinstance(value, int):
+        return value.to_bytes(32, "big")
+    if isinstance(value, bytes):
+        return value.rjust(32, b"\0")
+    return keccak256(value.encode())
+
+
+def typed_hash(server, database, wallet20, role, issued, expires, nonce):
+    """EIP-712 by its rules, from the texts of the types."""
+    def struct(type_text, *values):
+        return keccak256(keccak256(type_text.encode()) + b"".join(word(v) for v in values))
+    domain = struct("EIP712Domain(string name,string version)", "PostgreSQL sign-in", "1")
+    message = struct("SignIn(string server,string database,address wallet,string role,uint64 issued,uint64 expires,"
+                     "string nonce)", server, database, wallet20, role or "", issued, expires, nonce)
+    return keccak256(b"\x19\x01" + domain + message)
+
+
+def rfc3339(seconds):
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+_nonces = itertools.count()
+
+
+def fresh_nonce():
+    return "n%dx%d" % (time.time_ns(), next(_nonces))
 
 
 class Wallet:
@@ -68,6 +101,54 @@ class Wallet:
     def password(self, at=None, **how):
         t = str(int(time.time()) if at is None else at)
         return t + ":" + self.sign(t, **how)
+
+    # proofs that name what they are for
+
+    def bound_text(self, server="pooler", database="db", role=None, issued=None, life=600, nonce=None, wallet=None):
+        issued = int(time.time()) if issued is None else issued
+        lines = ["PostgreSQL sign-in v1", "server: " + server, "database: " + database,
+                 "wallet: " + (wallet or self).address]
+        if role:
+            lines.append("role: " + role)
+        lines += ["issued: %d" % issued, "expires: %d" % (issued + life), "nonce: " + (nonce or fresh_nonce())]
+        return "\n".join(lines)
+
+    def message(self, tag, text, signature=None):
+        encoded = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        return "%s:%s:%s" % (tag, encoded, signature or self.sign(text))
+
+    def bound(self, **values):
+        return self.message("bound", self.bound_text(**values))
+
+    def typed(self, server="pooler", database="db", role=None, issued=None, life=600, nonce=None, wallet=None):
+        issued = int(time.time()) if issued is None else issued
+        nonce = nonce or fresh_nonce()
+        text = self.bound_text(server, database, role, issued, life, nonce, wallet)
+        r, s, parity = self.sign_hash(typed_hash(server, database, (wallet or self).bytes, role, issued, issued + life,
+                                                 nonce))
+        return self.message("typed", text, "0x%064x%064x%02x" % (r, s, 27 + parity))
+
+    def siwe_text(self, domain="app.example.org", resources=("postgresql://pooler/db",), issued=None, life=600,
+                  uri="https://app.example.org/login", chain=1, nonce=None, statement=None, request_id=None,
+                  not_before=None, wallet=None):
+        issued = int(time.time()) if issued is None else issued
+        lines = ["%s wants you to sign in with your Ethereum account:" % domain, (wallet or self).address, ""]
+        if statement is not None:
+            lines.append(statement)
+        lines += ["", "URI: " + uri, "Version: 1", "Chain ID: %d" % chain, "Nonce: " + (nonce or fresh_nonce()),
+                  "Issued At: " + rfc3339(issued)]
+        if life is not None:
+            lines.append("Expiration Time: " + rfc3339(issued + life))
+        if not_before is not None:
+            lines.append("Not Before: " + rfc3339(not_before))
+        if request_id is not None:
+            lines.append("Request ID: " + request_id)
+        if resources:
+            lines += ["Resources:"] + ["- " + r for r in resources]
+        return "\n".join(lines)
+
+    def siwe(self, **values):
+        return self.message("siwe", self.siwe_text(**values))
 
 
 # The first key of every development chain: public, and for tests only.

@@ -1,0 +1,241 @@
+/* What the daemon shows: /metrics, /healthz, /readyz, /status, and the command status. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backup/event.h"
+#include "backup/http.h"
+#include "backup/metrics.h"
+#include "daemon_parts.h"
+#include "lib/mem.h"
+
+#define ANSWER_MAX 65536
+#define ASK_LIMIT (10 * USEC_PER_SEC)
+
+static void put_time(struct buf *b, const char *key, int64_t t)
+{
+	char text[ISO_TIME_MAX];
+
+	if (t > 0)
+		buf_printf(b, "\"%s\":\"%s\",", key, iso_time(t, text));
+	else
+		buf_printf(b, "\"%s\":null,", key);
+}
+
+static void put_status(const struct daemon *d, struct buf *b)
+{
+	int64_t now = time(NULL);
+
+	buf_put_text(b, "{");
+	put_time(b, "last_success", d->last_success);
+	if (d->last_success > 0)
+		buf_printf(b, "\"age_seconds\":%" PRId64 ",", now > d->last_success ? now - d->last_success : 0);
+	else
+		buf_put_text(b, "\"age_seconds\":null,");
+	put_time(b, "next_run", daemon_next_run(d));
+	buf_printf(b, "\"consecutive_failures\":%u,\"leader\":%s,\"ready\":%s,\"busy_with\":", d->failures,
+		   (d->lock ? lock_seems_held(d->lock) : d->is_ready) ? "true" : "false", d->is_ready ? "true" : "false");
+	if (d->busy_with)
+		event_put_json(b, d->busy_with, strlen(d->busy_with));
+	else
+		buf_put_text(b, "null");
+	buf_printf(b, ",\"encrypted\":%s,\"prune_blocked\":%s,\"version\":\"%s\"}\n", d->program->key_id ? "true" : "false",
+		   d->restore_failed ? "true" : "false", PACKAGE_VERSION);
+}
+
+static int answer(void *ctx, const char *path, struct buf *body, const char **type)
+{
+	struct daemon *d = ctx;
+	int64_t now = time(NULL);
+
+	if (strcmp(path, "/metrics") == 0) {
+		if (d->last_success)
+			metric_set(METRIC_age_seconds, NULL, (double)(now > d->last_success ? now - d->last_success : 0));
+		*type = "text/plain; version=0.0.4; charset=utf-8";
+		metrics_write(body);
+		return 200;
+	}
+	if (strcmp(path, "/healthz") == 0) {
+		buf_put_text(body, "ok\n");
+		return 200;
+	}
+	if (strcmp(path, "/readyz") == 0) {
+		buf_put_text(body, d->is_ready && !d->stopped_by ? "ready\n" : "not ready\n");
+		return d->is_ready && !d->stopped_by ? 200 : 503;
+	}
+	if (strcmp(path, "/status") == 0) {
+		*type = "application/json";
+		put_status(d, body);
+		return 200;
+	}
+	buf_put_text(body, "Not Found\n");
+	return 404;
+}
+
+bool daemon_reopen_listener(struct daemon *d)
+{
+	const char *address = d->program->config->metrics_listen;
+	char why[256];
+
+	listener_free(d->listener);
+	d->listener = NULL;
+	if (!address)
+		return true;
+	d->listener = listener_new(d->program->loop, address, answer, d, why, sizeof(why));
+	if (!d->listener)
+		EVENT(LEVEL_ERROR, "config", F_TEXT("where", setting_variable(SETTING_metrics_listen)), F_TEXT("error", why));
+	return d->listener != NULL;
+}
+
+/* Whole or as it was: a collector may read it at any time. */
+void daemon_write_textfile(struct daemon *d)
+{
+	const char *path = d->program->config->metrics_textfile;
+	char *fresh;
+	struct buf b;
+	int fd;
+	bool ok;
+
+	if (!path)
+		return;
+	buf_init(&b);
+	metrics_write(&b);
+	fresh = xasprintf("%s.new", path);
+	fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+	ok = fd >= 0 && buf_ok(&b) && write(fd, buf_span(&b).ptr, buf_len(&b)) == (ssize_t)buf_len(&b) && fsync(fd) == 0;
+	if (fd >= 0)
+		close(fd);
+	if (!ok || rename(fresh, path) < 0)
+		EVENT(LEVEL_WARNING, "metrics", F_TEXT("path", path), F_TEXT("error", strerror(errno)));
+	free(fresh);
+	buf_free(&b);
+}
+
+static bool append(void *ctx, struct span s)
+{
+	struct buf *b = ctx;
+
+	buf_put(b, s.ptr, s.len);
+	return buf_ok(b) && buf_len(b) <= MANIFEST_MAX;
+}
+
+bool read_manifest_unchecked(struct program *p, struct catalog *c, const struct backup_entry *e, struct manifest **m)
+{
+	static const struct manifest_keys none = {.count = 0};
+	struct storage_op op = {0};
+	char key[BACKUP_KEY_MAX];
+	struct buf text;
+	bool ok;
+
+	*m = NULL;
+	manifest_key_make(c->prefix, e->when, (enum backup_format)e->format, key);
+	buf_init(&text);
+	p->storage->ops->get(p->storage, &op, key, NULL, 0, 0, NULL, append, &text);
+	ok = storage_wait(p->storage, &op) == STORAGE_OK && manifest_read(buf_span(&text), &none, m) == MANIFEST_OK;
+	buf_free(&text);
+	return ok;
+}
+
+/* ---- the command status ---- */
+
+struct question {
+	struct http_request request;
+	struct buf body;
+	bool is_done;
+};
+
+static bool on_bytes(struct http_request *r, struct span s)
+{
+	struct question *q = CONTAINER_OF(r, struct question, request);
+
+	buf_put(&q->body, s.ptr, s.len);
+	return buf_ok(&q->body) && buf_len(&q->body) <= ANSWER_MAX;
+}
+
+static void on_head(struct http_request *r, struct span line)
+{
+	(void)r;
+	(void)line;
+}
+
+static void on_done(struct http_request *r)
+{
+	CONTAINER_OF(r, struct question, request)->is_done = true;
+}
+
+static enum outcome ask_daemon(struct program *p)
+{
+	const struct http_settings settings = {.user_agent = PACKAGE_NAME "-backup/" PACKAGE_VERSION, .connect_timeout = ASK_LIMIT,
+					       .stall_timeout = ASK_LIMIT};
+	char *url = xasprintf("http://%s/status", p->config->metrics_listen);
+	struct http *http = http_new(p->loop, &settings);
+	struct question q = {.is_done = false};
+	enum outcome o = OUTCOME_FAILED;
+
+	buf_init(&q.body);
+	q.request = (struct http_request){.method = "GET", .url = url, .timeout = ASK_LIMIT, .skips_proxy = true, .head = on_head,
+					  .bytes = on_bytes, .done = on_done};
+	http_start(http, &q.request);
+	if (!loop_wait(p->loop, &q.is_done)) {
+		http_cancel(&q.request);
+		(void)!loop_wait_through(p->loop, &q.is_done, 0);
+	} else if (q.request.curl_result == 0) {
+		fwrite(buf_span(&q.body).ptr, 1, buf_len(&q.body), stdout);
+		o = OUTCOME_DONE;
+	}
+	if (o != OUTCOME_DONE)
+		EVENT(LEVEL_ERROR, "status", F_TEXT("error", "no daemon answers"), F_TEXT("at", p->config->metrics_listen));
+	http_free(http);
+	buf_free(&q.body);
+	free(url);
+	return o;
+}
+
+static enum outcome read_state(struct program *p, bool json)
+{
+	struct state *s = state_open(p);
+	int64_t last = state_number(s, "last_success", 0), next = state_number(s, "next_run", 0), now = time(NULL);
+	char a[ISO_TIME_MAX], b[ISO_TIME_MAX];
+	enum outcome o = OUTCOME_DONE;
+
+	if (access(state_path(s), R_OK) < 0) {
+		EVENT(LEVEL_ERROR, "status", F_TEXT("path", state_path(s)), F_TEXT("error", strerror(errno)));
+		o = OUTCOME_FAILED;
+	} else if (json)
+		printf("{\"last_success\":%s%s%s,\"age_seconds\":%" PRId64 ",\"next_run\":%s%s%s,\"consecutive_failures\":%" PRId64
+		       ",\"leader\":%s}\n", last ? "\"" : "", last ? iso_time(last, a) : "null", last ? "\"" : "",
+		       last ? now - last : 0, next ? "\"" : "", next ? iso_time(next, b) : "null", next ? "\"" : "",
+		       state_number(s, "consecutive_failures", 0), state_number(s, "leader", 0) ? "true" : "false");
+	else
+		printf("last success          %s\nage                   %" PRId64 " s\nnext run              %s\n"
+		       "consecutive failures  %" PRId64 "\nleader                %s\n", last ? iso_time(last, a) : "never",
+		       last ? now - last : 0, next ? iso_time(next, b) : "none planned",
+		       state_number(s, "consecutive_failures", 0), state_number(s, "leader", 0) ? "yes" : "no");
+	state_free(s);
+	return o;
+}
+
+int run_status(struct program *p, int argc, char **argv)
+{
+	static const struct option longs[] = {{"json", no_argument, NULL, 'j'}, {NULL, 0, NULL, 0}};
+	bool json = false;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "j", longs, NULL)) != -1) {
+		if (c != 'j')
+			return command_usage(argv[0], "usage: status [--json]");
+		json = true;
+	}
+	if (optind != argc)
+		return command_usage(argv[0], "takes no argument");
+	if (p->config->state_dir)
+		return read_state(p, json);
+	if (p->config->metrics_listen)
+		return ask_daemon(p);
+	return command_usage(argv[0], "needs BACKUP_STATE_DIR or BACKUP_METRICS_LISTEN, as the daemon has it");
+}
