@@ -389,12 +389,14 @@ static void close_unused_while_paused(struct share *sh)
 {
 	static const enum server_state states[] = {SV_IDLE, SV_USED, SV_LOGIN};
 
-	if (sh->room->pause == SUSPENDED)
-		return;
 	for (size_t i = 0; i < ARRAY_LEN(states); i++)
-		while (sh->servers[states[i]].count > 0)
-			server_close(LIST_ITEM(sh->servers[states[i]].head.next, struct server, link), "pause mode",
-				     false);
+		LIST_FOR_SAFE(node, &sh->servers[states[i]].head) {
+			struct server *sv = LIST_ITEM(node, struct server, link);
+
+			/* A pause waits for queries, and may wait for one that hangs: that can be cancelled. */
+			if (!sv->login || !sv->login->is_for_cancel)
+				server_close(sv, "pause mode", false);
+		}
 }
 
 /* Servers under test that may be expected back: one whose check hangs is waited for by nobody. */
@@ -440,13 +442,16 @@ static void decide(struct share *sh)
 	if (!sh->def)
 		return;
 	if (share_is_paused(sh)) {
+		if (sh->room->pause == SUSPENDED)
+			return;
 		close_unused_while_paused(sh);
-		return;
 	}
 	if (cancel_is_waiting(sh, &target)) {
 		want_server(sh, &(struct ledger_wish){.purpose = share_is_peer(sh) ? FOR_PEER : FOR_CANCEL}, target);
 		return;
 	}
+	if (share_is_paused(sh))
+		return;
 	testing = sh->waiting.count > 0 ? soon_tested(sh) : 0;
 	LIST_FOR_SAFE(node, &sh->waiting.head) {
 		struct client *c = LIST_ITEM(node, struct client, link);

@@ -262,6 +262,30 @@ def test_cancel_sends_the_servers_key_first_of_all(pool, fake):
 
 
 @ours
+@pytest.mark.parametrize("how", ["PAUSE", "PAUSE db", "SHUTDOWN WAIT_FOR_SERVERS"])
+def test_cancel_ends_what_is_waited_for(pool, pg, how):
+    """A pause, or an end that waits for servers, waits for a query that hangs: it can be cancelled."""
+    p = pool()
+    with p.login() as c, p.console() as admin:
+        text = "SELECT pg_sleep(23), %d" % len(how)
+        c.send(wire.query(text))
+        env.wait_for(lambda: running(pg, text), "the query to run")
+        admin.send(wire.query(how))
+        if how.startswith("SHUTDOWN"):
+            assert admin.until_ready().tags == ["SHUTDOWN"]
+        else:
+            p.wait_log("%s.* command issued" % how.split()[0])
+        # The port is closed by a shutdown, the Unix socket is not.
+        cancel(p, c.key, p.dir)
+        assert c.until_ready().errors[0].code == "57014"
+        if how.startswith("PAUSE"):
+            assert admin.until_ready().tags == ["PAUSE"]
+        p.wait_log("closing because: successfully sent cancel request")
+    if how.startswith("SHUTDOWN"):
+        p.wait_exit()
+
+
+@ours
 def test_cancel_while_parameters_are_set(pool, fake):
     """What the server runs then is not the client's."""
     going, hold = threading.Event(), threading.Event()
