@@ -76,6 +76,11 @@ test_tools_store_driver_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS)
 test_tools_store_driver_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(BACKUP_LIBS)
 
 if HAVE_CMOCKA
+check_PROGRAMS += test/unit/test_backup_upload
+test_unit_test_backup_upload_SOURCES = test/unit/test_backup_upload.c
+test_unit_test_backup_upload_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_backup_upload_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(BACKUP_LIBS)
+
 check_PROGRAMS += test/unit/test_backup_sql
 test_unit_test_backup_sql_SOURCES = test/unit/test_backup_sql.c
 test_unit_test_backup_sql_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
