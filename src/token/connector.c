@@ -1,6 +1,7 @@
 #include "token/connector.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -25,6 +26,7 @@
 
 #define CONNECTIONS_MAX 500
 #define LOGIN_MS 60000	 /* for everything up to the pooler's question */
+#define LEAVE_MS 200
 #define GOODBYE_MS 10000 /* for what is still to be delivered when one side has ended */
 #define PENDING_MAX 65536
 #define MESSAGE_MAX (1 << 20) /* of a log-in */
@@ -393,6 +395,8 @@ static void *run_session(void *arg)
 	startup_free(&s->startup);
 	buf_free(&s->startup_text);
 	free(s);
+	/* Now, not when the thread is gone: the process may end before. */
+	OPENSSL_thread_stop();
 	atomic_fetch_sub(&sh->connections, 1);
 	return NULL;
 }
@@ -498,6 +502,9 @@ int connector_run(const struct connector *c)
 	fflush(stdout);
 	accept_until_signal(&sh, local.fd, signals);
 	local_socket_close(&local);
+	/* Who is just leaving may finish. */
+	for (int i = 0; i < LEAVE_MS && atomic_load(&sh.connections) > 0; i++)
+		poll(NULL, 0, 1);
 	/* Connections end with the process. Nobody signs any more from here on. */
 	return 0;
 }
