@@ -166,7 +166,7 @@ static enum outcome preflight(struct job *j)
 	if (!tool_find(j->p->family, j->c, "pg_dump", j->facts.version / 10000, &j->tool, why, sizeof(why)))
 		return loop_is_interrupted(j->p->loop) ? interrupted(j) : fail(j, OUTCOME_DATABASE, "%s", why);
 	o = look_at_last(j);
-	if (o == OUTCOME_DONE && j->last && time(NULL) - j->last->when < j->request->min_spacing / USEC_PER_SEC) {
+	if (o == OUTCOME_DONE && j->last && backup_is_within(j->last, time(NULL), j->request->min_spacing / USEC_PER_SEC)) {
 		j->report->is_skipped = true;
 		j->report->when = j->last->when;
 		return OUTCOME_DONE;

@@ -375,7 +375,7 @@ static bool is_wanted(struct daemon *d, enum reason why, usec_t *spacing, bool *
 		*could_ask = false;
 		return false;
 	}
-	if (newest && why == REASON_TICK && time(NULL) - newest->when < config_min_spacing(c) / USEC_PER_SEC) {
+	if (newest && why == REASON_TICK && backup_is_within(newest, time(NULL), config_min_spacing(c) / USEC_PER_SEC)) {
 		EVENT(LEVEL_LOG, "backup_skipped", F_TEXT("reason", "the newest backup is younger than min_spacing"),
 		      F_INT("age", time(NULL) - newest->when));
 		d->last_success = newest->when;

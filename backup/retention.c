@@ -29,6 +29,13 @@ bool backup_is_future(const struct backup_entry *e, int64_t now)
 	return e->when > now + DAY;
 }
 
+bool backup_is_within(const struct backup_entry *e, int64_t now, int64_t spacing)
+{
+	int64_t apart = e->when < now ? now - e->when : e->when - now;
+
+	return apart < spacing;
+}
+
 int64_t backup_age_days(const struct backup_entry *e, int64_t now)
 {
 	return e->when < now ? (now - e->when) / DAY : 0;

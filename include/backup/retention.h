@@ -67,6 +67,9 @@ bool backup_is_future(const struct backup_entry *, int64_t now);
 size_t retention_judge(const struct retention_rules *, int64_t now, struct backup_entry *, size_t count);
 /* Whole days, rounded down; 0 for the future. */
 int64_t backup_age_days(const struct backup_entry *, int64_t now);
+/* Less than spacing seconds from now, either way: a name from a clock that runs ahead counts like one that runs behind.
+ * Never with a spacing of 0, so that a backup that was asked for is made. */
+bool backup_is_within(const struct backup_entry *, int64_t now, int64_t spacing);
 const char *retention_rule_word(enum retention_rule);
 
 #endif
