@@ -722,6 +722,8 @@ static enum outcome run(struct daemon *d)
 	if (!d->stopped_by)
 		compare_keys(d);
 	d->busy_with = NULL;
+	/* A stop that cut only this look short has cut no work short: the status is that of an idle daemon. */
+	p->ended_by = 0;
 	start_schedule(d);
 	d->next_cleanup = loop_now() + 1;
 	loop_timer_set(p->loop, &d->refresh, loop_now() + LOOK_AGAIN);
