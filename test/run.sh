@@ -14,7 +14,7 @@
 #	soak       the short form of test/soak.sh
 #	asan       unit and system tests, address and undefined-behaviour sanitizer
 #	tsan       system tests with two workers, thread sanitizer
-#	fuzz       every fuzz target for 20 seconds
+#	fuzz       every fuzz target: what meets strangers first for 20 seconds, the others for 8
 #	install    make install, make distcheck
 #
 # SYSTEM_ARGS="-k cancel" runs a part of the system tests while one develops.
@@ -73,6 +73,9 @@ packages() {
 	lib nettle || needed+=" nettle-dev"
 	lib libcares || needed+=" libc-ares-dev"
 	lib jansson || needed+=" libjansson-dev"
+	lib libcurl || needed+=" libcurl4-openssl-dev"
+	lib libpq || needed+=" libpq-dev"
+	lib expat || needed+=" libexpat1-dev"
 	module ensurepip || needed+=" python3-venv"
 	[ -x /usr/bin/swift-proxy-server ] || needed+=" swift-proxy swift-account swift-container swift-object"
 	[ -e /usr/include/security/pam_appl.h ] || needed+=" libpam0g-dev"
@@ -81,7 +84,6 @@ packages() {
 	[ -x /usr/sbin/slapd ] || needed+=" slapd"
 	module prometheus_pgbouncer_exporter || needed+=" prometheus-pgbouncer-exporter"
 	lib libidn || needed+=" libidn-dev"
-	lib jansson || needed+=" libjansson-dev"
 	lib libsystemd || needed+=" libsystemd-dev"
 	have systemd-socket-activate || needed+=" systemd"
 	lib cmocka || needed+=" libcmocka-dev"
@@ -155,7 +157,9 @@ build() {
 	local dir=$1
 	shift
 	prepare && mkdir -p "$dir" && cd "$dir" || return 1
-	[ -e Makefile ] || "$top/configure" --enable-werror --enable-developer "$@" || return 1
+	# Named, so that a library that is missing does not leave tests out quietly.
+	[ -e Makefile ] || "$top/configure" --enable-werror --enable-developer --with-backup --with-jansson \
+		--with-libidn --with-pam --with-ldap --with-systemd "$@" || return 1
 	make -j"$jobs" && make -j"$jobs" $(unit_programs)
 }
 

@@ -3,9 +3,11 @@
 #
 #	test/fuzz/run.sh [seconds [target...]]
 #
+# Without seconds: 20 for what reads the bytes of strangers before a log-in,
+# and what a whole installation hangs on; 8 for the others.
 # New inputs stay in build-fuzz/found; a crash is kept there, too, and shown.
 set -u
-seconds=${1:-20}
+seconds=${1-}
 [ $# -eq 0 ] || shift
 top=$(cd "$(dirname "$0")/../.." && pwd)
 build=$top/build-fuzz
@@ -28,12 +30,18 @@ fi
 [ -n "$targets" ] || { echo "FAILED: no fuzz target was built"; exit 1; }
 
 one() {
-	local target=$1 name
+	local target=$1 name time=$seconds
 	name=${target##*/fuzz_}
+	if [ -z "$time" ]; then
+		case $name in
+		startup|frame|proof|ini|scram) time=20 ;;
+		*) time=8 ;;
+		esac
+	fi
 	mkdir -p "found/$name"
 	local corpus=("found/$name")
 	[ ! -d "$top/test/fuzz/corpus/$name" ] || corpus+=("$top/test/fuzz/corpus/$name")
-	if "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 \
+	if "$target" -max_total_time="$time" -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 \
 		-artifact_prefix="found/$name-" "${corpus[@]}" >"$name.log" 2>&1; then
 		echo "$name: $(sed -n 's/^stat::number_of_executed_units: */runs /p' "$name.log")"
 	else
