@@ -103,6 +103,7 @@ packages() {
 	have chromedriver || needed+=" chromium-driver"
 	module selenium || needed+=" python3-selenium"
 	have clang || needed+=" clang"
+	have pandoc || needed+=" pandoc"
 	# A node from elsewhere does not mix with Debian's npm.
 	have node || needed+=" nodejs npm"
 	have javac || needed+=" default-jdk-headless"

@@ -18,6 +18,8 @@ import pytest
 from harness import env
 
 ours = pytest.mark.ours
+# A compiler with nothing cached, beside the other tests.
+compiles = pytest.mark.timeout(700 * env.SLOW)
 
 collectors = pytest.importorskip("prometheus_pgbouncer_exporter.collectors",
                                  reason="prometheus-pgbouncer-exporter is not installed")
@@ -132,6 +134,7 @@ def ask(program, url, *commands):
 
 
 @ours
+@compiles
 def test_database_sql_of_go(watched, asker):
     """The columns that the community's exporter turns into metrics, as numbers; with a semicolon, as it asks."""
     got = ask(asker, watched.url, "SHOW STATS", "SHOW LISTS;", "SHOW CONFIG;", "SHOW DATABASES;", "SHOW STATS_TOTALS;",
@@ -160,6 +163,7 @@ def test_database_sql_of_go(watched, asker):
 
 
 @ours
+@compiles
 def test_database_sql_without_the_ignored_parameter(watched, asker):
     watched.admin("SET ignore_startup_parameters = ''")
     done = subprocess.run([asker, watched.url, "SHOW STATS"], stderr=subprocess.PIPE, text=True, timeout=env.PATIENCE)
@@ -167,6 +171,7 @@ def test_database_sql_without_the_ignored_parameter(watched, asker):
 
 
 @ours
+@compiles
 def test_community_exporter(watched, community):
     """Every collector answers, twice, and none complains."""
     port = env.free_port()
