@@ -83,8 +83,7 @@ def rust(source):
 @pytest.fixture(scope="module")
 def go(source):
     where = source("pgx")
-    build(where, "go", "build", "-o", "pool", ".", GOFLAGS="-mod=readonly -buildvcs=false", GOTOOLCHAIN="local",
-          CGO_ENABLED="0")
+    build(where, "go", "build", "-o", "pool", ".", GOFLAGS="-mod=readonly -buildvcs=false", GOTOOLCHAIN="local")
     return lambda name: [os.path.join(where, name)]
 
 
