@@ -17,10 +17,12 @@ that the other core holds.
 """
 import argparse
 import contextlib
+import multiprocessing
 import os
 import re
 import resource
 import shutil
+import socket
 import ssl
 import statistics
 import subprocess
@@ -36,7 +38,7 @@ from harness.certs import Certs  # noqa: E402
 from harness.pooler import Pooler  # noqa: E402
 from harness.postgres import Postgres  # noqa: E402
 from harness.wallet import ALICE, Wallet  # noqa: E402
-from harness.wire import TERMINATE, Wire, query, scram_secret  # noqa: E402
+from harness.wire import TERMINATE, Wire, password, query, scram_secret, startup  # noqa: E402
 
 CONNECTIONS = 10000
 OURS = "pg-ecdsa-proxy"
@@ -349,9 +351,58 @@ class Bench:
             self.row("RELOAD, 1,000,000 addresses read anew, beside one", changed, [reload(one) for _ in range(3)], "ms")
             self.row("memory after that, beside one", [env.rss_kb(many.process.pid) / 1024],
                      [env.rss_kb(one.process.pid) / 1024], "MiB")
+            self.row("its peak, with the old and the new list, beside one", [peak_kb(many.process.pid) / 1024],
+                     [peak_kb(one.process.pid) / 1024], "MiB (64 more)")
         finally:
             many.finish()
             one.finish()
+
+    def flood(self):
+        """100,000 proofs that another wallet has made, from 60,000 addresses, by two processes: what they do to a wallet
+        that works here, beside what the same flood does to it when it goes to another pooler. The processor is short
+        in both, so that the ratio is what sharing the pooler costs."""
+        if self.options.self:
+            return
+        settings = dict(auth_type="ecdsa", ecdsa_allowed_addresses=ALICE.address)
+        here, elsewhere = self.pooler(True, **settings), self.pooler(True, **settings)
+
+        def beside(p, count):
+            """Latencies in ms of its queries and log-ins, while so many proofs come in at p."""
+            crowd = [multiprocessing.get_context("fork").Process(target=bad_proofs, args=(p.port, count // 2, n))
+                     for n in range(2)]
+            for one in crowd:
+                one.start()
+            queries, logins = [], []
+            with self.one_login(here, ALICE.address, ALICE.password()) as c:
+                while any(one.is_alive() for one in crowd) or len(queries) < 1000:
+                    begin = time.monotonic()
+                    c.value("SELECT 1")
+                    queries.append((time.monotonic() - begin) * 1e3)
+                    if len(queries) % 20 == 0:
+                        secret = ALICE.password()
+                        begin = time.monotonic()
+                        self.one_login(here, ALICE.address, secret).close()
+                        logins.append((time.monotonic() - begin) * 1e3)
+                    time.sleep(0.002)
+            if any(one.exitcode for one in crowd):
+                raise SystemExit("the flood broke off")
+            return queries, logins
+        try:
+            beside(here, 10000)  # what grows at first, grows here
+            memory, before = env.rss_kb(here.process.pid) / 1024, env.cpu_seconds(here.process.pid)
+            mine = beside(here, 100000)
+            spent = env.cpu_seconds(here.process.pid) - before
+            after = env.rss_kb(here.process.pid) / 1024
+            its = beside(elsewhere, 20000)
+            for what, a, b in zip(("query", "log-in"), mine, its):
+                self.row("%s beside 100,000 bad proofs here, or elsewhere: median" % what, [statistics.median(a)],
+                         [statistics.median(b)], "ms (1 more)")
+                self.row("the same: 99th percentile", *[[statistics.quantiles(v, n=100)[98]] for v in (a, b)], "ms", 1.5)
+            self.row("memory after 100,000 bad proofs, beside before", [after], [memory], "MiB", 1.02)
+            print("CPU meanwhile: %.0f us a bad proof" % (spent / 100000 * 1e6))
+        finally:
+            here.finish()
+            elsewhere.finish()
 
     def auth_query(self):
         """Each log-in asks the database for its secret; both keep the answer for no later one."""
@@ -556,6 +607,20 @@ class Bench:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
+def bad_proofs(port, count, number):
+    """Well formed, of the right time, and signed by somebody else. Each is read to its refusal."""
+    for n in range(count):
+        if n % 20000 == 0:
+            request = startup(ALICE.address, "db") + password(Wallet(5).password())
+        with socket.socket() as s:
+            s.bind(("127.%d.%d.%d" % (number + 1, n % 30000 // 250, n % 250 + 1), 0))
+            s.connect(("127.0.0.1", port))
+            s.sendall(request)
+            with contextlib.suppress(ConnectionResetError):
+                while s.recv(4096):
+                    pass
+
+
 @contextlib.contextmanager
 def one_core():
     """This process, and whatever it starts meanwhile, on one core."""
@@ -573,6 +638,11 @@ def thread_seconds(pid):
         with open("/proc/%d/task/%s/schedstat" % (pid, task)) as f:
             out[task] = int(f.read().split()[0]) / 1e9
     return out
+
+
+def peak_kb(pid):
+    with open("/proc/%d/status" % pid) as f:
+        return int(re.search(r"^VmHWM:\s*(\d+)", f.read(), re.M).group(1))
 
 
 def drain(c):
@@ -602,7 +672,7 @@ def raise_files(wanted):
 
 def main():
     rows = ["simple", "extended", "prepared", "pipelines", "tls_steady", "wallets", "logins", "formats", "auth_query", "hba",
-            "configuration", "allowlist", "results", "memory", "workers", "syscalls"]
+            "configuration", "allowlist", "flood", "results", "memory", "workers", "syscalls"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=2, help="of each pgbench run")

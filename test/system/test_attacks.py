@@ -16,9 +16,13 @@ test says `attack NN`.
     15       test_attacks_login, test_login, test_wallet_login, test/unit/test_auth.c
     16-19    test_attacks_tls, test_tls, test_login, test_server_login
     20-24    test_server_login, test_tls
+    25       test_console_rights, test_fds, test_suspend
+    26       test_login, test_fds, test_reboot, test_wallet_login, test_wallet_identity
+    27       test_wallet_identity
+    28       test_login, test_pooling, test_server_login, test_wallet_login
     29-35    test_attacks_protocol, test_protocol, test_cancel, test_prepared, test_pooling
     36       test_wallet_login, test_wallet_formats, test_wallet_replay, test_reboot_foreign, test/unit/test_replay.c
-    37, 38   test_wallet_formats, test/unit/test_wallet.c, test/unit/test_formats.c
+    37, 38   test_wallet_formats, test_wallet_login, test/unit/test_wallet.c, test/unit/test_formats.c
     39       test_limit
     40       test_wallet_formats, test_wallet_query, test/unit/test_hba.c
     41       test_wallet_clock
@@ -31,8 +35,7 @@ import re
 
 import pytest
 
-# 20-24 are hostile servers.
-ROWS = [*range(1, 16), *range(16, 20), *range(20, 25), *range(29, 36), *range(36, 42), 42, 46]
+ROWS = [*range(1, 42), 42, 46]
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 

@@ -164,9 +164,10 @@ def test_psycopg_by_wallet_reconnects_with_a_fresh_proof(wallets):
 
 
 @ours
-def test_wallet_pool_that_opens_at_once(wallets):
-    """Twenty connections with one valid proof see no refusal."""
-    p = wallets(max_client_conn=200)
+def test_wallet_pool_that_opens_at_once(pool):
+    """Twenty connections with one valid proof see no refusal, and the limiter does not notice them."""
+    p = pool(auth_type="ecdsa", ecdsa_allowed_addresses=ALICE.address, max_client_conn=200)
+    assert [r["value"] for r in p.show("CONFIG") if r["key"] == "ecdsa_limit_burst"] == ["10"]
     secret, faults = ALICE.password(), []
 
     def work():
@@ -181,7 +182,7 @@ def test_wallet_pool_that_opens_at_once(wallets):
             t.start()
         for t in threads:
             t.join()
-    assert not faults
+    assert not faults and p.show("ECDSA_LIMITS") == []
 
 
 # --- postgres.js and viem ---------------------------------------------------

@@ -88,6 +88,14 @@ def test_links_lead_somewhere(page):
             assert heading in slugs, target
 
 
+def test_programs_are_shown_as_they_are():
+    """A block that begins with the name of a file is a part of that file."""
+    blocks = re.findall(r"^```\w+\n(?:#|//) (test/clients/\S+)\n(.*?)^```$", read("doc", "clients.md"), re.M | re.S)
+    assert len(blocks) > 9
+    for name, text in blocks:
+        assert text in read(name), (name, text)
+
+
 @pytest.mark.skipif(not shutil.which("pandoc"), reason="pandoc is not installed")
 def test_the_man_page_of_the_file_has_all_settings(tmp_path):
     """As the build makes it: by the rule of doc/doc.mk."""

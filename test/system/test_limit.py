@@ -340,7 +340,7 @@ def test_show_stats_ecdsa(door):
         ("blocks", "source"): 1, ("replay", "capacity"): 65536}
 
 
-def test_a_flood_leaves_one_line_in_the_log(door, pg):
+def test_row_39_a_flood_leaves_one_line_in_the_log(door, pg):
     """Not even a word about the databases that it makes up."""
     p = door(databases={"*": pg.entry(user="svc", password="svc_pw")}, log_connections=1, log_disconnections=1,
              log_pooler_errors=1)
@@ -356,7 +356,7 @@ def test_a_flood_leaves_one_line_in_the_log(door, pg):
     assert limits(p)[HERE]["suppressed"] == "29"
 
 
-def test_clients_at_work_notice_nothing_of_a_flood(door):
+def test_row_39_clients_at_work_notice_nothing_of_a_flood(door):
     p = door(default_pool_size=2)
     over = threading.Event()
     faults = []

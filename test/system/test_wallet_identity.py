@@ -387,3 +387,67 @@ def test_after_an_online_restart_nobody_inherits_an_identity(door):
     with p.login(BOB.address, "other", BOB.password()) as c:
         assert c.value("SELECT current_setting('app.wallet', true)") in (None, "")
         assert c.pid() != pid
+
+
+# --- what clients of one pool share ------------------------------------------------
+
+def test_row_27_statements_belong_to_who_prepared_them(door):
+    """Two wallets, one role, one server: what one has prepared is nothing to the other, under its own name and under
+    the one that the pooler gives it."""
+    p = door(key=None, ecdsa_identity_setting="ecdsa.wallet", entry=dict(pool_size=1), max_prepared_statements=10)
+    own = "SELECT current_setting('ecdsa.wallet', true)"
+
+    def ask(c, name):
+        c.send(wire.bind(name), wire.execute(), wire.SYNC)
+        return c.until_ready()
+    with enter(p, ALICE) as a, enter(p, BOB) as b:
+        a.send(wire.parse("SELECT 'for Alice'", "mine"), wire.parse(own, "who"), wire.SYNC)
+        assert a.until_ready().types == "11Z"
+        assert ask(a, "mine").rows == [("for Alice",)]
+        for name in ("mine", "who", "PGBOUNCER_1", "PGBOUNCER_2"):
+            for first in (wire.bind(name), wire.describe("S", name)):
+                with enter(p, BOB) as c:
+                    c.send(first, wire.execute(), wire.SYNC)
+                    c.expect_error()
+            # Nor can he close it.
+            b.send(wire.close("S", name), wire.SYNC)
+            assert b.until_ready().types == "3Z"
+        assert ask(a, "mine").rows == [("for Alice",)]
+        # The text is shared, who asks is not.
+        b.send(wire.parse(own, "who"), wire.parse("SELECT 'for Bob'", "mine"), wire.SYNC)
+        assert b.until_ready().types == "11Z"
+        for _ in range(3):
+            for c, wallet, said in ((a, ALICE, "for Alice"), (b, BOB, "for Bob")):
+                assert ask(c, "who").rows == [(wallet.lower,)] and ask(c, "mine").rows == [(said,)]
+        assert a.pid() == b.pid()
+
+
+def test_row_27_parameters_belong_to_who_set_them(door):
+    p = door(entry=dict(pool_size=1))
+    told = "SELECT current_setting('DateStyle'), current_setting('TimeZone'), current_setting('client_encoding')"
+    with p.login(ALICE.address, "db", ALICE.password(), DateStyle="German", TimeZone="Asia/Tokyo") as a, \
+            enter(p, BOB) as b:
+        theirs = b.query(told).rows
+        mine = [("German, DMY", "Asia/Tokyo", theirs[0][2])]
+        assert theirs != mine
+        for _ in range(3):
+            assert a.query(told).rows == mine and b.query(told).rows == theirs
+        a.query("SET TimeZone = 'Europe/Rome'")
+        assert b.query(told).rows == theirs
+        assert a.query(told).rows == [("German, DMY", "Europe/Rome", theirs[0][2])]
+        assert a.pid() == b.pid()
+
+
+def test_row_27_a_text_that_two_roles_prepare_answers_each_as_himself(pooler, pg):
+    """One text and one name; the servers are each role's own, and so are the rows."""
+    p = pooler(databases={"db": pg.entry()}, users={"u_trust": "", "svc": "svc_pw"}, auth_type="trust",
+               pool_mode="transaction", default_pool_size=1, max_prepared_statements=10)
+    with p.login("u_trust") as a, p.login("svc") as b:
+        for c in (a, b):
+            c.send(wire.parse("SELECT current_user", "who"), wire.SYNC)
+            assert c.until_ready().types == "1Z"
+        for _ in range(3):
+            for c, role in ((a, "u_trust"), (b, "svc")):
+                c.send(wire.bind("who"), wire.execute(), wire.SYNC)
+                assert c.until_ready().rows == [(role,)]
+        assert a.pid() != b.pid()

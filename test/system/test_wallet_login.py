@@ -103,6 +103,23 @@ def test_uniform_refusals(door):
     refusal(p, "postgres", ALICE.password())
 
 
+@pytest.mark.parametrize("name", [
+    pytest.param(name, id="row-38-" + what) for what, name in [
+        ("cyrillic-a", ALICE.lower.replace("a", "\u0430", 1)), ("cyrillic-c", ALICE.lower.replace("c", "\u0441", 1)),
+        ("cyrillic-x", "0\u0445" + ALICE.lower[2:]), ("letter-o", "O" + ALICE.lower[1:]),
+        ("full-width", "\uff10x" + ALICE.lower[2:]), ("full-width-digit", ALICE.lower[:-1] + "\uff16"),
+        ("zero-width-space", ALICE.lower + "\u200b"), ("no-break-space", "\u00a0" + ALICE.lower),
+        ("combining-accent", ALICE.lower + "\u0301"), ("capital-x", "0X" + ALICE.lower[2:]),
+        ("39-digits", ALICE.lower[:-1]), ("41-digits", ALICE.lower + "0"), ("no-prefix", ALICE.lower[2:])]])
+def test_names_that_look_like_a_wallet_are_none(door, name):
+    p = door()
+    e = refusal(p, name, ALICE.password())
+    assert e.code == "28P01"
+    assert p.wait_log("login failed: method=ecdsa reason=address_malformed ")
+    # The reader of the log is not deceived either: nothing but ASCII.
+    assert all(line.isascii() for line in p.log().splitlines() if "login failed: method=ecdsa" in line)
+
+
 REASONS = [
     ("expired", lambda: ALICE.password(now() - 400)), ("from_future", lambda: ALICE.password(now() + 400)),
     ("timestamp_milliseconds", lambda: ALICE.password(now() * 1000)), ("wrong_signer", lambda: BOB.password()),

@@ -86,6 +86,18 @@ static void sign(const char *key_digits, enum ecdsa_format format, struct span t
 	buf_free(&b);
 }
 
+static void sign_time(const char *key_digits, int64_t when, char out[WALLET_PASSWORD_MAX])
+{
+	struct wallet_key key = key_of(key_digits);
+	uint8_t hash[32], signature[65];
+	int len = snprintf(out, WALLET_PASSWORD_MAX, "%lld", (long long)when);
+
+	eip191_hash(out, (size_t)len, hash);
+	assert_int_equal(wallet_sign_hash(&key, hash, signature), 0);
+	strcpy(out + len, ":0x");
+	hex_encode(signature, sizeof(signature), out + len + 3);
+}
+
 static enum ecdsa_reason check_with(const struct wallet_policy *p, const char *user, const char *password,
 				    struct ecdsa_claim *claim)
 {
@@ -826,6 +838,42 @@ static void no_flipped_bit_of_a_message_passes(void **state)
 	}
 }
 
+/* Of the whole password: what is still accepted is the same proof, with a digit of the signature in the other case. */
+static void no_flipped_bit_of_a_password_is_another_proof(void **state)
+{
+	char password[WALLET_PASSWORD_MAX];
+	size_t accepted = 0;
+
+	(void)state;
+	for (size_t i = 0; i <= ARRAY_LEN(proofs); i++) {
+		const char *what = i < ARRAY_LEN(proofs) ? ecdsa_format_word(proofs[i].format) : "timestamp";
+		struct ecdsa_claim whole, claim;
+		const char *digits;
+
+		if (i < ARRAY_LEN(proofs))
+			sign(KEY, proofs[i].format, span_str(proofs[i].text), password);
+		else
+			sign_time(KEY, NOW, password);
+		digits = strrchr(password, ':') + 3;
+		assert_int_equal(check_with(&policy, USER, password, &whole), ECDSA_OK);
+		for (size_t bit = 0, bits = strlen(password) * 8; bit < bits; bit++) {
+			char *at = password + bit / 8, was = *at;
+
+			*at = (char)(was ^ (1 << bit % 8));
+			if (check_with(&policy, USER, password, &claim) == ECDSA_OK) {
+				bool is_other_case = at >= digits && (was | 0x20) == (*at | 0x20) && (was | 0x20) >= 'a';
+
+				if (!is_other_case || memcmp(claim.digest, whole.digest, sizeof(whole.digest)) != 0)
+					fail_msg("%s, bit %zu: accepted", what, bit);
+				accepted++;
+			}
+			*at = was;
+		}
+	}
+	/* About 3 of 8 digits are letters: the test would notice if it tested nothing. */
+	assert_true(accepted > 4 * 130 / 8);
+}
+
 /* Every byte in place of every other, and every length: one spelling only. */
 static void no_changed_byte_is_the_same_message(void **state)
 {
@@ -938,6 +986,7 @@ int main(void)
 		cmocka_unit_test(proofs_of_one_use_are_not_dated_ahead),
 		cmocka_unit_test(no_flipped_bit_of_a_signature_passes),
 		cmocka_unit_test(no_flipped_bit_of_a_message_passes),
+		cmocka_unit_test(no_flipped_bit_of_a_password_is_another_proof),
 		cmocka_unit_test(no_changed_byte_is_the_same_message),
 		cmocka_unit_test(mistakes_with_messages_are_recognised),
 	};
