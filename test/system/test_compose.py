@@ -164,4 +164,4 @@ def test_podman_compose_reads_it():
                           stderr=subprocess.STDOUT, text=True, env={**os.environ, "ALLOWED_ADDRESS": WALLET})
     assert done.returncode == 0 and "Traceback" not in done.stdout, done.stdout[-2000:]
     assert "-e ALLOWED_ADDRESS -e" in done.stdout and "-e ECDSA_REQUIRE_TLS=never" in done.stdout and "${" not in done.stdout
-    assert "-p 127.0.0.1:5434:5433" in done.stdout and "health --healthcheck-interval" in done.stdout
+    assert "-p 127.0.0.1:5434:5433" in done.stdout and "pg-ecdsa-container health" in done.stdout
