@@ -37,6 +37,7 @@ struct plan {
 	bool is_inside;		    /* PostgreSQL runs in here */
 	bool has_backups, wants_restore, goes_on_unrestored;
 	char *host, *port, *role, *password, *database; /* owned; how PostgreSQL is reached */
+	bool password_is_made_up;
 	char *cert_file, *key_file; /* owned; NULL: no TLS */
 	long drain_secs;
 	struct buf ini, wallets, userlist;

@@ -146,7 +146,7 @@ static void run_child(const struct command *c, char **environment, int in, int o
 	if (getppid() != parent)
 		_exit(126);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	umask(077);
+	umask(022); /* what is private lies in directories that are */
 	if (chdir("/") < 0)
 		_exit(126);
 	signal(SIGPIPE, SIG_DFL);

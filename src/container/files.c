@@ -94,21 +94,18 @@ static bool lock_dir(const char *variable, const char *dir)
 	return ok;
 }
 
-/* The directories themselves stay whose they are: a volume may be somebody's. */
+/*
+ * The two directories that hold all others. Root's, if we are: whoever owned
+ * them could put others in the place of those of the programs.
+ */
 static bool use_dir(const char *variable, const char *path)
 {
-	struct stat st;
-	bool ok = make_parents(path) && (mkdir(path, 0755) == 0 || errno == EEXIST) && stat(path, &st) == 0;
+	const struct user us = {.name = geteuid() == 0 ? "root" : NULL};
 
-	if (ok && !S_ISDIR(st.st_mode)) {
-		errno = ENOTDIR;
-		ok = false;
-	}
-	if (ok && access(path, W_OK | X_OK) < 0)
-		ok = false;
-	if (!ok)
-		log_error("%s: the directory %s cannot be used: %s", variable, path, strerror(errno));
-	return ok;
+	if (dir_make(path, &us, 0755))
+		return true;
+	log_error("%s: the directory %s cannot be used", variable, path);
+	return false;
 }
 
 /* A key file that root alone may read is of no use to the backup daemon's user. */
@@ -151,7 +148,7 @@ bool files_write(const struct plan *p)
 	return file_put(run_path(p, "proxy/pgbouncer.ini"), buf_span(&p->ini).ptr, buf_len(&p->ini), u, 0400) &&
 	       file_put(run_path(p, "proxy/wallets"), buf_span(&p->wallets).ptr, buf_len(&p->wallets), u, 0400) &&
 	       file_put(run_path(p, "proxy/userlist.txt"), buf_span(&p->userlist).ptr, buf_len(&p->userlist), u, 0400) &&
-	       (!p->is_inside || !p->has_backups ||
+	       (!p->password_is_made_up || !p->has_backups ||
 		file_put(run_path(p, PASSWORD_FILE), p->password, strlen(p->password), &p->backup_user, 0400)) &&
 	       certificate_copy(p);
 }

@@ -332,7 +332,7 @@ static bool borrow(struct plan *p)
 {
 	struct file_text f;
 
-	if (p->is_inside && !variables_get(p->variables, "PG_PASSWORD")) {
+	if (p->password_is_made_up) {
 		if (file_read(run_path(p, PASSWORD_FILE), SECRET_MAX, NULL, &f) < 0) {
 			log_error("RUN_DIR: could not read %s: %s; does the container run?", run_path(p, PASSWORD_FILE), strerror(errno));
 			return false;

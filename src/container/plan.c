@@ -180,7 +180,8 @@ static bool find_server_login(struct plan *p)
 
 	p->role = get_or(p, "PG_USER", "postgres");
 	p->database = get_or(p, "PG_DATABASE", "postgres");
-	p->password = get(p, "PG_PASSWORD") ? xstrdup(get(p, "PG_PASSWORD")) : p->is_inside ? random_password() : xstrdup("postgres");
+	p->password_is_made_up = p->is_inside && !get(p, "PG_PASSWORD");
+	p->password = p->password_is_made_up ? random_password() : get_or(p, "PG_PASSWORD", "postgres");
 	p->host = p->is_inside ? xstrdup(run_path(p, "sql")) : get_or(p, "PG_HOST", "postgres");
 	p->port = p->is_inside ? xstrdup("5432") : get_or(p, "PG_PORT", "5432");
 	ok = variables_number(p->variables, "PG_PORT", 1, 65535, 5432, &port) & is_one_line(p, "PG_HOST", p->host) &
@@ -259,6 +260,8 @@ static void tell_backup(struct plan *p)
 		variables_set(v, "PG_BIN_DIR", p->server_dir);
 	if (!get(p, "BACKUP_STATE_DIR"))
 		variables_set(v, "BACKUP_STATE_DIR", p->is_inside ? data_path(p, "backup") : run_path(p, "backup"));
+	if (!get(p, "BACKUP_METRICS_STATUS_FILE") && is_backup_variable("BACKUP_METRICS_STATUS_FILE"))
+		variables_set(v, "BACKUP_METRICS_STATUS_FILE", run_path(p, "status/backup.json"));
 	/* /tmp may be memory, and a dump may be large. */
 	if (!get(p, "TMPDIR") && p->is_inside)
 		variables_set(v, "TMPDIR", data_path(p, "backup"));

@@ -151,7 +151,7 @@ static const char *own_value(const struct plan *p, const char *setting, const ch
 	else if (strcmp(setting, "http_listen") == 0)
 		snprintf(made, sizeof(made), "0.0.0.0:%s", app_port ? app_port : "3000");
 	else if (strcmp(setting, "http_backup_status") == 0 && p->has_backups)
-		return run_path(p, "status/backup.json");
+		return get(p, "BACKUP_METRICS_STATUS_FILE") ? get(p, "BACKUP_METRICS_STATUS_FILE") : run_path(p, "status/backup.json");
 	else if (strcmp(setting, "http_attestation") == 0 &&
 		 (access("/run/container_launcher/teeserver.sock", F_OK) == 0 || access("/var/run/dstack.sock", F_OK) == 0))
 		return "auto";
