@@ -1,6 +1,6 @@
 # Guides, man pages, and the list of settings that the program itself writes.
-DOC_GUIDES = doc/backup-storage.md doc/config.md doc/console.md doc/migration.md doc/monitoring.md doc/status.md \
-	doc/usage.md doc/wallet-login.md
+DOC_GUIDES = doc/backup.md doc/backup-storage.md doc/config.md doc/console.md doc/docker.md doc/dstack.md doc/eigencompute.md \
+	doc/kubernetes.md doc/migration.md doc/monitoring.md doc/status.md doc/systemd.md doc/usage.md doc/wallet-login.md
 MAN_TEXTS = doc/man/pg-ecdsa-proxy.1.md doc/man/pg-ecdsa-token.1.md doc/man/pgbouncer.ini.5.md
 MAN_PAGES = doc/man/pg-ecdsa-proxy.1 doc/man/pg-ecdsa-token.1 doc/man/pgbouncer.ini.5
 
