@@ -38,6 +38,7 @@
 #include "lib/mem.h"
 
 #define STATUS_USAGE 2
+#define STATUS_INTEGRITY 4	/* of pg-ecdsa-backup */
 #define SECRET_MAX 65536
 #define LOOK_MS 1000		/* for certificates, and while one waits */
 #define KILL_PATIENCE_SECS 10	/* of a pooler that was told to end at once */
@@ -147,6 +148,8 @@ static int restore_one(const struct plan *p, const char *database)
 		log_warning("the restore has failed (status %d), and BACKUP_RESTORE_ON_FAILURE=continue", status);
 		return 0;
 	}
+	if (status == STATUS_INTEGRITY)
+		log_error("MNEMONIC: the newest backup cannot be opened: it was sealed with another mnemonic, or it was changed");
 	if (status != 0)
 		log_error("pg-ecdsa-backup restore --if-empty ended with status %d: no database is served", status);
 	return status;
