@@ -17,7 +17,9 @@ PLATFORM = {"DOMAIN", "ACME_STAGING", "ACME_FORCE_ISSUE", "ENABLE_CADDY_LOGS"}
 # Of compose.yaml itself.
 OUTSIDE = {"PROXY_PUBLISH", "HTTP_PUBLISH", "TLS_FILES"}
 WALLET = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
-GUIDES = ["docker.md", "eigencompute.md", "dstack.md", "kubernetes.md", "migration.md"]
+GUIDES = ["docker.md", "eigencompute.md", "dstack.md", "kubernetes.md", "systemd.md"]
+# Of libpq, of shells, and of the examples themselves.
+OTHERS = {"PGPASSWORD", "PRIVATE_KEY", "FLAVOUR", "BASE_IMAGE"}
 
 
 def read(*path):
@@ -66,6 +68,32 @@ def test_the_container_knows_the_variables_of(name):
     if name == ".env.example":
         # Each of them arrives by compose.
         assert not set(mentioned) - compose.asked_for() - {"MNEMONIC"}
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_the_container_knows_the_variables_of_the_guide(name):
+    """Whatever is set, or stands in quotes with an underline, as a name in capitals."""
+    text = read("doc", name)
+    set_there = re.findall(r"(?<![/\w])([A-Z][A-Z0-9_]+)(?==)", text) + re.findall(r"^ +([A-Z][A-Z0-9_]+):", text, re.M)
+    named = [n for quoted in re.findall(r"`([^`\n]+)`", text) for n in re.findall(r"(?<![\w<./-])[A-Z][A-Z0-9]*_[A-Z0-9_]+\b", quoted)]
+    assert len(set_there + named) > 1
+    assert not unknown(set(set_there + named) - {"NAME_FILE"}, PLATFORM, OUTSIDE, OTHERS)
+
+
+def test_the_compose_file_of_the_dstack_guide_is_sound():
+    blocks = re.findall(r"^```yaml\n(services:.*?)^```", read("doc", "dstack.md"), re.M | re.S)
+    assert len(blocks) == 1
+    services = yaml.safe_load(blocks[0])["services"]
+    assert set(services) == {"certificate", "proxy"} and not unknown(services["proxy"]["environment"])
+    assert "/var/run/dstack.sock:/var/run/dstack.sock" in services["proxy"]["volumes"]
+
+
+def test_the_variables_of_the_container_are_in_the_guide():
+    table = read("doc", "docker.md").split("## Variables")[1].split("\n## ")[0]
+    own = set(re.findall(r'^(?:ALIAS|OWN)\("(\w+)"', read("include", "container", "names.def"), re.M))
+    missing = {n for n in own if "`%s`" % n not in table}
+    # Of the platform, and names of a server's TLS settings that pg-ecdsa-backup has, too.
+    assert missing <= {"USER_PERSISTENT_DATA_PATH", "PG_SSLMODE", "PG_SSLROOTCERT"}, missing
 
 
 def test_the_earlier_tool_s_variables_arrive():
