@@ -138,6 +138,22 @@ def test_what_the_daemon_exports_is_in_the_list(backup, databases):
     d.end()
 
 
+def test_the_status_page_reads_what_the_daemon_writes(pooler, pg, backup, databases):
+    path = os.path.join(env.make_dir(), "status.json")
+    port = env.free_port()
+    p = pooler(databases={"db": pg.entry()}, http_listen="127.0.0.1:%d" % port, http_backup_status=path)
+    d = backup(database=databases.make("CREATE TABLE t AS SELECT 1 AS id"), BACKUP_SCHEDULE_INITIAL_DELAY="0").daemon(
+        BACKUP_METRICS_STATUS_FILE=path, BACKUP_VERIFY_AFTER_BACKUP="archive")
+    told = env.wait_for(lambda: (lambda a: a.json if a.code == 200 and a.json["object"] else None)(get(port, "/backup.json")), "the backup", 30 * env.SLOW)
+    with open(os.path.join(env.TOP, "src", "http", "pages", "status.html")) as f:
+        script = f.read().split("async function backup()")[1].split("async function turn()")[0]
+    read = set(re.findall(r"\bb\.(\w+)", script))
+    assert {"last_success", "consecutive_failures", "interval_seconds", "verified"} <= read <= set(told)
+    assert set(re.findall(r"\bb\.verified\.(\w+)", script)) == set(told["verified"])
+    d.end()
+    assert p.process.poll() is None
+
+
 @pytest.mark.parametrize("path", RULES, ids=os.path.basename)
 def test_rules_are_sound(path):
     assert "SUCCESS" in promtool("check", "rules", path)
