@@ -10,7 +10,7 @@ EXTRA_DIST += \
 	test/clients/js/package.json test/clients/js/plain.mjs test/clients/js/wallet.mjs \
 	test/clients/go/go.mod test/clients/go/go.sum test/clients/go/main.go \
 	test/fuzz/run.sh test/run.sh test/soak.py test/soak.sh test/tsan.supp \
-	test/differential test/rules test/system
+	test/container test/differential test/rules test/system
 
 # Directories are copied as they are.
 dist-hook:
