@@ -125,7 +125,12 @@ class Chroot(Container):
         config = configuration(self.image)
         variables = dict(v.split("=", 1) for v in config.get("Env") or [])
         variables.update(self.variables)
-        script = 'set -e\nmount --rbind /dev "$0/dev"\nmount -t proc proc "$0/proc"\n'
+        script = 'set -e\n'
+        if self.read_only:
+            # A mount of its own, so that it alone becomes read-only at the end, and not what is mounted in it.
+            script += 'mount --bind "$0" "$0"\nmount -t tmpfs tmpfs "$0/tmp"\n'
+            script += 'mount -t tmpfs -o mode=755,uid=%s tmpfs "$0/run/pg-ecdsa-proxy"\n' % (self.user or "0").split(":")[0]
+        script += 'mount --rbind /dev "$0/dev"\nmount -t proc proc "$0/proc"\n'
         for source, to in self.volumes.items():
             inside = self.root + to
             if os.path.isdir(source):
@@ -135,7 +140,7 @@ class Chroot(Container):
                 open(inside, "a").close()
             script += "mount --bind '%s' '%s'\n" % (source, inside)
         if self.read_only:
-            script += 'for d in run tmp; do mount -t tmpfs tmpfs "$0/$d"; done\nmount --bind "$0" "$0"\nmount -o remount,bind,ro "$0"\n'
+            script += 'mount -o remount,bind,ro "$0"\n'
         script += 'exec env -i "$@"\n'
         user = ["--userspec=%s" % self.user] if self.user else []
         with open(self.log_path, "ab") as log:
