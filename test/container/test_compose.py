@@ -28,7 +28,7 @@ chown postgres $data /var/run/postgresql
 chmod 700 $data
 if [ ! -s $data/PG_VERSION ]; then
 	(umask 077; printf '%s\\n' "$POSTGRES_PASSWORD" >/tmp/password; chown postgres /tmp/password)
-	su postgres -c "$bin/initdb -D $data -U $POSTGRES_USER --auth-local=trust --auth-host=scram-sha-256 --pwfile=/tmp/password"
+	su postgres -c "$bin/initdb -D $data -U $POSTGRES_USER -E UTF8 --locale=C.UTF-8 --auth-local=trust --auth-host=scram-sha-256 --pwfile=/tmp/password"
 	rm /tmp/password
 	echo "host all all all scram-sha-256" >>$data/pg_hba.conf
 fi
@@ -126,6 +126,13 @@ def project(tmp_path_factory):
     shutil.rmtree(p.dir, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def ended(project):
+    """What one test leaves running is nothing to the next; the volumes are."""
+    yield
+    project.down()
+
+
 def test_the_quick_start(project):
     project.up()
     project.ready()
@@ -134,7 +141,6 @@ def test_the_quick_start(project):
     assert "ECDSA_REQUIRE_TLS=never: wallets may sign in without TLS" in project.log("proxy")
     # From this machine, through the bridge.
     assert get(project.http, "/metrics").code == 200 and get(project.http, "/status.json").code == 200
-    project.down()
 
 
 def test_with_backups_an_empty_database_is_filled_from_the_store(project):
