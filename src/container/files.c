@@ -148,7 +148,8 @@ bool files_make_dirs(struct plan *p)
 		return false;
 	if (!p->has_backups)
 		return true;
-	return dir_make(run_path(p, "backup"), &p->backup_user, 0700) && dir_make(run_path(p, "status"), &p->backup_user, 0755) &&
+	return dir_make(run_path(p, "backup"), &p->backup_user, 0700) &&
+	       dir_make(run_path(p, "status"), &p->backup_user, 0755) &&
 	       (!p->is_inside || dir_make(data_path(p, "backup"), &p->backup_user, 0700)) && copy_backup_key(p);
 }
 

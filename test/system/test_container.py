@@ -493,8 +493,8 @@ def test_other_names_of_the_files(box, certs):
 
 def test_a_postgresql_outside(box, pg, databases, scratch):
     name = databases.make("CREATE TABLE t AS SELECT 5 AS a")
-    b = box(PG_INSIDE="no", PG_HOST=pg.host, PG_PORT=pg.port, PG_USER="svc", PG_PASSWORD="svc_pw", PG_DATABASE=name,
-            PG_SSLMODE="disable").store(PG_USER="postgres", PG_PASSWORD="unused", BACKUP_SCHEDULE_INITIAL_DELAY="0").start()
+    b = box(PG_INSIDE="no", PG_HOST=pg.host, PG_PORT=pg.port, PG_USER="postgres", PG_PASSWORD="unused",
+            PG_DATABASE=name, PG_SSLMODE="disable").store(BACKUP_SCHEDULE_INITIAL_DELAY="0").start()
     assert set(b.children()) == {"pg-ecdsa-proxy", "pg-ecdsa-backup"}
     assert b.sql("SELECT a FROM t", dbname=name) == [(5,)]
     assert not os.path.exists(b.data_dir)
