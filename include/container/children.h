@@ -46,6 +46,9 @@ const char *child_name(enum child_id);
  */
 int child_run(const struct command *);
 
+/* Waits for what has lost its parent, such as the rest of a PostgreSQL that was killed; no longer than so. */
+void children_wait_for_orphans(int milliseconds);
+
 /* Sleeps until something happens, at most so long. */
 void children_wait(int milliseconds);
 /* Signals to stop that have come so far, and the last of them. */

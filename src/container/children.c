@@ -20,6 +20,7 @@
 
 #define SEARCH_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define STEP_POLL_MS 1000
+#define ORPHAN_POLL_MS 20
 #define ERRORS_MAX 65536
 
 static struct child {
@@ -58,7 +59,8 @@ static bool starts_with(const char *text, const char *start)
 
 static bool is_plain(const char *name)
 {
-	static const char *const names[] = {"TZ", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "LDAPTLS_CACERT"};
+	static const char *const names[] = {"TZ", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR",
+					    "LDAPTLS_CACERT"};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (strcmp(name, names[i]) == 0)
@@ -116,7 +118,8 @@ static int memory_file(const struct buf *content)
 
 	if (fd < 0)
 		return -1;
-	if (content && (write(fd, buf_span(content).ptr, buf_len(content)) != (ssize_t)buf_len(content) || lseek(fd, 0, SEEK_SET) < 0)) {
+	if (content && (write(fd, buf_span(content).ptr, buf_len(content)) != (ssize_t)buf_len(content) ||
+			lseek(fd, 0, SEEK_SET) < 0)) {
 		close(fd);
 		return -1;
 	}
@@ -161,7 +164,8 @@ static bool start(enum child_id id, const struct command *c, int err)
 {
 	struct child *k = &children[id];
 	char **environment = make_environment(c->environment);
-	int in = c->input ? memory_file(c->input) : -1, out = c->is_quiet ? open("/dev/null", O_WRONLY | O_CLOEXEC) : -1;
+	int in = c->input ? memory_file(c->input) : -1;
+	int out = c->is_quiet ? open("/dev/null", O_WRONLY | O_CLOEXEC) : -1;
 	pid_t parent = getpid();
 	bool ok = true;
 
@@ -233,6 +237,14 @@ void children_wait(int milliseconds)
 		break;
 	}
 	reap();
+}
+
+void children_wait_for_orphans(int milliseconds)
+{
+	while (milliseconds > 0 && (waitpid(-1, NULL, WNOHANG) >= 0 || errno != ECHILD)) {
+		children_wait(ORPHAN_POLL_MS);
+		milliseconds -= ORPHAN_POLL_MS;
+	}
 }
 
 int stop_signals(void)

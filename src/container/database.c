@@ -45,7 +45,8 @@ static bool is_of_another_version(const struct plan *p)
 {
 	bool found = false;
 
-	for (int major = p->server_major - VERSIONS_LOOKED_AT; major < p->server_major + VERSIONS_LOOKED_AT && !found; major++) {
+	for (int ahead = -VERSIONS_LOOKED_AT; ahead < VERSIONS_LOOKED_AT && !found; ahead++) {
+		const int major = p->server_major + ahead;
 		char *dir = cluster_dir(p, major);
 
 		found = major != p->server_major && is_there(dir);
@@ -70,7 +71,8 @@ static int make_cluster(const struct plan *p, const char *dir)
 		status = child_run(&(struct command){.name = "rm", .user = &p->postgres_user, .argv = remove});
 	if (status == 0) {
 		log_info("making a new PostgreSQL %d database in %s", p->server_major, dir);
-		status = child_run(&(struct command){.name = "initdb", .user = &p->postgres_user, .argv = make, .is_quiet = true});
+		status = child_run(&(struct command){.name = "initdb", .user = &p->postgres_user, .argv = make,
+						     .is_quiet = true});
 	}
 	if (status == 0 && rename(fresh, dir) < 0) {
 		log_error("could not rename %s: %s", fresh, strerror(errno));
@@ -128,9 +130,9 @@ static int start_server(const struct plan *p, const char *dir)
 	char *program = server_program(p, "postgres"), *sockets = xasprintf("unix_socket_directories=%s", p->host);
 	char *hba = xasprintf("hba_file=%s", run_path(p, "sql/pg_hba.conf"));
 	char *ident = xasprintf("ident_file=%s", run_path(p, "sql/pg_ident.conf"));
-	const char *argv[] = {program, "-D", dir, "-c", "listen_addresses=", "-c", "port=5432", "-c", sockets, "-c", hba, "-c", ident,
-			      "-c", "log_destination=stderr", "-c", "logging_collector=off", "-c", "password_encryption=scram-sha-256",
-			      NULL};
+	const char *argv[] = {program, "-D", dir, "-c", "listen_addresses=", "-c", "port=5432", "-c", sockets, "-c", hba,
+			      "-c", ident, "-c", "log_destination=stderr", "-c", "logging_collector=off",
+			      "-c", "password_encryption=scram-sha-256", NULL};
 	char *pidfile = xasprintf("%s/postmaster.pid", dir);
 	int status = 0;
 
@@ -199,7 +201,8 @@ static void put_backup_databases(struct buf *b, const struct plan *p)
 static void write_setup(struct buf *b, const struct plan *p)
 {
 	/* First: no statement may reach the log, since one of them holds the password. */
-	buf_put_text(b, "SET log_statement = 'none'; SET log_min_error_statement = 'panic'; SET log_min_duration_statement = -1;\n"
+	buf_put_text(b, "SET log_statement = 'none'; SET log_min_error_statement = 'panic';\n"
+			"SET log_min_duration_statement = -1;\n"
 			"SET standard_conforming_strings = on; SET password_encryption = 'scram-sha-256';\n");
 	put_set(b, "role", p->role);
 	buf_put_text(b, "SELECT format('CREATE ROLE %I LOGIN', :'role')"
@@ -224,7 +227,8 @@ static int set_up(const struct plan *p)
 
 	buf_init(&sql);
 	write_setup(&sql, p);
-	status = child_run(&(struct command){.name = "psql", .user = &p->postgres_user, .argv = argv, .input = &sql, .is_quiet = true});
+	status = child_run(&(struct command){.name = "psql", .user = &p->postgres_user, .argv = argv, .input = &sql,
+					     .is_quiet = true});
 	if (status != 0)
 		log_error("PostgreSQL could not be set up (psql ended with status %d)", status);
 	buf_wipe_free(&sql);

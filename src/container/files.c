@@ -96,16 +96,27 @@ static bool lock_dir(const char *variable, const char *dir)
 
 /*
  * The two directories that hold all others. Root's, if we are: whoever owned
- * them could put others in the place of those of the programs.
+ * them could put others in the place of those of the programs. As another user
+ * we take them as they are; a platform may have given them to our group alone.
  */
 static bool use_dir(const char *variable, const char *path)
 {
-	const struct user us = {.name = geteuid() == 0 ? "root" : NULL};
+	static const struct user root = {.name = "root"};
+	bool ok = true;
 
-	if (dir_make(path, &us, 0755))
-		return true;
-	log_error("%s: the directory %s cannot be used", variable, path);
-	return false;
+	if (geteuid() == 0)
+		ok = dir_make(path, &root, 0755);
+	else if (access(path, W_OK | X_OK) < 0) {
+		if (errno == ENOENT)
+			ok = dir_make(path, &(struct user){.name = NULL}, 0755);
+		else {
+			log_error("could not write to %s: %s", path, strerror(errno));
+			ok = false;
+		}
+	}
+	if (!ok)
+		log_error("%s: the directory %s cannot be used", variable, path);
+	return ok;
 }
 
 /* A key file that root alone may read is of no use to the backup daemon's user. */
@@ -137,7 +148,8 @@ bool files_make_dirs(struct plan *p)
 		return false;
 	if (!p->has_backups)
 		return true;
-	return dir_make(run_path(p, "backup"), &p->backup_user, 0700) && dir_make(run_path(p, "status"), &p->backup_user, 0755) &&
+	return dir_make(run_path(p, "backup"), &p->backup_user, 0700) &&
+	       dir_make(run_path(p, "status"), &p->backup_user, 0755) &&
 	       (!p->is_inside || dir_make(data_path(p, "backup"), &p->backup_user, 0700)) && copy_backup_key(p);
 }
 

@@ -41,6 +41,7 @@
 #define STATUS_INTEGRITY 4	/* of pg-ecdsa-backup */
 #define SECRET_MAX 65536
 #define LOOK_MS 1000		/* for certificates, and while one waits */
+#define ORPHAN_PATIENCE_MS 2000
 #define KILL_PATIENCE_SECS 10	/* of a pooler that was told to end at once */
 
 extern char **environ;
@@ -71,7 +72,8 @@ static void tell_mistake(const struct plan *p, char *text)
 	if (colon && line >= 1 && line <= p->wallet_lines && strncmp(at + 1, run_path(p, "proxy/wallets"), len) == 0) {
 		*at = 0;
 		log_error("%s: %s", p->wallet_origins[line - 1], message);
-	} else if (colon && line >= 1 && line <= p->lines && strncmp(at + 1, run_path(p, "proxy/pgbouncer.ini"), len) == 0) {
+	} else if (colon && line >= 1 && line <= p->lines &&
+		   strncmp(at + 1, run_path(p, "proxy/pgbouncer.ini"), len) == 0) {
 		const struct origin *o = &p->origins[line - 1];
 
 		*at = 0;
@@ -88,7 +90,8 @@ static int check_ini(const struct plan *p)
 	int status;
 
 	buf_init(&errors);
-	status = child_run(&(struct command){.name = "pg-ecdsa-proxy --check", .user = &p->proxy_user, .argv = argv, .errors = &errors});
+	status = child_run(&(struct command){.name = "pg-ecdsa-proxy --check", .user = &p->proxy_user, .argv = argv,
+					     .errors = &errors});
 	buf_put_u8(&errors, 0);
 	text = xstrdup((const char *)buf_data(&errors));
 	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
@@ -270,6 +273,8 @@ static int stop_all(const struct plan *p)
 	stop_pooler(p);
 	stop_daemon();
 	stop_server();
+	/* Where we are not process 1, a start that follows at once would find its shared memory in use. */
+	children_wait_for_orphans(ORPHAN_PATIENCE_MS);
 	return child_status(CHILD_BACKUP) ? child_status(CHILD_BACKUP) : child_status(CHILD_POSTGRES);
 }
 
@@ -337,7 +342,8 @@ static bool borrow(struct plan *p)
 
 	if (p->password_is_made_up) {
 		if (file_read(run_path(p, PASSWORD_FILE), SECRET_MAX, NULL, &f) < 0) {
-			log_error("RUN_DIR: could not read %s: %s; does the container run?", run_path(p, PASSWORD_FILE), strerror(errno));
+			log_error("RUN_DIR: could not read %s: %s; does the container run?", run_path(p, PASSWORD_FILE),
+				  strerror(errno));
 			return false;
 		}
 		variables_set(p->variables, "PG_PASSWORD", f.text);

@@ -61,7 +61,8 @@ static bool find_user(struct user *u, const char *name)
 		return true;
 	pw = getpwnam(name);
 	if (!pw) {
-		log_error("there is no user %s: started as root, the container needs the users postgres, pgproxy and pgbackup", name);
+		log_error("there is no user %s: started as root, the container needs the users postgres, pgproxy and "
+			  "pgbackup", name);
 		return false;
 	}
 	*u = (struct user){.name = name, .uid = pw->pw_uid, .gid = pw->pw_gid};
@@ -167,7 +168,8 @@ static bool is_one_line(const struct plan *p, const char *variable, const char *
 {
 	for (const char *c = value; *c; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f) {
-			log_error("%s: there is a line end or another control character in it", variables_called(p->variables, variable));
+			log_error("%s: there is a line end or another control character in it",
+				  variables_called(p->variables, variable));
 			return false;
 		}
 	return true;
@@ -233,7 +235,8 @@ static bool check_backups(struct plan *p)
 		ok &= need(p, "BACKUP_S3_ACCESS_KEY", "BACKUP_S3_ENDPOINT asks for backups") &
 		      need(p, "BACKUP_S3_SECRET_KEY", "BACKUP_S3_ENDPOINT asks for backups");
 	if ((!mode || strcasecmp(mode, "mnemonic") == 0) && !get(p, "MNEMONIC")) {
-		log_error("MNEMONIC is not set: without it backups need BACKUP_ENCRYPTION=none, and anybody who gets at them can read them");
+		log_error("MNEMONIC is not set: without it backups need BACKUP_ENCRYPTION=none, and anybody who gets at them "
+			  "can read them");
 		ok = false;
 	}
 	return ok;
@@ -277,7 +280,8 @@ static bool exists(const char *path)
 static bool find_certificate(struct plan *p)
 {
 	const char *dir = get(p, "TLS_DIR") ? get(p, "TLS_DIR") : "/run/tls";
-	const char *cert = get(p, "CLIENT_TLS_CERT_FILE"), *key = get(p, "CLIENT_TLS_KEY_FILE"), *mode = get(p, "CLIENT_TLS_SSLMODE");
+	const char *cert = get(p, "CLIENT_TLS_CERT_FILE"), *key = get(p, "CLIENT_TLS_KEY_FILE");
+	const char *mode = get(p, "CLIENT_TLS_SSLMODE");
 	char *usual_cert = xasprintf("%s/fullchain.pem", dir), *usual_key = xasprintf("%s/privkey.pem", dir);
 	bool ok = true;
 
@@ -295,8 +299,8 @@ static bool find_certificate(struct plan *p)
 		key = usual_key;
 	} else {
 		if (mode) {
-			log_error("CLIENT_TLS_SSLMODE=%s needs a certificate: %s and %s, or CLIENT_TLS_CERT_FILE and CLIENT_TLS_KEY_FILE",
-				  mode, usual_cert, usual_key);
+			log_error("CLIENT_TLS_SSLMODE=%s needs a certificate: %s and %s, or CLIENT_TLS_CERT_FILE and "
+				  "CLIENT_TLS_KEY_FILE", mode, usual_cert, usual_key);
 			ok = false;
 		}
 		goto out;
@@ -320,8 +324,8 @@ static bool check_plain_text(const struct plan *p)
 	if (type && strcasecmp(type, "ecdsa") != 0)
 		return true;
 	if (require && strcasecmp(require, "never") == 0) {
-		log_warning("ECDSA_REQUIRE_TLS=never: wallets may sign in without TLS, and who listens on the way can use their proofs%s",
-			    p->cert_file ? "" : "; there is no certificate");
+		log_warning("ECDSA_REQUIRE_TLS=never: wallets may sign in without TLS, and who listens on the way can use "
+			    "their proofs%s", p->cert_file ? "" : "; there is no certificate");
 		return true;
 	}
 	if (p->cert_file)

@@ -45,7 +45,8 @@ static bool add_wallets(struct plan *p, const char *variable)
 
 		buf_put(&p->wallets, text, len);
 		buf_put_text(&p->wallets, "\n");
-		p->wallet_origins = xrealloc(p->wallet_origins, (size_t)(p->wallet_lines + 1) * sizeof(*p->wallet_origins));
+		p->wallet_origins = xrealloc(p->wallet_origins,
+					     (size_t)(p->wallet_lines + 1) * sizeof(*p->wallet_origins));
 		p->wallet_origins[p->wallet_lines++] = variables_called(p->variables, variable);
 		text += len + (text[len] != 0);
 	}
@@ -56,7 +57,8 @@ static bool add_wallets(struct plan *p, const char *variable)
 static const char *write_wallets(struct plan *p, bool *ok)
 {
 	const char *own = get(p, "ECDSA_ALLOWED_ADDRESSES");
-	bool any = add_wallets(p, "ALLOWED_ADDRESS") | add_wallets(p, "ALLOWED_ADDRESSES") | add_wallets(p, "ECDSA_ALLOWED_ADDRESSES");
+	bool any = add_wallets(p, "ALLOWED_ADDRESS") | add_wallets(p, "ALLOWED_ADDRESSES") |
+		   add_wallets(p, "ECDSA_ALLOWED_ADDRESSES");
 	static const char *const sources[] = {"ECDSA_ALLOWED_ADDRESSES", "ECDSA_AUTH_QUERY", "AUTH_USER", "AUTH_FILE"};
 	const char *type = get(p, "AUTH_TYPE");
 
@@ -70,7 +72,8 @@ static const char *write_wallets(struct plan *p, bool *ok)
 		if (get(p, sources[i]))
 			return own;
 	if (!type || strcasecmp(type, "ecdsa") == 0) {
-		log_error("ALLOWED_ADDRESS is not set: nobody could sign in. It names the wallet that may (several: ALLOWED_ADDRESSES)");
+		log_error("ALLOWED_ADDRESS is not set: nobody could sign in. It names the wallet that may (several: "
+			  "ALLOWED_ADDRESSES)");
 		*ok = false;
 	}
 	return NULL;
@@ -133,8 +136,8 @@ static void write_databases(struct plan *p)
 /* What the container itself decides, where no variable does. NULL: what the program does by itself. */
 static const char *own_value(const struct plan *p, const char *setting, const char *wallets)
 {
-	static char made[256];
-	const char *app_port = get(p, "APP_PORT");
+	static char made[PATH_MAX + 1];
+	const char *app_port = get(p, "APP_PORT"), *status = get(p, "BACKUP_METRICS_STATUS_FILE");
 
 	if (strcmp(setting, "ecdsa_allowed_addresses") == 0 && wallets)
 		snprintf(made, sizeof(made), "@%s", run_path(p, "proxy/wallets"));
@@ -151,7 +154,7 @@ static const char *own_value(const struct plan *p, const char *setting, const ch
 	else if (strcmp(setting, "http_listen") == 0)
 		snprintf(made, sizeof(made), "0.0.0.0:%s", app_port ? app_port : "3000");
 	else if (strcmp(setting, "http_backup_status") == 0 && p->has_backups)
-		return get(p, "BACKUP_METRICS_STATUS_FILE") ? get(p, "BACKUP_METRICS_STATUS_FILE") : run_path(p, "status/backup.json");
+		return status ? status : run_path(p, "status/backup.json");
 	else if (strcmp(setting, "http_attestation") == 0 &&
 		 (access("/run/container_launcher/teeserver.sock", F_OK) == 0 || access("/var/run/dstack.sock", F_OK) == 0))
 		return "auto";
@@ -212,7 +215,8 @@ static bool is_clean(const struct plan *p, const char *name, const char *value)
 {
 	for (const char *c = value; *c; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f) {
-			log_error("%s: there is a line end or another control character in it", variables_called(p->variables, name));
+			log_error("%s: there is a line end or another control character in it",
+				  variables_called(p->variables, name));
 			return false;
 		}
 	return true;
@@ -227,7 +231,8 @@ static bool write_setting(struct plan *p, const char *setting, const char *walle
 	if (is_reserved(p, setting, &ok))
 		return ok;
 	if (is_wallets) {
-		snprintf(name, sizeof(name), "%s", wallets && wallets[0] == '@' ? "ECDSA_ALLOWED_ADDRESSES" : "ALLOWED_ADDRESS");
+		snprintf(name, sizeof(name), "%s",
+			 wallets && wallets[0] == '@' ? "ECDSA_ALLOWED_ADDRESSES" : "ALLOWED_ADDRESS");
 		value = !wallets ? NULL : wallets[0] == '@' ? wallets : own_value(p, setting, wallets);
 	} else {
 		value = given_value(p, setting, name, &ok);

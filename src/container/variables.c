@@ -8,7 +8,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "container/names.h"
 #include "lib/file.h"
 #include "lib/log.h"
 #include "lib/mem.h"

@@ -388,6 +388,45 @@ def state_of(pid):
         return f.read().rsplit(")", 1)[1].split()[0]
 
 
+def test_sighup_reads_files_again(box, cluster, scratch):
+    wallets = env.write(os.path.join(env.make_dir(scratch), "wallets"), ALICE.address + "\n")
+    b = box(cluster, ALLOWED_ADDRESS=None, ECDSA_ALLOWED_ADDRESSES="@" + wallets).start()
+    with pytest.raises(psycopg.OperationalError):
+        b.sql("SELECT 1", wallet=BOB)
+    env.write(wallets, BOB.address + "\n")
+    b.p.send_signal(signal.SIGHUP)
+
+    def bob_may():
+        try:
+            return b.sql("SELECT 1", wallet=BOB) == [(1,)]
+        except psycopg.OperationalError:
+            return False
+    env.wait_for(bob_may, "the new list", pause=0.2)
+    assert b.stop() == 0
+
+
+@pytest.mark.skipif(not env.IS_ROOT, reason="only root can make a directory for others")
+def test_a_volume_that_belongs_to_the_group_alone(box):
+    b = box()
+    os.mkdir(b.data_dir)
+    shutil.chown(b.data_dir, 0, env.SERVER_USER)
+    os.chmod(b.data_dir, 0o2775)
+    b.start()
+    assert b.sql("SELECT 1") == [(1,)]
+    assert b.stop() == 0
+    os.chmod(b.data_dir, 0o755)
+    status, said = b.command()
+    assert status == 1 and "DATA_DIR: the directory %s cannot be used" % b.data_dir in said
+
+
+def test_settings_that_may_not_be_but_are_no_errors(box):
+    said = checked(box(BACKUP_S3_BUCKET="b", PG_HOST="db"))
+    assert "BACKUP_S3_BUCKET is set, but BACKUP_S3_ENDPOINT is not: there are no backups" in said
+    b = box(PG_HOST="db", PG_SSLMODE="require")
+    checked(b)
+    assert settings_of(b)["server_tls_sslmode"] == "require"
+
+
 # --- TLS ------------------------------------------------------------------------------
 
 def put_certificate(b, certs, name):
@@ -454,8 +493,8 @@ def test_other_names_of_the_files(box, certs):
 
 def test_a_postgresql_outside(box, pg, databases, scratch):
     name = databases.make("CREATE TABLE t AS SELECT 5 AS a")
-    b = box(PG_INSIDE="no", PG_HOST=pg.host, PG_PORT=pg.port, PG_USER="svc", PG_PASSWORD="svc_pw", PG_DATABASE=name,
-            PG_SSLMODE="disable").store(PG_USER="postgres", PG_PASSWORD="unused", BACKUP_SCHEDULE_INITIAL_DELAY="0").start()
+    b = box(PG_INSIDE="no", PG_HOST=pg.host, PG_PORT=pg.port, PG_USER="postgres", PG_PASSWORD="unused",
+            PG_DATABASE=name, PG_SSLMODE="disable").store(BACKUP_SCHEDULE_INITIAL_DELAY="0").start()
     assert set(b.children()) == {"pg-ecdsa-proxy", "pg-ecdsa-backup"}
     assert b.sql("SELECT a FROM t", dbname=name) == [(5,)]
     assert not os.path.exists(b.data_dir)
