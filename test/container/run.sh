@@ -32,8 +32,12 @@ fi
 # --- packages --------------------------------------------------------------------
 
 needed=""
-for program in buildah podman runc debootstrap; do
+for program in buildah podman runc debootstrap podman-compose iptables; do
 	command -v $program >/dev/null 2>&1 || needed+=" $program"
+done
+# Networks of podman, and names in them: for compose.yaml.
+for program in netavark aardvark-dns; do
+	[ -x /usr/lib/podman/$program ] || needed+=" $program"
 done
 [ -x /usr/bin/swift-proxy-server ] || needed+=" swift-proxy swift-account swift-container swift-object"
 while read -r module package; do
@@ -183,7 +187,7 @@ timed "the image, pooler alone" build pooler
 
 xml=$work/result.xml
 rm -f "$xml"
-CONTAINER_MODE=$mode CONTAINER_WORK_DIR=$work timeout -k 10 900 $python -m pytest -p no:cacheprovider -q -ra --tb=short \
+CONTAINER_MODE=$mode CONTAINER_WORK_DIR=$work timeout -k 10 1200 $python -m pytest -p no:cacheprovider -q -ra --tb=short \
 	--timeout=180 --junitxml="$xml" "$@" "$top/test/container"
 code=$?
 if [ ! -s "$xml" ]; then
