@@ -122,7 +122,7 @@ static void refresh(struct daemon *d)
 	metric_set(METRIC_next_run_timestamp_seconds, NULL, (double)daemon_next_run(d));
 	if (d->program->storage && d->program->storage->has_clock)
 		metric_set(METRIC_clock_skew_seconds, NULL, (double)d->program->storage->clock_offset);
-	daemon_write_textfile(d);
+	daemon_write_files(d);
 	state_set_number(d->state, "last_success", d->last_success);
 	state_set_number(d->state, "consecutive_failures", d->failures);
 	state_set_number(d->state, "next_run", daemon_next_run(d));
@@ -272,6 +272,8 @@ static void succeeded(struct daemon *d, const struct set_report *r)
 	d->failures = 0;
 	d->retry_at = 0;
 	d->last_success = r->when;
+	state_set_text(d->state, "last_object", r->last.key);
+	state_set_text(d->state, "last_error", NULL);
 	d->part_at_least = r->part_at_least ? r->part_at_least : d->part_at_least;
 	/* A backup as large as before shows that what was restored, or begun afresh, is the data. */
 	if (d->restore_failed && r->plain >= d->plain_before)
@@ -285,6 +287,7 @@ static void failed(struct daemon *d, const struct set_report *r)
 	uint32_t random;
 
 	d->failures++;
+	state_set_text(d->state, "last_error", r->last.why);
 	if (r->part_at_least)
 		d->part_at_least = r->part_at_least;
 	mem_random(&random, sizeof(random));

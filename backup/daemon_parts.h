@@ -48,7 +48,8 @@ struct daemon {
 int64_t daemon_next_run(const struct daemon *);
 /* As the configuration says now. false: it cannot be opened; the reason is logged. */
 bool daemon_reopen_listener(struct daemon *);
-void daemon_write_textfile(struct daemon *);
+/* metrics.textfile and metrics.status_file, for others to read. */
+void daemon_write_files(struct daemon *);
 /* What a manifest says of itself, whoever has signed it: for a warning, never for a decision. */
 bool read_manifest_unchecked(struct program *, struct catalog *, const struct backup_entry *, struct manifest **);
 

@@ -92,27 +92,91 @@ bool daemon_reopen_listener(struct daemon *d)
 	return d->listener != NULL;
 }
 
-/* Whole or as it was: a collector may read it at any time. */
-void daemon_write_textfile(struct daemon *d)
+/* Whole or as it was: others may read it at any time. */
+static void replace_file(const char *path, const struct buf *b)
 {
-	const char *path = d->program->config->metrics_textfile;
-	char *fresh;
-	struct buf b;
-	int fd;
-	bool ok;
+	char *fresh = xasprintf("%s.new", path);
+	int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+	bool ok = fd >= 0 && buf_ok(b) && write(fd, buf_span(b).ptr, buf_len(b)) == (ssize_t)buf_len(b) && fsync(fd) == 0;
 
-	if (!path)
-		return;
-	buf_init(&b);
-	metrics_write(&b);
-	fresh = xasprintf("%s.new", path);
-	fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-	ok = fd >= 0 && buf_ok(&b) && write(fd, buf_span(&b).ptr, buf_len(&b)) == (ssize_t)buf_len(&b) && fsync(fd) == 0;
 	if (fd >= 0)
 		close(fd);
 	if (!ok || rename(fresh, path) < 0)
 		EVENT(LEVEL_WARNING, "metrics", F_TEXT("path", path), F_TEXT("error", strerror(errno)));
 	free(fresh);
+}
+
+static void put_text(struct buf *b, const char *key, const char *text)
+{
+	buf_printf(b, "\"%s\":", key);
+	if (text)
+		event_put_json(b, text, strlen(text));
+	else
+		buf_put_text(b, "null");
+	buf_put_u8(b, ',');
+}
+
+static void put_verified(const struct state *s, struct buf *b)
+{
+	const char *level = state_text(s, "verified_level");
+
+	if (!level)
+		return;
+	buf_put_text(b, "\"verified\":{");
+	put_text(b, "level", level);
+	buf_printf(b, "\"at\":%" PRId64 ",\"result\":\"%s\"},", state_number(s, "verified_at", 0),
+		   state_number(s, "verified_well", 0) ? "ok" : "failed");
+}
+
+/* The newest verification of this process, which the metrics know by level, is kept for the next one, too. */
+static void remember_verification(struct state *s)
+{
+	for (int i = VERIFY_HEAD; i <= VERIFY_DRILL; i++) {
+		const char *level = verify_level_word((enum verify_level)i);
+		char labels[48];
+		int64_t at;
+
+		snprintf(labels, sizeof(labels), "level=\"%s\"", level);
+		at = (int64_t)metric_get(METRIC_verify_last_timestamp_seconds, labels);
+		/* Of two within a second the deeper one says more. */
+		if (at == 0 || at < state_number(s, "verified_at", 0))
+			continue;
+		state_set_text(s, "verified_level", level);
+		state_set_number(s, "verified_at", at);
+		state_set_number(s, "verified_well", metric_get(METRIC_verify_last_result, labels) != 0);
+	}
+}
+
+/* What the status page of the pooler shows (src/http/pages/status.html); times in seconds since 1970. */
+static void put_page_status(const struct daemon *d, struct buf *b)
+{
+	buf_printf(b, "{\"written\":%" PRId64 ",\"last_success\":%" PRId64 ",\"next_run\":%" PRId64 ",", (int64_t)time(NULL),
+		   d->last_success, daemon_next_run(d));
+	put_text(b, "object", state_text(d->state, "last_object"));
+	buf_printf(b, "\"consecutive_failures\":%u,", d->failures);
+	put_text(b, "last_error", d->failures ? state_text(d->state, "last_error") : NULL);
+	put_verified(d->state, b);
+	buf_printf(b, "\"interval_seconds\":%" PRId64 ",\"encrypted\":%s}\n", (int64_t)(d->program->config->schedule_interval / USEC_PER_SEC),
+		   d->program->key_id ? "true" : "false");
+}
+
+void daemon_write_files(struct daemon *d)
+{
+	const struct config *c = d->program->config;
+	struct buf b;
+
+	remember_verification(d->state);
+	buf_init(&b);
+	if (c->metrics_textfile) {
+		metrics_write(&b);
+		replace_file(c->metrics_textfile, &b);
+	}
+	buf_free(&b);
+	buf_init(&b);
+	if (c->metrics_status_file) {
+		put_page_status(d, &b);
+		replace_file(c->metrics_status_file, &b);
+	}
 	buf_free(&b);
 }
 

@@ -1,8 +1,9 @@
 # Guides, man pages, and the list of settings that the program itself writes.
-DOC_GUIDES = doc/backup-storage.md doc/clients.md doc/config.md doc/console.md doc/migration.md doc/monitoring.md \
-	doc/status.md doc/usage.md doc/wallet-login.md
-MAN_TEXTS = doc/man/pg-ecdsa-proxy.1.md doc/man/pg-ecdsa-token.1.md doc/man/pgbouncer.ini.5.md
-MAN_PAGES = doc/man/pg-ecdsa-proxy.1 doc/man/pg-ecdsa-token.1 doc/man/pgbouncer.ini.5
+DOC_GUIDES = doc/backup.md doc/backup-storage.md doc/clients.md doc/config.md doc/console.md doc/container.md doc/docker.md doc/dstack.md \
+	doc/eigencompute.md doc/kubernetes.md doc/migration.md doc/monitoring.md doc/status.md doc/systemd.md doc/usage.md \
+	doc/wallet-login.md
+MAN_TEXTS = doc/man/pg-ecdsa-container.1.md doc/man/pg-ecdsa-proxy.1.md doc/man/pg-ecdsa-token.1.md doc/man/pgbouncer.ini.5.md
+MAN_PAGES = doc/man/pg-ecdsa-container.1 doc/man/pg-ecdsa-proxy.1 doc/man/pg-ecdsa-token.1 doc/man/pgbouncer.ini.5
 
 EXTRA_DIST += LICENSE $(MAN_TEXTS)
 dist_doc_DATA = README.md $(DOC_GUIDES) etc/pgbouncer.ini etc/userlist.txt

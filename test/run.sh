@@ -99,6 +99,7 @@ packages() {
 	module Cryptodome || needed+=" python3-pycryptodome"
 	[ -x /usr/sbin/pgbouncer ] || needed+=" pgbouncer"
 	have promtool || needed+=" prometheus"
+	module yaml || needed+=" python3-yaml"
 	have chromium || needed+=" chromium"
 	have chromedriver || needed+=" chromium-driver"
 	module selenium || needed+=" python3-selenium"

@@ -435,6 +435,35 @@ def test_metrics_health_and_status(b, source):
     assert b.run("status", BACKUP_STATE_DIR=b.dir).status == OTHER
 
 
+def test_the_status_file_says_what_the_page_of_the_pooler_shows(b):
+    path, state = os.path.join(b.dir, "status.json"), env.make_dir(b.dir, "state-")
+    files = dict(BACKUP_METRICS_STATUS_FILE=path, BACKUP_STATE_DIR=state)
+
+    def status(what, holds):
+        def look():
+            try:
+                with open(path) as f:
+                    s = json.load(f)
+            except FileNotFoundError:
+                return None
+            return s if holds(s) else None
+        return env.wait_for(look, what, 30 * env.SLOW)
+    d = b.daemon(BACKUP_VERIFY_AFTER_BACKUP="archive", **files)
+    s = status("the backup", lambda s: s["object"])
+    assert s["object"].endswith(os.path.basename(b.objects()[0])) and s["interval_seconds"] == 3600 and s["encrypted"] is True
+    assert abs(s["last_success"] - time.time()) < 60 * env.SLOW and s["consecutive_failures"] == 0 and s["last_error"] is None
+    assert s["verified"]["level"] == "archive" and s["verified"]["result"] == "ok"
+    assert abs(s["written"] - time.time()) < 60 * env.SLOW and s["next_run"] > s["written"]
+    assert os.stat(path).st_mode & 0o777 == 0o644
+    assert d.stop() == DONE
+    # A later process knows what this one has seen, and says when it goes wrong.
+    d = b.daemon(PG_BIN_DIR=b.stub(pg_dump="#!/bin/sh\necho 'no such luck' >&2\nexit 1\n"), BACKUP_SCHEDULE_MIN_SPACING="0", **files)
+    d.wait_event("backup_failed")
+    s = status("the failure", lambda s: s["consecutive_failures"])
+    assert s["last_error"] and s["object"].endswith(os.path.basename(b.objects()[0])) and s["verified"]["level"] == "archive"
+    d.end()
+
+
 def test_the_listener_is_served_while_a_dump_runs_and_bears_with_bad_guests(b):
     gate = os.path.join(b.dir, "gate")
     port = env.free_port()

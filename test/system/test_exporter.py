@@ -16,6 +16,7 @@ import urllib.request
 
 import pytest
 from harness import env
+from harness.http import get, samples
 
 ours = pytest.mark.ours
 # A compiler with nothing cached, beside the other tests.
@@ -120,10 +121,32 @@ def community(tmp_path_factory):
 @pytest.fixture
 def watched(pooler, pg):
     """lib/pq begins with extra_float_digits."""
+    port = env.free_port()
     p = pooler(databases={"db": pg.entry(user="svc", password="svc_pw", pool_mode="transaction"), "other": pg.entry()},
-               users={"u_trust": ""}, ignore_startup_parameters="extra_float_digits", auth_type="md5", max_client_conn=77)
+               users={"u_trust": ""}, ignore_startup_parameters="extra_float_digits", auth_type="md5", max_client_conn=77,
+               http_listen="127.0.0.1:%d" % port)
+    p.http = port
     p.url = "postgres://stats:stats_pw@%s:%d/pgbouncer?sslmode=disable" % (p.host, p.port)
     return p
+
+
+def differences(theirs, ours):
+    """What their exposition has and ours lacks, by name and labels; and values of the database db, which nobody uses now."""
+    said = {k: v for k, v in samples(theirs).items() if k[0].startswith("pgbouncer_") and not k[0].startswith("pgbouncer_exporter_")}
+    have = samples(ours)
+    assert len(said) > 50
+    missing = {k for k in said if k not in have and k[0] != "pgbouncer_version_info"}
+    other = {k: (v, have[k]) for k, v in said.items() if k in have and v != have[k] and dict(k[1]).get("database", dict(k[1]).get("name")) == "db"}
+    return missing, other
+
+
+@ours
+def test_the_comparison_would_notice(watched):
+    text = get(watched.http, "/metrics").text
+    assert differences(text, text) == (set(), {})
+    line, = re.findall(r'^pgbouncer_databases_pool_size\{name="db".* 20$', text, re.M)
+    missing, other = differences(text, text.replace(line, line[:-2] + "21").replace("pgbouncer_used_clients ", "pgbouncer_clients "))
+    assert missing == {("pgbouncer_used_clients", ())} and list(other.values()) == [(20, 21)]
 
 
 def ask(program, url, *commands):
@@ -194,6 +217,8 @@ def test_community_exporter(watched, community):
         log.seek(0)
         said = log.read()
     assert "\npgbouncer_up 1\n" in text, text
+    # Beside ours: the same names, labels and numbers.
+    assert differences(text, get(watched.http, "/metrics").text) == (set(), {})
     for line in ("pgbouncer_version_info", "pgbouncer_databases 3", "pgbouncer_config_max_client_connections 77",
                  'pgbouncer_databases_pool_size{database="db"', 'pgbouncer_pools_client_active_connections{database="pgbouncer"',
                  'pgbouncer_stats_totals_queries_pooled_total{database="pgbouncer"}', "pgbouncer_used_clients"):

@@ -14,10 +14,12 @@ ALLOWED = {
     "wallet": {"lib", "wallet"},
     "token": {"lib", "proto", "wallet", "token"},
     "backup": {"lib", "backup"},
+    # Of the other two it reads the lists of settings alone.
+    "container": {"lib", "container", "config", "backup"},
 }
 for i, room in enumerate(ORDER[2:], 2):
     ALLOWED[room] = set(ORDER[:i + 1]) | {"wallet"}
-ALLOWED["main"] = set().union(*ALLOWED.values()) - {"token", "backup"}
+ALLOWED["main"] = set().union(*ALLOWED.values()) - {"token", "backup", "container"}
 
 
 def sources():

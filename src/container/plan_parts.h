@@ -1,0 +1,10 @@
+/* What the two halves of the plan share. */
+#ifndef CONTAINER_PLAN_PARTS_H
+#define CONTAINER_PLAN_PARTS_H
+
+#include "container/plan.h"
+
+/* pgbouncer.ini, the wallets and the user list. false: logged. */
+bool plan_write_ini(struct plan *);
+
+#endif
