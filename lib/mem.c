@@ -83,8 +83,9 @@ char *xasprintf(const char *fmt, ...)
 
 void mem_wipe(void *p, size_t bytes)
 {
+	/* Not OPENSSL_cleanse(), which takes eight bytes at a time: the buffer of whoever waited is wiped at every query. */
 	if (p && bytes)
-		OPENSSL_cleanse(p, bytes);
+		explicit_bzero(p, bytes);
 }
 
 void str_wipe_free(char *s)

@@ -37,12 +37,56 @@ static inline bool outstanding_empty(const struct outstanding *q)
 {
 	return q->count == 0;
 }
-bool outstanding_push(struct outstanding *, uint8_t type, enum request_action, void *statement); /* false: memory */
+/* Room for one more. false: out of memory. */
+bool outstanding_grow(struct outstanding *);
+/* false: out of memory. Here, like outstanding_answer(), because it is done for every message that passes. */
+static inline bool outstanding_push(struct outstanding *q, uint8_t type, enum request_action action, void *statement)
+{
+	if (q->count == q->cap && !outstanding_grow(q))
+		return false;
+	q->ring[(q->first + q->count++) & (q->cap - 1)] = (struct request){type, (uint8_t)action, statement};
+	return true;
+}
+static inline void outstanding_pop(struct outstanding *q, struct request *out)
+{
+	*out = q->ring[q->first];
+	q->first = (q->first + 1) & (q->cap - 1);
+	q->count--;
+}
+/* Does a message of this type from the server answer such a request? */
+static inline bool outstanding_answers(uint8_t request, uint8_t server_type)
+{
+	switch (request) {
+	case 'P':
+		return server_type == '1';
+	case 'B':
+		return server_type == '2';
+	case 'E':
+		return server_type == 'C' || server_type == 'I' || server_type == 's';
+	case 'D':
+		return server_type == 'T' || server_type == 'n';
+	case 'C':
+		return server_type == '3';
+	case 'S':
+	case 'Q':
+	case 'F':
+		return server_type == 'Z';
+	}
+	return false;
+}
 /*
  * A message of this type came from the server. Pops the entry it answers, if
  * the head is one, into *popped and says so. Types: Z C I s 1 2 3 n T.
  */
-bool outstanding_answer(struct outstanding *, uint8_t server_type, struct request *popped);
+static inline bool outstanding_answer(struct outstanding *q, uint8_t server_type, struct request *popped)
+{
+	/* A fake entry was never sent, so nothing the server says can answer it. */
+	if (q->count == 0 || q->ring[q->first].action == REQUEST_FAKE ||
+	    !outstanding_answers(q->ring[q->first].type, server_type))
+		return false;
+	outstanding_pop(q, popped);
+	return true;
+}
 /* ErrorResponse: marks the batch failed. in_copy: drops entries through the next CopyDone or CopyFail. */
 void outstanding_error(struct outstanding *, bool in_copy, outstanding_dropped *, void *ctx);
 /*

@@ -14,6 +14,7 @@
 #include "pool/client.h"
 #include "pool/gather.h"
 #include "pool/outstanding.h"
+#include "pool/prepared.h"
 #include "pool/server.h"
 #include "proto/frame.h"
 
@@ -33,6 +34,32 @@ enum tracked {
  */
 enum tracked tracking_message(struct client *, const struct frame *, struct span seen, struct span before,
 			      struct gather *, size_t *used);
+
+/*
+ * Does tracking_message() have nothing to do with it? Most statements have no name, and pass in numbers. p: from its
+ * header on, `seen` bytes of it.
+ */
+static inline bool tracking_is_plain(const struct client *c, const struct frame *f, const uint8_t *p, size_t seen)
+{
+	const size_t first = f->header_len, second = first + 1;
+
+	if (f->len <= second || seen <= second)
+		return false;
+	switch (f->type) {
+	case 'P':
+		return p[first] == 0;
+	case 'B':
+		if (p[first] != 0 || p[second] != 0)
+			return false;
+		if (c->server)
+			server_statements_unnamed_is_over(c->server->statements);
+		return true;
+	case 'D':
+	case 'C':
+		return p[first] != 'S' || p[second] == 0;
+	}
+	return false;
+}
 
 /* The server answered this request. */
 void tracking_answered(struct server *, const struct request *);

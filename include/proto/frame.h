@@ -29,15 +29,34 @@ struct frame {
 	size_t len;	   /* of the whole message, header included */
 };
 
+/* The same of a message that begins with a byte 0. */
+enum proto_verdict frame_parse_startup(const uint8_t *bytes, size_t len, uint32_t max_packet, struct frame *);
+
 /*
  * Reads the header at bytes. PROTO_MORE: fewer than 5 (8) bytes there.
  * PROTO_BAD: a length below the header's or above max_packet, or a start-up
  * style message above 65535 bytes. A message counts whole, with its type byte,
  * as in PgBouncer 1.18 (test/differential). allow_startup says whether a first byte 0
  * may begin a start-up style message; where not, it is PROTO_BAD.
- * The body need not be there.
+ * The body need not be there. Here, because it is done for every message that passes.
  */
-enum proto_verdict frame_parse(const uint8_t *bytes, size_t len, uint32_t max_packet, int allow_startup,
-			       struct frame *);
+static inline enum proto_verdict frame_parse(const uint8_t *bytes, size_t len, uint32_t max_packet, int allow_startup,
+					     struct frame *f)
+{
+	uint32_t declared;
+
+	if (len == 0)
+		return PROTO_MORE;
+	if (bytes[0] == 0)
+		return allow_startup ? frame_parse_startup(bytes, len, max_packet, f) : PROTO_BAD;
+	if (len < 5)
+		return PROTO_MORE;
+	declared = (uint32_t)bytes[1] << 24 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 8 | bytes[4];
+	/* The type byte counts, as it does for PgBouncer. */
+	if (declared < 4 || declared >= max_packet)
+		return PROTO_BAD;
+	*f = (struct frame){.type = bytes[0], .code = 0, .header_len = 5, .len = (size_t)declared + 1};
+	return PROTO_OK;
+}
 
 #endif

@@ -16,64 +16,22 @@ void outstanding_free(struct outstanding *q)
 	outstanding_init(q);
 }
 
-bool outstanding_push(struct outstanding *q, uint8_t type, enum request_action action, void *statement)
+bool outstanding_grow(struct outstanding *q)
 {
-	if (q->count == q->cap) {
-		uint32_t cap = q->cap ? q->cap * 2 : FIRST_CAP;
-		struct request *ring;
+	uint32_t cap = q->cap ? q->cap * 2 : FIRST_CAP;
+	struct request *ring;
 
-		if (cap < q->cap)
-			return false;
-		ring = malloc(cap * sizeof(*ring));
-		if (!ring)
-			return false;
-		for (uint32_t i = 0; i < q->count; i++)
-			ring[i] = *outstanding_at(q, i);
-		free(q->ring);
-		q->ring = ring;
-		q->first = 0;
-		q->cap = cap;
-	}
-	q->ring[(q->first + q->count++) & (q->cap - 1)] = (struct request){type, (uint8_t)action, statement};
-	return true;
-}
-
-static void pop(struct outstanding *q, struct request *out)
-{
-	*out = q->ring[q->first];
-	q->first = (q->first + 1) & (q->cap - 1);
-	q->count--;
-}
-
-static bool answers(uint8_t request, uint8_t server_type)
-{
-	switch (server_type) {
-	case 'Z':
-		return request == 'S' || request == 'Q' || request == 'F';
-	case 'C':
-	case 'I':
-	case 's':
-		return request == 'E';
-	case '1':
-		return request == 'P';
-	case '2':
-		return request == 'B';
-	case '3':
-		return request == 'C';
-	case 'n':
-	case 'T':
-		return request == 'D';
-	}
-	return false;
-}
-
-bool outstanding_answer(struct outstanding *q, uint8_t server_type, struct request *popped)
-{
-	/* A fake entry was never sent, so nothing the server says can answer it. */
-	if (q->count == 0 || q->ring[q->first].action == REQUEST_FAKE ||
-	    !answers(q->ring[q->first].type, server_type))
+	if (cap < q->cap)
 		return false;
-	pop(q, popped);
+	ring = malloc(cap * sizeof(*ring));
+	if (!ring)
+		return false;
+	for (uint32_t i = 0; i < q->count; i++)
+		ring[i] = *outstanding_at(q, i);
+	free(q->ring);
+	q->ring = ring;
+	q->first = 0;
+	q->cap = cap;
 	return true;
 }
 
@@ -85,7 +43,7 @@ static void drop_until(struct outstanding *q, const char *last, bool keep_last, 
 
 		if (is_last && keep_last)
 			return;
-		pop(q, &r);
+		outstanding_pop(q, &r);
 		if (dropped)
 			dropped(ctx, &r);
 		if (is_last)
@@ -114,7 +72,7 @@ static void drop_copy(struct outstanding *q, const char *last, outstanding_dropp
 	if (!has(q, last))
 		return;
 	if (keeps_head)
-		pop(q, &head);
+		outstanding_pop(q, &head);
 	drop_until(q, last, false, dropped, ctx);
 	if (keeps_head) {
 		q->first = (q->first - 1) & (q->cap - 1);
@@ -134,7 +92,7 @@ void outstanding_error(struct outstanding *q, bool in_copy, outstanding_dropped 
 
 void outstanding_before_ready(struct outstanding *q, outstanding_dropped *dropped, void *ctx)
 {
-	if (q->saw_error && q->count > 0 && !answers(q->ring[q->first].type, 'Z'))
+	if (q->saw_error && q->count > 0 && !outstanding_answers(q->ring[q->first].type, 'Z'))
 		drop_until(q, "S", true, dropped, ctx);
 	q->saw_error = false;
 }
@@ -156,7 +114,7 @@ bool outstanding_take_fake(struct outstanding *q, struct request *out)
 {
 	if (!outstanding_fake_is_next(q))
 		return false;
-	pop(q, out);
+	outstanding_pop(q, out);
 	return true;
 }
 
@@ -165,7 +123,7 @@ void outstanding_drop_all(struct outstanding *q, outstanding_dropped *dropped, v
 	struct request r;
 
 	while (q->count > 0) {
-		pop(q, &r);
+		outstanding_pop(q, &r);
 		dropped(ctx, &r);
 	}
 }

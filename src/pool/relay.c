@@ -62,7 +62,8 @@ static enum step request(struct client *c, uint8_t type, bool has_answer)
 {
 	struct server *sv;
 
-	switch (relay_acquire(c)) {
+	/* The rest of a batch comes without a question. */
+	switch (c->server && c->query_start && c->xact_start ? ACQUIRED : relay_acquire(c)) {
 	case ACQUIRED:
 		break;
 	case QUEUED:
@@ -177,6 +178,7 @@ static void release_if_done(struct server *sv);
 
 size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
 {
+	const uint32_t max_packet = c->share->room->settings->max_packet_size;
 	size_t at = 0, run = 0; /* [run, at) is for the server and not gathered yet */
 	struct gather g;
 
@@ -185,6 +187,7 @@ size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
 	while (at < n) {
 		struct frame f;
 		enum step step;
+		size_t rest;
 
 		if (c->pass_left > 0) {
 			size_t take = c->pass_left < n - at ? (size_t)c->pass_left : n - at;
@@ -195,7 +198,7 @@ size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
 				run = at;
 			continue;
 		}
-		switch (frame_parse(p + at, n - at, c->share->room->settings->max_packet_size, 1, &f)) {
+		switch (frame_parse(p + at, n - at, max_packet, 1, &f)) {
 		case PROTO_MORE:
 			goto out;
 		case PROTO_BAD:
@@ -214,7 +217,9 @@ size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
 		if (may_be_unnamed(c, &f) && f.len > n - at)
 			goto out;
 		step = classify(c, f.type);
-		if (step == STEP_TRACK) {
+		if (step == STEP_TRACK && tracking_is_plain(c, &f, p + at, n - at))
+			step = request(c, f.type, true);
+		else if (step == STEP_TRACK) {
 			struct span before = span_of(p + run, at - run);
 			size_t used;
 
@@ -226,8 +231,12 @@ size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
 				c->share->stats.client_bytes += before.len;
 				at += used;
 				run = at;
-				c->pass_left = f.len - used;
+				rest = f.len - used;
 				c->drops_message = false;
+				if (rest <= n - at)
+					at += rest;
+				else
+					c->pass_left = rest;
 				/* A short message may have become a long one: no more of them than the server takes. */
 				if (c->pauses & PAUSE_PEER_FULL)
 					goto out;
@@ -245,13 +254,16 @@ size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
 			goto out;
 		if (may_be_unnamed(c, &f) && is_unnamed_to_its_end(&f, p + at))
 			server_statements_unnamed_is_over(c->server->statements);
-		c->pass_left = f.len;
 		c->drops_message = step == STEP_DROP;
-		if (step == STEP_DROP) {
-			if (c->server)
-				to_server(&g, p, run, at);
+		if (step == STEP_DROP && c->server)
+			to_server(&g, p, run, at);
+		/* A message that is there in full is passed at once. */
+		if (f.len <= n - at)
+			at += f.len;
+		else
+			c->pass_left = f.len;
+		if (step == STEP_DROP)
 			run = at;
-		}
 	}
 out:
 	if (c->server && (run < at || g.n > 0)) {
@@ -392,6 +404,14 @@ static bool answer(struct server *sv, uint8_t type)
 	return popped.action == REQUEST_SKIP;
 }
 
+static void unknown_message(struct server *sv, uint8_t type)
+{
+	char prefix[400];
+
+	log_error("%sunknown pkt: '%c'", server_prefix(sv, prefix, sizeof(prefix)), type >= 32 && type < 127 ? type : '?');
+	server_close(sv, "unknown pkt", true);
+}
+
 /*
  * Looks at one message of a server that serves a client. Sets skips_message.
  * whole: its body is there. false: the server is gone.
@@ -400,7 +420,6 @@ static bool inspect(struct server *sv, const struct frame *f, const uint8_t *p, 
 {
 	struct span body = span_of(p + f->header_len, whole ? f->len - f->header_len : 0);
 	struct client *c = sv->client;
-	char prefix[400];
 
 	sv->skips_message = sv->is_setting_params;
 	switch (f->type) {
@@ -459,9 +478,7 @@ static bool inspect(struct server *sv, const struct frame *f, const uint8_t *p, 
 	case 'V':
 		return true;
 	}
-	log_error("%sunknown pkt: '%c'", server_prefix(sv, prefix, sizeof(prefix)),
-		  f->type >= 32 && f->type < 127 ? f->type : '?');
-	server_close(sv, "unknown pkt", true);
+	unknown_message(sv, f->type);
 	return false;
 }
 
@@ -613,9 +630,22 @@ static bool wants_body(const struct server *sv, const struct frame *f)
 	return false;
 }
 
+/* Up to `at`, where a message ends: an answer that is made here may come right behind it. [run, at) is not sent yet. */
+static size_t end_of_message(struct server *sv, const uint8_t *p, size_t run, size_t at)
+{
+	if (sv->skips_message)
+		run = at;
+	if (!outstanding_fake_is_next(&sv->requests))
+		return run;
+	to_client(sv, p, run, at);
+	tracking_answer_fakes(sv);
+	return at;
+}
+
 size_t relay_server_bytes(struct conn *conn, const uint8_t *p, size_t n)
 {
 	struct server *sv = CONTAINER_OF(conn, struct server, conn);
+	const uint32_t max_packet = sv->share->room->settings->max_packet_size;
 	size_t at = 0, run = 0; /* [run, at) is for the client and not sent yet */
 
 	if (sv->state == SV_LOGIN)
@@ -637,15 +667,11 @@ size_t relay_server_bytes(struct conn *conn, const uint8_t *p, size_t n)
 			sv->pass_left -= take;
 			if (sv->skips_message)
 				run = at;
-			if (sv->pass_left == 0 && outstanding_fake_is_next(&sv->requests)) {
-				/* The answer made here comes right behind the current message. */
-				to_client(sv, p, run, at);
-				run = at;
-				tracking_answer_fakes(sv);
-			}
+			if (sv->pass_left == 0)
+				run = end_of_message(sv, p, run, at);
 			continue;
 		}
-		switch (frame_parse(p + at, n - at, sv->share->room->settings->max_packet_size, 0, &f)) {
+		switch (frame_parse(p + at, n - at, max_packet, 0, &f)) {
 		case PROTO_MORE:
 			goto out;
 		case PROTO_BAD:
@@ -674,7 +700,11 @@ size_t relay_server_bytes(struct conn *conn, const uint8_t *p, size_t n)
 			to_client(sv, p, run, at);
 			run = at;
 		}
-		sv->pass_left = f.len;
+		if (whole) {
+			at += f.len;
+			run = end_of_message(sv, p, run, at);
+		} else
+			sv->pass_left = f.len;
 	}
 out:
 	to_client(sv, p, run, at);

@@ -57,7 +57,7 @@ void *__wrap_calloc(size_t n, size_t bytes)
 /* The body of the one message in b; its type must be as said. */
 static struct span body_of(const struct buf *b, char type)
 {
-	struct frame f;
+	struct frame f = {0};
 
 	assert_true(buf_ok(b));
 	assert_int_equal(frame_parse(buf_data(b), buf_len(b), 1 << 20, 0, &f), PROTO_OK);
