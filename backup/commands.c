@@ -23,6 +23,9 @@ static int64_t now_of(const struct command_env *e)
 
 static void log_store(const char *event, const char *what, enum storage_result r, const struct storage_error *error)
 {
+	/* Whoever interrupted it knows why; it is no failure of the store. */
+	if (r == STORAGE_CANCELLED)
+		return;
 	EVENT(LEVEL_ERROR, event, F_TEXT("what", what), F_TEXT("result", storage_result_word(r)),
 	      F_TEXT("code", *error->code ? error->code : NULL),
 	      F_TEXT("message", *error->message ? error->message : NULL),

@@ -316,19 +316,16 @@ static enum outcome look_inside(struct drill *d)
 /* Also when we are being stopped: a database is not left behind for that. */
 static void drop_scratch(struct drill *d)
 {
-	bool was_interrupted = loop_is_interrupted(d->p->loop);
-
 	if (!d->is_made)
 		return;
-	loop_resume(d->p->loop);
+	loop_deafen(d->p->loop);
 	if (!pg_is_usable(d->pg)) {
 		pg_close(d->pg);
 		d->pg = connect_aside(d->p);
 	}
-	if (!drop_database(d->pg, d->name))
+	if (!drop_database(d->pg, d->name, loop_is_interrupted(d->p->loop) ? DROP_LIMIT_STOPPED : FACTS_LIMIT))
 		EVENT(LEVEL_WARNING, "drill", F_TEXT("left_behind", d->name), F_TEXT("error", pg_why(d->pg)));
-	if (was_interrupted)
-		loop_interrupt(d->p->loop);
+	loop_listen(d->p->loop);
 }
 
 void drill_run(struct program *p, struct chosen_backup *b, bool is_forced, struct work *w, struct verify_report *report)
@@ -375,7 +372,7 @@ void drill_clean_up(struct program *p)
 		if (time(NULL) - made < LEFTOVER_AGE)
 			continue;
 		EVENT(LEVEL_LOG, "drill", F_TEXT("dropped_leftover", name));
-		if (!drop_database(pg, name))
+		if (!drop_database(pg, name, FACTS_LIMIT))
 			EVENT(LEVEL_WARNING, "drill", F_TEXT("left_behind", name), F_TEXT("error", pg_why(pg)));
 	}
 	PQclear(r);
