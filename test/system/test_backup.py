@@ -1,6 +1,5 @@
 """backup: a real database, a directory store, and independent readers. Rows 43 to 46 of the attacks."""
 import hashlib
-import hmac
 import json
 import os
 import re
@@ -12,8 +11,7 @@ import psycopg
 import pytest
 from harness import env
 from harness.backup import (DATABASE, DONE, FOLLOW_UP, INTEGRITY, LOCKED, MNEMONIC, NOTHING, REFUSED, STORAGE, USAGE, children_of,
-                            hkdf,
-                            name_at, open_1, open_2, seal_1, seal_2)
+                            manifest_mac, name_at, open_1, open_2, seal_1, seal_2)
 
 TABLE = ("CREATE TABLE t AS SELECT g AS id, md5(g::text) AS word FROM generate_series(1, 20000) g",
          "CREATE VIEW v AS SELECT count(*) FROM t", "CREATE SEQUENCE s")
@@ -512,12 +510,6 @@ def test_a_follow_up_that_fails_is_8_and_the_backup_is_there(b):
     r = b.run("backup", expect=FOLLOW_UP)
     assert "follow_up_failed" in r.log and len(b.objects()) == 1
     assert open_2(content(b.objects()[0])).startswith(b"PGDMP")
-
-
-def manifest_mac(m, mnemonic=MNEMONIC):
-    """As the specification has it: keys sorted, no white space, without the MAC itself."""
-    text = json.dumps({k: v for k, v in m.items() if k != "mac"}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hmac.new(hkdf(b"pg-ecdsa-proxy-backup", mnemonic.encode(), b"backup-manifest"), text.encode(), hashlib.sha256).hexdigest()
 
 
 def test_the_manifest_carries_the_published_mac(b):

@@ -1,11 +1,12 @@
 """Drills: a backup is restored for real, looked at, and thrown away (backup specification, 17)."""
+import json
 import os
 import signal
 import time
 
 import pytest
 from harness import env
-from harness.backup import DATABASE, DONE, INTEGRITY, REFUSED, USAGE
+from harness.backup import DATABASE, DONE, INTEGRITY, NOTHING, REFUSED, USAGE, manifest_mac
 
 TABLES = ("CREATE TABLE t (id int, at timestamptz DEFAULT now())", "INSERT INTO t SELECT g FROM generate_series(1, 1000) g",
           'CREATE TABLE "odd.name" (a int)', "CREATE VIEW v AS SELECT * FROM t")
@@ -43,7 +44,7 @@ def test_a_drill_restores_and_leaves_nothing(b):
 
 
 def test_queries_of_the_users_decide(b):
-    b.backup()
+    path = b.backup()
     queries = os.path.join(b.dir, "queries.sql")
     env.write(queries, "SELECT count(*) = 1000 FROM t; -- one; two\nSELECT 'a;b' <> '';\n\n")
     b.set(BACKUP_VERIFY_DRILL_QUERIES=queries)
@@ -51,8 +52,15 @@ def test_queries_of_the_users_decide(b):
     for bad, says in (("SELECT count(*) = 1 FROM t", "did not give one true"), ("SELECT NULL::bool", "query 2"),
                       ("SELECT true FROM t", "query 2"), ("SELECT nothing", "query 2")):
         env.write(queries, "SELECT true;\n" + bad)
-        r = drill(b, expect=INTEGRITY)
+        r = drill(b, os.path.basename(path), expect=INTEGRITY)
         assert says in r.log, (bad, r)
+    assert "failed" in b.run("list", expect=DONE).out
+    # A slip of whoever wrote them is no verdict.
+    env.write(queries, "SELECT true")
+    drill(b, os.path.basename(path), expect=DONE)
+    env.write(queries, "SELEKT true")
+    r = drill(b, expect=DATABASE)
+    assert "syntax error" in r.log and "proven" in b.run("list", expect=DONE).out
 
 
 def test_what_is_missing_in_it_is_noticed(b, source):
@@ -83,10 +91,10 @@ def test_the_newest_row_has_an_age(b, pg, source):
 
 def test_a_server_that_cannot_is_no_verdict_on_the_backup(b, pg):
     path = b.backup()
-    pg.sql("DROP ROLE IF EXISTS b_no_createdb", "CREATE ROLE b_no_createdb LOGIN")
+    pg.sql("DROP ROLE IF EXISTS b_no_createdb", "CREATE ROLE b_no_createdb LOGIN PASSWORD 'none'")
     try:
         r = drill(b, BACKUP_VERIFY_DRILL_HOST=pg.host, BACKUP_VERIFY_DRILL_PORT=pg.port, BACKUP_VERIFY_DRILL_USER="b_no_createdb",
-                  expect=DATABASE)
+                  BACKUP_VERIFY_DRILL_PASSWORD="none", expect=DATABASE)
         assert "permission denied" in r.log
         drill(b, BACKUP_VERIFY_DRILL_HOST=pg.host, BACKUP_VERIFY_DRILL_PORT=env.free_port(), expect=DATABASE)
     finally:
@@ -133,7 +141,7 @@ def test_a_drill_that_is_stopped_drops_its_database(b, how):
         assert d.stop() == DONE
         path = os.path.join(state, [f for f in os.listdir(state) if f.endswith(".state")][0])
         with open(path, "a") as f:
-            f.write("last_drill=1000000000\n")
+            f.write("last_drill 1000000000\n")
         d = b.daemon(PG_BIN_DIR=bin_dir, BACKUP_VERIFY_DRILL_INTERVAL="60s", BACKUP_SCHEDULE_INITIAL_DELAY="1s",
                      BACKUP_STATE_DIR=state)
         env.wait_for(lambda: os.path.exists(begun), lambda: "the restore: " + d.log(), timeout=60 * env.SLOW)
@@ -166,23 +174,18 @@ def test_what_a_killed_drill_left_behind_goes_when_it_is_a_day_old(b, pg):
 def test_names_that_could_be_anybodys_are_refused(b, prefix):
     r = b.run("verify", BACKUP_VERIFY_DRILL_DATABASE_PREFIX=prefix)
     # Set to nothing is not set.
-    assert r.status == (USAGE if prefix else 3), r
+    assert r.status == (USAGE if prefix else NOTHING), r
 
 
 def test_without_room_there_is_no_drill(b):
     """The size that the manifest tells, and a third more."""
-    bin_dir = b.stub()
     path = b.backup()
-    assert path
     manifest = b.manifest(path)
     assert manifest["database_size"] > 0
     # Nothing on this machine is that large; the manifest is ours, so it is believed.
-    from harness.backup import manifest_mac
     manifest["database_size"] = 1 << 60
-    manifest.pop("mac")
     manifest["mac"] = manifest_mac(manifest)
     rel = os.path.relpath(path, b.store)
-    import json
     env.write(os.path.join(b.store, "_manifest", rel + ".json"), json.dumps(manifest))
-    r = drill(b, expect=REFUSED, PG_BIN_DIR=bin_dir)
+    r = drill(b, expect=REFUSED)
     assert "bytes free" in r.log

@@ -80,6 +80,12 @@ def open_any(data, mnemonic=MNEMONIC):
     return open_2(data, mnemonic) if data[:8] == MAGIC else open_1(data, mnemonic)
 
 
+def manifest_mac(m, mnemonic=MNEMONIC):
+    """As the specification has it: keys sorted, no white space, without the MAC itself."""
+    text = json.dumps({k: v for k, v in m.items() if k != "mac"}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hmac.new(hkdf(SALT, mnemonic.encode(), b"backup-manifest"), text.encode(), hashlib.sha256).hexdigest()
+
+
 def name_at(seconds, suffix="enc2"):
     when = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
     return when.strftime("%Y%m%d_%H%M%S") + ".backup" + ("." + suffix if suffix else "")
