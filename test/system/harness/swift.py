@@ -158,10 +158,23 @@ class Swift:
         for root, dirs, files in os.walk(self.etc):
             for f in files:
                 env.own(os.path.join(root, f))
+        self.ports = list(ports.values()) + [self.port]
+        self.revive()
+
+    def revive(self):
         for name in ("account", "container", "object", "proxy"):
             self._spawn(name)
-        for port in list(ports.values()) + [self.port]:
+        for port in self.ports:
             env.wait_for(lambda: self._answers(port), "Swift on port %d:\n%s" % (port, self.logs()), 60 * env.SLOW, 0.1)
+
+    def kill(self):
+        """All of it at once, by SIGKILL; what it has stored stays."""
+        for p in self.servers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(p.pid, signal.SIGKILL)
+        for p in self.servers:
+            p.wait()
+        self.servers = []
 
     def _spawn(self, name):
         log = open(os.path.join(self.dir, name + ".log"), "wb")
@@ -190,8 +203,5 @@ class Swift:
         return "http://127.0.0.1:%d" % self.port
 
     def close(self):
-        for p in self.servers:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(p.pid, signal.SIGKILL)
-            p.wait()
+        self.kill()
         shutil.rmtree(self.dir, ignore_errors=True)
