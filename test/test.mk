@@ -1,6 +1,6 @@
 # What belongs to no single room: system tests, real clients, benchmark, samples.
 EXTRA_DIST += \
-	etc/pg-ecdsa-proxy.service etc/pgbouncer.ini etc/quickstart.sh etc/userlist.txt \
+	etc/pg-ecdsa-backup.service etc/pg-ecdsa-proxy.service etc/pgbouncer.ini etc/quickstart.sh etc/userlist.txt \
 	test/bench/backup.py test/bench/bench.py test/bench/run.sh \
 	test/clients/java/Plain.java \
 	test/clients/js/package.json test/clients/js/plain.mjs test/clients/js/wallet.mjs \
