@@ -583,21 +583,12 @@ def large(pg, scratch, size):
         pg.sql("DROP DATABASE b_large WITH (FORCE)", "DROP DATABASE b_large_back WITH (FORCE)")
 
 
-def real_database(pg, name, size):
-    """Rows of a kilobyte that compress about as much as text does."""
-    pg.sql("DROP DATABASE IF EXISTS %s" % name, "CREATE DATABASE %s" % name)
-    pg.sql("CREATE TABLE t (id int PRIMARY KEY, words text)",
-           "ALTER TABLE t ALTER words SET STORAGE EXTERNAL",
-           "INSERT INTO t SELECT g, (SELECT string_agg(md5(g::text || i), ' ') FROM generate_series(1, 29) i)"
-           " FROM generate_series(1, %d) g" % (size // 1000), db=name)
-
-
 def fingerprint(pg, name):
     return pg.sql("SELECT count(*), sum(hashtextextended(t::text, 0)) FROM t", db=name)[0]
 
 
 def gib(pg, scratch, size):
-    from harness.backup import Backup
+    from harness.backup import Backup, real_database
     real_database(pg, "b_gib", size)
     pg.sql("DROP DATABASE IF EXISTS b_gib_back", "CREATE DATABASE b_gib_back")
     try:

@@ -125,6 +125,15 @@ class Databases:
             self.pg.sql('DROP DATABASE "%s" WITH (FORCE)' % name)
 
 
+def real_database(pg, name, size):
+    """Rows of a kilobyte that compress about as much as text does."""
+    pg.sql("DROP DATABASE IF EXISTS %s" % name, "CREATE DATABASE %s" % name)
+    pg.sql("CREATE TABLE t (id int PRIMARY KEY, words text)",
+           "ALTER TABLE t ALTER words SET STORAGE EXTERNAL",
+           "INSERT INTO t SELECT g, (SELECT string_agg(md5(g::text || i), ' ') FROM generate_series(1, 29) i)"
+           " FROM generate_series(1, %d) g" % (size // 1000), db=name)
+
+
 class Result:
     def __init__(self, args, status, out, log):
         self.args, self.status, self.out, self.log = args, status, out, log

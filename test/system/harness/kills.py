@@ -16,6 +16,7 @@ from .backup import DONE, Backup, children_of, is_name, open_2
 from .s3client import Bucket
 
 ROWS = 14000  # three parts of 5 MiB
+PATIENT = {"BACKUP_S3_ATTEMPTS": "8", "BACKUP_S3_REQUEST_TIMEOUT": "60s"}
 VICTIMS = ("daemon", "pg_dump", "store")
 
 
@@ -151,6 +152,16 @@ class Kills:
             self.swift.kill()
             self.swift.revive()
         self.one_off(b, place, strike)
+        # The server has to find its feet again; that is not what is tested.
+        env.wait_for(lambda: self.answers(place), "the store to answer again", timeout=60 * env.SLOW, pause=0.2)
+
+    @staticmethod
+    def answers(place):
+        try:
+            place.uploads()
+            return place.keys() is not None
+        except (OSError, RuntimeError):
+            return False
 
     def once(self, victim):
         choice = [(b, place) for b, place in self.places if victim != "store" or isinstance(place, OnSwift)]
@@ -159,11 +170,11 @@ class Kills:
         self.done[victim] += 1
         self.look(b, place, (victim,))
         # The next run succeeds, and what was left open is cleared away.
-        r = b.run("backup", "--wait-lock", "60", expect=DONE)
+        r = b.run("backup", "--wait-lock", "60", expect=DONE, **PATIENT)
         assert r.out.strip() in place.keys()
         self.look(b, place, ("backup",))
         time.sleep(1)
-        b.run("cleanup", "--min-age", "1s", expect=DONE)
+        b.run("cleanup", "--min-age", "1s", expect=DONE, **PATIENT)
         assert not place.uploads(), place.uploads()
 
     def run(self, times, victims=None):
