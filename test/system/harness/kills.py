@@ -68,6 +68,7 @@ class Kills:
         self.places = []
         self.good = {}  # of each place: key -> digest of what was found to be whole
         self.done = {v: 0 for v in VICTIMS}
+        self.last = ""  # what the run that was struck has said
         self.cut = 0  # kills that ended an unfinished run
         for kind in (OnDisk, OnSwift):
             if kind is OnSwift and not swift:
@@ -96,7 +97,10 @@ class Kills:
         newest = sorted(set(self.good[place]) | keys)[-3:]
         assert not lost & set(newest) and (not lost or pruned_by), (place.name, lost, keys)
         for key in sorted(keys):
-            data = place.get(key)
+            try:
+                data = place.get(key)
+            except RuntimeError as e:
+                raise AssertionError("%s is there and cannot be read: %s\n%s" % (key, e, self.last))
             digest = hashlib.sha256(data).hexdigest()
             if key in self.good[place]:
                 assert self.good[place][key] == digest, "%s has changed" % key
@@ -115,6 +119,7 @@ class Kills:
         children = children_of(d.p.pid)
         was_done = bool(d.events("backup_done"))
         d.kill()
+        self.last = d.log()
         env.wait_for(lambda: not [c for c in children if os.path.exists("/proc/%d/exe" % c)], "the children to go")
         self.cut += not was_done
 
@@ -123,6 +128,7 @@ class Kills:
         time.sleep(self.random.uniform(0, 1.1 * self.spans[place]))
         strike(p)
         out, log = p.communicate(timeout=120 * env.SLOW)
+        self.last = log.decode(errors="replace")
         # It says that there is a backup if and only if that is so.
         said = out.decode().split()
         if p.returncode == DONE:
@@ -175,7 +181,10 @@ class Kills:
         self.look(b, place, ("backup",))
         time.sleep(1)
         b.run("cleanup", "--min-age", "1s", expect=DONE, **PATIENT)
-        assert not place.uploads(), place.uploads()
+        # Swift keeps the mark of an upload when it dies between the object and that; to abort it would break the object.
+        visible = place.keys()
+        left = [u for u in place.uploads() if not (isinstance(u, tuple) and u[0] in visible)]
+        assert not left, left
 
     def run(self, times, victims=None):
         victims = victims or (VICTIMS if self.swift else VICTIMS[:2])

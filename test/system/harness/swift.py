@@ -68,6 +68,11 @@ pipeline = %(name)s-server
 [app:%(name)s-server]
 use = egg:swift#%(name)s
 replication_server = false
+# The defaults are half a second to connect, and a second to tell the container of an object, else a daemon that does not
+# run here does it later: on a busy machine requests would fail, or objects be in no listing.
+conn_timeout = 60
+node_timeout = 60
+container_update_timeout = 60
 """
 
 PROXY = """[DEFAULT]
@@ -84,6 +89,10 @@ pipeline = catch_errors gatekeeper cache listing_formats bulk s3api tempauth slo
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
+conn_timeout = 60
+node_timeout = 60
+recoverable_node_timeout = 60
+error_suppression_limit = 1000000
 allow_account_management = true
 
 [filter:catch_errors]
