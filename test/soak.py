@@ -27,6 +27,7 @@ kills      kill -9 of the daemon, of pg_dump and of the object store at 200 rand
 large      8 GiB from a stand-in for pg_dump go out and come back in at most 64 MiB
            of resident memory, in both formats (needs 10 GiB in TMPDIR)
 gib        a database of 1 GiB goes out and comes back, every row of it
+tables     the same of a database of 10,000 tables
 leaders    ten daemons that start together on an empty database: one restores it, and
            then one makes each backup, every minute for ten minutes
 """
@@ -608,6 +609,28 @@ def gib(pg, scratch, size):
         pg.sql("DROP DATABASE b_gib WITH (FORCE)", "DROP DATABASE b_gib_back WITH (FORCE)")
 
 
+def tables(pg, scratch, count):
+    from harness.backup import Backup
+    pg.sql("DROP DATABASE IF EXISTS b_tables", "DROP DATABASE IF EXISTS b_tables_back", "CREATE DATABASE b_tables",
+           "CREATE DATABASE b_tables_back")
+    try:
+        for first in range(0, count, 1000):
+            pg.sql("DO $$ BEGIN FOR i IN %d..%d LOOP EXECUTE format('CREATE TABLE t%%s AS SELECT %%s AS id', i, i); END LOOP;"
+                   " END $$" % (first, min(first + 1000, count) - 1), db="b_tables")
+        b = Backup(pg, scratch, database="b_tables", BACKUP_SCHEDULE_INITIAL_DELAY="0", PG_BIN_DIR=pg.bin,
+                   BACKUP_INTERVAL_SECS="1d")
+        peak, took = watched_daemon(b, "backup_done")
+        yield "%d tables, out" % count, peak, took
+        peak, took = watched_daemon(b, "restore_done", PG_DATABASE="b_tables_back", BACKUP_SCHEDULE_INITIAL_DELAY="1h")
+        told = pg.sql("SELECT count(*), sum((xpath('/row/id/text()', query_to_xml('SELECT id FROM ' || tablename, false, true,"
+                      " '')))[1]::text::int) FROM pg_tables WHERE schemaname = 'public'", db="b_tables_back")
+        assert told == [(count, count * (count - 1) // 2)], told
+        yield "%d tables, back" % count, peak, took
+        b.close()
+    finally:
+        pg.sql("DROP DATABASE b_tables WITH (FORCE)", "DROP DATABASE b_tables_back WITH (FORCE)")
+
+
 def leaders(pg, scratch, count, interval, seconds):
     """Acceptance 8."""
     from harness.backup import Backup
@@ -779,13 +802,16 @@ class Soak:
     def gib(self):
         yield from self.sizes(gib(self.pg, self.scratch, GIB // 64 if self.short else GIB))
 
+    def tables(self):
+        yield from self.sizes(tables(self.pg, self.scratch, 200 if self.short else 10000))
+
     def leaders(self):
         count, interval, seconds = (4, 4, 20) if self.short else (10, 60, 600)
         made = leaders(self.pg, self.scratch, count, interval, self.options.seconds or seconds)
         yield "leaders", "one restore, %d backups by one of %d daemons, one a tick" % (made, count)
 
     PARTS = ["crowd", "restarts", "wallets", "limit", "modes", "pgbench", "shutdown", "failover", "takeovers", "idle", "kills",
-             "large", "gib", "leaders"]
+             "large", "gib", "tables", "leaders"]
 
 
 def main():

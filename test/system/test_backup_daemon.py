@@ -497,10 +497,29 @@ def test_metrics_health_and_status(b, source):
     r = b.run("status", "--json", BACKUP_STATE_DIR=state, expect=DONE)
     assert json.loads(r.out)["consecutive_failures"] == 0
     assert "leader                yes" in b.run("status", BACKUP_STATE_DIR=state, expect=DONE).out
+    # "Is my last backup good?", for monitoring.
+    asks = {"BACKUP_METRICS_LISTEN": "127.0.0.1:%d" % port}, {"BACKUP_STATE_DIR": state}
+    for how in asks:
+        b.run("status", "--max-age", "1h", expect=DONE, **how)
+        time.sleep(2)
+        assert "too old" in b.run("status", "--max-age", "1s", expect=OTHER, **how).log
+        for bad in ("soon", "0", "-1"):
+            assert b.run("status", "--max-age", bad, **how).status == USAGE
     assert d.stop() == DONE
     assert b.run("status", BACKUP_METRICS_LISTEN="127.0.0.1:%d" % port).status == OTHER
     assert b.run("status").status == USAGE
     assert b.run("status", BACKUP_STATE_DIR=b.dir).status == OTHER
+
+
+def test_status_says_that_there_is_no_backup_yet(b):
+    port, state = env.free_port(), env.make_dir(b.dir, "state-")
+    how = {"BACKUP_METRICS_LISTEN": "127.0.0.1:%d" % port}, {"BACKUP_STATE_DIR": state}
+    d = b.daemon(BACKUP_SCHEDULE_INITIAL_DELAY="1h", **how[0], **how[1])
+    d.wait_event("ready")
+    env.wait_for(lambda: os.listdir(state), "the state file")
+    for one in how:
+        assert "no good backup" in b.run("status", expect=NOTHING, **one).log
+    assert d.stop() == DONE
 
 
 def test_the_listener_is_served_while_a_dump_runs_and_bears_with_bad_guests(b):
