@@ -603,3 +603,18 @@ def test_row_45_a_backup_of_another_prefix_is_told_by_its_manifest(b, databases)
     # A manifest of another key is not believed at all.
     b.run("verify", name, "--level", "auth", MNEMONIC="other words than those, and quite enough of them for a key", expect=INTEGRITY)
 
+
+def test_row_44_an_upload_that_was_killed_before_it_had_a_name_goes(b):
+    """Nothing would ever list it; found by kill -9 between the directory and the file in it."""
+    b.backup()
+    top = os.path.join(b.store, ".pg-ecdsa-backup", "uploads")
+    os.makedirs(top, exist_ok=True)
+    env.own(top)
+    torn, young, foreign = os.path.join(top, "0" * 32), os.path.join(top, "1" * 32), os.path.join(top, "not-ours")
+    for path in (torn, young, foreign):
+        os.mkdir(path)
+        env.own(path)
+    for path in (torn, foreign):
+        os.utime(path, (time.time() - 100,) * 2)
+    b.run("cleanup", expect=DONE)
+    assert sorted(b.uploads()) == [young, foreign]

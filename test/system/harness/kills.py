@@ -35,7 +35,8 @@ class OnDisk:
             return f.read()
 
     def uploads(self):
-        return self.backup.uploads()
+        # One that was killed before it had a name goes with the first listing after a minute.
+        return [u for u in self.backup.uploads() if os.path.exists(os.path.join(u, "key"))]
 
 
 class OnSwift:
