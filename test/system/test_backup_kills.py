@@ -1,9 +1,12 @@
 """Row 44: kill -9 at random moments; the soak run does it more often (test/system/harness/kills.py)."""
 import pytest
+from harness import env
 from harness.kills import Kills
 from harness.swift import Swift, missing
 
 
+# Each kill is followed by a whole run, and the store needs some seconds to come back.
+@pytest.mark.timeout(400 * env.SLOW)
 @pytest.mark.parametrize("victim, times", [("daemon", 7), ("pg_dump", 7), ("store", 6)], ids=["daemon", "pg_dump", "store"])
 def test_row_44_killed_at_random_moments(pg, scratch, databases, victim, times):
     if victim == "store" and missing():
