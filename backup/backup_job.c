@@ -127,6 +127,7 @@ static enum outcome look_at_last(struct job *j)
 	struct catalog *c = &j->catalog;
 	enum storage_result r;
 	char why[256];
+	int64_t database;
 
 	c->key_id = j->p->key_id;
 	r = catalog_load(c, j->p->storage, j->prefix, &j->p->manifest_keys, time(NULL), NULL, NULL);
@@ -146,6 +147,9 @@ static enum outcome look_at_last(struct job *j)
 			return interrupted(j);
 		if (m && !manifest_number(m, "plaintext_size", &j->last_plain))
 			j->last_plain = -1;
+		/* How much of a database a dump of it is: as the last time. */
+		if (m && j->last_plain > 0 && manifest_number(m, "database_size", &database) && database > 0 && j->facts.database_size > 0)
+			j->work.estimate = (uint64_t)((double)j->facts.database_size * (double)j->last_plain / (double)database);
 		manifest_free(m);
 	}
 	return OUTCOME_DONE;
@@ -617,6 +621,8 @@ static enum outcome prune(struct job *j)
 		metric_set(METRIC_oldest_timestamp_seconds, NULL, (double)report.oldest);
 	}
 	j->report->has_pruned = o == OUTCOME_DONE && !options.blocked;
+	if (o == OUTCOME_INTERRUPTED)
+		return interrupted(j);
 	return o == OUTCOME_DONE ? o : fail(j, o, "pruning failed");
 }
 
@@ -634,9 +640,17 @@ static const struct {
 
 static void clean_up(struct job *j)
 {
-	child_kill_free(j->dump);
+	usec_t begun = loop_now(), spent;
+
+	/* Both at once: each may take its ten seconds, and a stop has twelve. */
+	if (j->dump)
+		child_terminate(j->dump);
 	if (j->upload)
 		upload_abort(j->upload);
+	spent = loop_now() - begun;
+	if (j->dump)
+		child_kill(j->dump, spent < CHILD_GRACE ? CHILD_GRACE - spent : 1);
+	child_free(j->dump);
 	sealer_free(j->sealer);
 	upload_free(j->upload);
 	pg_env_free(&j->env);

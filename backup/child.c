@@ -461,6 +461,11 @@ bool child_wait(struct child *c)
 	return loop_wait(c->family->loop, &c->is_over);
 }
 
+bool child_wait_until(struct child *c, usec_t deadline)
+{
+	return loop_wait_until(c->family->loop, &c->is_over, deadline) == LOOP_DONE;
+}
+
 bool child_wait_through(struct child *c, usec_t deadline)
 {
 	return loop_wait_through(c->family->loop, &c->is_over, deadline);
@@ -486,6 +491,16 @@ static void send_signal(const struct child *c, int signal)
 		kill(c->pid, signal);
 }
 
+void child_terminate(struct child *c)
+{
+	if (c->is_over || c->has_exited)
+		return;
+	send_signal(c, SIGTERM);
+	/* Whatever it still writes is of no use, and it must not block on it. */
+	child_close_stdout(c);
+	child_close_stdin(c);
+}
+
 void child_kill(struct child *c, usec_t grace)
 {
 	bool is_done;
@@ -493,10 +508,7 @@ void child_kill(struct child *c, usec_t grace)
 	if (c->is_over)
 		return;
 	if (!c->has_exited && grace > 0) {
-		send_signal(c, SIGTERM);
-		/* Whatever it still writes is of no use, and it must not block on it. */
-		child_close_stdout(c);
-		child_close_stdin(c);
+		child_terminate(c);
 		if (loop_wait_through(c->family->loop, &c->has_exited, loop_now() + grace))
 			send_signal(c, SIGKILL); /* the rest of its group */
 	}

@@ -8,8 +8,11 @@
 #include "backup/metrics.h"
 #include "cmd_parts.h"
 
-static enum outcome storage_failed(const char *event, enum storage_result r, const struct storage_error *e)
+enum outcome tell_storage_failure(const char *event, enum storage_result r, const struct storage_error *e)
 {
+	/* Whoever interrupted it knows why; it is no failure of the store. */
+	if (r == STORAGE_CANCELLED)
+		return OUTCOME_INTERRUPTED;
 	EVENT(LEVEL_ERROR, event, F_TEXT("error", e->message[0] ? e->message : storage_result_word(r)), F_INT("http", e->http),
 	      F_TEXT("code", e->code[0] ? e->code : NULL), F_TEXT("request_id", e->request_id[0] ? e->request_id : NULL));
 	return storage_outcome(r);
@@ -23,7 +26,7 @@ enum outcome load_catalog(struct program *p, const char *prefix, struct catalog 
 	c->key_id = p->key_id;
 	r = catalog_load(c, p->storage, prefix ? prefix : p->prefix, &p->manifest_keys, time(NULL), NULL, NULL);
 	if (r != STORAGE_OK)
-		return storage_failed("list", r, &c->error);
+		return tell_storage_failure("list", r, &c->error);
 	metric_set(METRIC_objects, NULL, (double)c->count);
 	metric_set(METRIC_objects_bytes, NULL, (double)c->bytes);
 	metric_set(METRIC_oldest_timestamp_seconds, NULL, c->count ? (double)c->entries[c->count - 1].when : 0);
@@ -42,10 +45,10 @@ enum outcome look_at_backup(struct program *p, struct catalog *c, const struct b
 	p->storage->ops->head(p->storage, &op, b->key, &b->info);
 	r = storage_wait(p->storage, &op);
 	if (r != STORAGE_OK)
-		return storage_failed("head", r, &op.error);
+		return tell_storage_failure("head", r, &op.error);
 	r = catalog_manifest(c, e, &b->manifest);
 	if (r != STORAGE_OK)
-		return storage_failed("manifest", r, &c->error);
+		return tell_storage_failure("manifest", r, &c->error);
 	if (!b->manifest)
 		return OUTCOME_DONE;
 	if (manifest_number(b->manifest, "size", &size) && (uint64_t)size != b->info.size) {
@@ -75,7 +78,7 @@ enum outcome choose_backup(struct program *p, const char *what, struct catalog *
 			      F_TEXT("error", why));
 			outcome = OUTCOME_NO_BACKUP;
 		} else if (r != STORAGE_OK)
-			outcome = storage_failed("list", r, &c->error);
+			outcome = tell_storage_failure("list", r, &c->error);
 		else
 			outcome = look_at_backup(p, c, e, b);
 	}

@@ -28,6 +28,8 @@ enum outcome look_at_backup(struct program *, struct catalog *, const struct bac
 void chosen_free(struct chosen_backup *);
 /* With what the program knows; streams, may_spool and work are the caller's. is_forced: dates need not agree. */
 struct reader_spec reader_spec_of(struct program *, const struct chosen_backup *, bool is_forced);
+/* Says it, unless it was cancelled: whoever did that says why. */
+enum outcome tell_storage_failure(const char *event, enum storage_result, const struct storage_error *);
 /* prefix NULL: the configured one. Anything but OUTCOME_DONE: the reason is logged. */
 enum outcome load_catalog(struct program *, const char *prefix, struct catalog *);
 

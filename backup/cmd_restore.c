@@ -200,9 +200,9 @@ int run_verify(struct program *p, int argc, char **argv)
 		if (r == STORAGE_OK)
 			worst = verify_one(p, &catalog, e, level, is_forced);
 		else {
-			EVENT(LEVEL_ERROR, r == STORAGE_NOT_FOUND ? "no_backup" : "list",
-			      F_TEXT("error", r == STORAGE_NOT_FOUND ? why : catalog.error.message));
-			worst = r == STORAGE_NOT_FOUND ? OUTCOME_NO_BACKUP : storage_outcome(r);
+			worst = r == STORAGE_NOT_FOUND ? OUTCOME_NO_BACKUP : tell_storage_failure("list", r, &catalog.error);
+			if (r == STORAGE_NOT_FOUND)
+				EVENT(LEVEL_ERROR, "no_backup", F_TEXT("error", why));
 		}
 	}
 	catalog_free(&catalog);

@@ -23,6 +23,9 @@ static int64_t now_of(const struct command_env *e)
 
 static void log_store(const char *event, const char *what, enum storage_result r, const struct storage_error *error)
 {
+	/* Whoever interrupted it knows why; it is no failure of the store. */
+	if (r == STORAGE_CANCELLED)
+		return;
 	EVENT(LEVEL_ERROR, event, F_TEXT("what", what), F_TEXT("result", storage_result_word(r)),
 	      F_TEXT("code", *error->code ? error->code : NULL),
 	      F_TEXT("message", *error->message ? error->message : NULL),
@@ -456,19 +459,21 @@ static bool take_upload(void *ctx, const char *key, const char *id, time_t begun
 	return true;
 }
 
-static bool abort_upload(struct command_env *e, const struct stale *s)
+static enum storage_result abort_upload(struct command_env *e, const struct stale *s)
 {
 	struct storage_op op = {0};
 	enum storage_result r;
 
 	e->store->ops->abort_stale(e->store, &op, s->key, s->id);
 	r = storage_wait(e->store, &op);
-	if (r != STORAGE_OK)
+	if (r == STORAGE_EXISTS)
+		EVENT(LEVEL_WARNING, "upload_left", F_TEXT("object", s->key), F_TEXT("upload", s->id), F_TEXT("reason", op.error.message));
+	else if (r != STORAGE_OK)
 		log_store("upload_aborted", s->key, r, &op.error);
 	else
 		EVENT(LEVEL_LOG, "upload_aborted", F_TEXT("object", s->key), F_TEXT("upload", s->id),
 		      F_TEXT("reason", "left over"));
-	return r == STORAGE_OK;
+	return r;
 }
 
 enum outcome command_cleanup(struct command_env *e, const struct cleanup_options *o, struct cleanup_report *report)
@@ -501,17 +506,20 @@ enum outcome command_cleanup(struct command_env *e, const struct cleanup_options
 	if (o->known_id && o->known_key && (!o->keep_id || strcmp(o->known_id, o->keep_id) != 0))
 		stale_add(&l, o->known_key, o->known_id);
 	report->found = l.count;
-	for (size_t i = 0; i < l.count; i++) {
-		if (o->is_dry_run)
+	for (size_t i = 0; i < l.count && result == OUTCOME_DONE; i++) {
+		if (o->is_dry_run) {
 			fprintf(e->out, "stale  %s  %s\n", l.items[i].key, l.items[i].id);
-		else if (abort_upload(e, &l.items[i]))
-			report->aborted++;
-		else
-			report->failed++;
+			continue;
+		}
+		r = abort_upload(e, &l.items[i]);
+		if (r == STORAGE_CANCELLED)
+			result = OUTCOME_INTERRUPTED;
+		report->aborted += r == STORAGE_OK;
+		report->failed += r != STORAGE_OK && r != STORAGE_EXISTS;
 	}
 	if (o->is_dry_run)
 		fprintf(e->out, "%zu unfinished uploads would be aborted\n", l.count);
-	if (report->failed)
+	if (report->failed && result == OUTCOME_DONE)
 		result = OUTCOME_STORAGE;
 out:
 	for (size_t i = 0; i < l.count; i++) {

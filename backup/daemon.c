@@ -225,6 +225,8 @@ static void start_schedule(struct daemon *d)
 
 static bool lead(struct daemon *d)
 {
+	const char *busy_with = d->busy_with;
+	enum lock_state state;
 	bool was_leader;
 
 	if (!d->program->config->schedule_leader)
@@ -232,7 +234,12 @@ static bool lead(struct daemon *d)
 	if (!d->lock)
 		d->lock = lock_new(d->program, "backup", NULL);
 	was_leader = lock_seems_held(d->lock);
-	switch (was_leader ? lock_confirm(d->lock) : lock_take(d->lock, CONNECT_PATIENCE, 0)) {
+	/* A server that does not answer must not hold up a stop. */
+	if (!busy_with)
+		d->busy_with = "lock";
+	state = was_leader ? lock_confirm(d->lock) : lock_take(d->lock, CONNECT_PATIENCE, 0);
+	d->busy_with = busy_with;
+	switch (state) {
 	case LOCK_HELD:
 		if (!was_leader)
 			EVENT(LEVEL_LOG, "leader", F_TEXT("text", "this instance makes the backups"));
@@ -254,6 +261,7 @@ static bool lead(struct daemon *d)
 
 static void tell_others(struct daemon *d, enum notify_kind kind, const char *event, const char *object, const char *why, uint64_t size)
 {
+	const char *busy_with = d->busy_with;
 	struct buf json;
 	char when[ISO_TIME_MAX];
 
@@ -263,7 +271,11 @@ static void tell_others(struct daemon *d, enum notify_kind kind, const char *eve
 	buf_put_text(&json, ",\"reason\":");
 	event_put_json(&json, why, strlen(why));
 	buf_printf(&json, ",\"bytes\":%" PRIu64 ",\"consecutive_failures\":%u}\n", size, d->failures);
+	/* So that a stop need not wait for a hook. */
+	if (!busy_with)
+		d->busy_with = "notify";
 	notify(d->program, kind, event, object, buf_span(&json));
+	d->busy_with = busy_with;
 	buf_free(&json);
 }
 
@@ -297,7 +309,7 @@ static void failed(struct daemon *d, const struct set_report *r)
 	tell_others(d, NOTIFY_FAILURE, "backup_failed", r->last.key, r->last.why, 0);
 }
 
-/* The newest good backup, for its age. false: it could not be asked. */
+/* The newest good backup, for its age. false: it could not be asked, and there is no catalog to free. */
 static bool find_newest(struct daemon *d, struct catalog *catalog, const struct backup_entry **newest)
 {
 	char why[256];
@@ -307,11 +319,11 @@ static bool find_newest(struct daemon *d, struct catalog *catalog, const struct 
 	if (load_catalog(d->program, NULL, catalog) != OUTCOME_DONE)
 		return false;
 	r = catalog_choose(catalog, "latest", newest, why, sizeof(why));
-	if (r != STORAGE_OK && r != STORAGE_NOT_FOUND)
-		EVENT(LEVEL_ERROR, "list", F_TEXT("error", catalog->error.message));
-	if (r == STORAGE_NOT_FOUND)
-		*newest = NULL;
-	return r == STORAGE_OK || r == STORAGE_NOT_FOUND;
+	if (r == STORAGE_OK || r == STORAGE_NOT_FOUND)
+		return true;
+	(void)tell_storage_failure("list", r, &catalog->error);
+	catalog_free(catalog);
+	return false;
 }
 
 /* Nobody has written since the backup that this manifest tells of, and statistics have been kept all the while. */
@@ -413,9 +425,14 @@ static void backup(struct daemon *d, enum reason why)
 	}
 	d->busy_with = NULL;
 	if (loop_is_interrupted(d->program->loop)) {
-		if (wanted)
-			tell_others(d, NOTIFY_FAILURE, "backup_failed", r.last.key, "interrupted by a signal", 0);
-		return;
+		/* A signal that comes when all is done, or before anything was begun, cuts nothing short. */
+		d->was_cut |= wanted && r.outcome == OUTCOME_INTERRUPTED;
+		if (!wanted)
+			return;
+		if (r.failed > 0) {
+			tell_others(d, NOTIFY_FAILURE, "backup_failed", r.last.key, r.last.why, 0);
+			return;
+		}
 	}
 	if (!could_ask)
 		snprintf(r.last.why, sizeof(r.last.why), "the backups could not be listed");
@@ -484,6 +501,7 @@ static void drill(struct daemon *d)
 		catalog_free(&catalog);
 	}
 	d->busy_with = NULL;
+	d->was_cut |= r.outcome == OUTCOME_INTERRUPTED;
 	if (r.outcome == OUTCOME_DONE)
 		state_set_number(d->state, "last_drill", time(NULL));
 	/* One that could not be held is tried again the next day. */
@@ -601,6 +619,8 @@ static void turn(struct daemon *d)
 		d->could_not_ask = false;
 		is_leader = lead(d);
 		has_asked = true;
+		if (d->stopped_by)
+			return;
 		if (is_leader)
 			backup(d, why);
 		else if (d->could_not_ask) {
@@ -617,13 +637,13 @@ static void turn(struct daemon *d)
 		d->next_cleanup = loop_now() + DAY;
 		is_leader = has_asked ? is_leader : lead(d);
 		has_asked = true;
-		if (is_leader)
+		if (is_leader && !d->stopped_by)
 			clean(d);
 	}
 	if (!d->stopped_by && is_past(d->next_drill)) {
 		d->next_drill = loop_now() + d->program->config->verify_drill_interval;
 		is_leader = has_asked ? is_leader : lead(d);
-		if (is_leader)
+		if (is_leader && !d->stopped_by)
 			drill(d);
 	}
 }
@@ -715,7 +735,6 @@ static enum outcome run(struct daemon *d)
 {
 	struct program *p = d->program;
 	enum outcome o = restore_at_start(d);
-	bool was_aborted;
 
 	if (o != OUTCOME_DONE)
 		return o;
@@ -725,8 +744,6 @@ static enum outcome run(struct daemon *d)
 	if (!d->stopped_by)
 		compare_keys(d);
 	d->busy_with = NULL;
-	/* A stop that cut only this look short has cut no work short: the status is that of an idle daemon. */
-	p->ended_by = 0;
 	start_schedule(d);
 	d->next_cleanup = loop_now() + 1;
 	loop_timer_set(p->loop, &d->refresh, loop_now() + LOOK_AGAIN);
@@ -735,11 +752,11 @@ static enum outcome run(struct daemon *d)
 		if (!d->stopped_by)
 			turn(d);
 	}
-	was_aborted = p->ended_by != 0;
 	last_backup(d);
 	refresh(d);
 	EVENT(LEVEL_LOG, "shutdown", F_TEXT("text", "done"));
-	return was_aborted || p->ended_by ? OUTCOME_INTERRUPTED : OUTCOME_DONE;
+	/* Looks and clean-ups that a stop has cut short are no loss: only unfinished work is told by the status. */
+	return d->was_cut ? OUTCOME_INTERRUPTED : OUTCOME_DONE;
 }
 
 int run_daemon(struct program *p, int argc, char **argv)

@@ -27,6 +27,7 @@ struct daemon {
 	const char *busy_with;	   /* a literal; NULL: waiting */
 	int stopped_by;		   /* the signal; 0: none */
 	bool is_ready, is_woken, wants_backup, wants_reload, wants_report, could_not_ask;
+	bool was_cut; /* by a signal: a backup, a drill */
 
 	/* On the boot clock; 0: never. */
 	usec_t anchor, jitter, next_tick, retry_at, catch_up_at, next_drill, next_cleanup;

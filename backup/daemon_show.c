@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -232,7 +233,35 @@ static void on_done(struct http_request *r)
 	CONTAINER_OF(r, struct question, request)->is_done = true;
 }
 
-static enum outcome ask_daemon(struct program *p)
+/* What monitoring wants to know: a good backup, and no older than that. max_age 0: of any age. */
+static enum outcome judge_age(int64_t last_success, usec_t max_age)
+{
+	int64_t age = time(NULL) - last_success, most = max_age / USEC_PER_SEC;
+
+	if (last_success == 0) {
+		EVENT(LEVEL_ERROR, "no_backup", F_TEXT("error", "there is no good backup yet"));
+		return OUTCOME_NO_BACKUP;
+	}
+	if (max_age == 0 || age <= most)
+		return OUTCOME_DONE;
+	EVENT(LEVEL_ERROR, "status", F_TEXT("error", "the last good backup is too old"), F_INT("age", age), F_INT("max_age", most));
+	return OUTCOME_FAILED;
+}
+
+/* Of the answer to /status; 0: none, or not to be understood. */
+static int64_t last_success_of(struct span json)
+{
+	json_t *root = json_loadb((const char *)json.ptr, json.len, 0, NULL);
+	const char *text = json_string_value(json_object_get(root, "last_success"));
+	int64_t when = 0;
+
+	if (text && !rfc3339_parse(text, strlen(text), &when))
+		when = 0;
+	json_decref(root);
+	return when;
+}
+
+static enum outcome ask_daemon(struct program *p, usec_t max_age)
 {
 	const struct http_settings settings = {.user_agent = PACKAGE_NAME "-backup/" PACKAGE_VERSION, .connect_timeout = ASK_LIMIT,
 					       .stall_timeout = ASK_LIMIT};
@@ -240,6 +269,7 @@ static enum outcome ask_daemon(struct program *p)
 	struct http *http = http_new(p->loop, &settings);
 	struct question q = {.is_done = false};
 	enum outcome o = OUTCOME_FAILED;
+	bool is_answered = false;
 
 	buf_init(&q.body);
 	q.request = (struct http_request){.method = "GET", .url = url, .timeout = ASK_LIMIT, .skips_proxy = true, .head = on_head,
@@ -250,9 +280,10 @@ static enum outcome ask_daemon(struct program *p)
 		(void)!loop_wait_through(p->loop, &q.is_done, 0);
 	} else if (q.request.curl_result == 0) {
 		fwrite(buf_span(&q.body).ptr, 1, buf_len(&q.body), stdout);
-		o = OUTCOME_DONE;
+		o = judge_age(last_success_of(buf_span(&q.body)), max_age);
+		is_answered = true;
 	}
-	if (o != OUTCOME_DONE)
+	if (!is_answered)
 		EVENT(LEVEL_ERROR, "status", F_TEXT("error", "no daemon answers"), F_TEXT("at", p->config->metrics_listen));
 	http_free(http);
 	buf_free(&q.body);
@@ -260,17 +291,19 @@ static enum outcome ask_daemon(struct program *p)
 	return o;
 }
 
-static enum outcome read_state(struct program *p, bool json)
+static enum outcome read_state(struct program *p, bool json, usec_t max_age)
 {
 	struct state *s = state_open(p);
 	int64_t last = state_number(s, "last_success", 0), next = state_number(s, "next_run", 0), now = time(NULL);
 	char a[ISO_TIME_MAX], b[ISO_TIME_MAX];
-	enum outcome o = OUTCOME_DONE;
+	enum outcome o;
 
 	if (access(state_path(s), R_OK) < 0) {
 		EVENT(LEVEL_ERROR, "status", F_TEXT("path", state_path(s)), F_TEXT("error", strerror(errno)));
-		o = OUTCOME_FAILED;
-	} else if (json)
+		state_free(s);
+		return OUTCOME_FAILED;
+	}
+	if (json)
 		printf("{\"last_success\":%s%s%s,\"age_seconds\":%" PRId64 ",\"next_run\":%s%s%s,\"consecutive_failures\":%" PRId64
 		       ",\"leader\":%s}\n", last ? "\"" : "", last ? iso_time(last, a) : "null", last ? "\"" : "",
 		       last ? now - last : 0, next ? "\"" : "", next ? iso_time(next, b) : "null", next ? "\"" : "",
@@ -280,26 +313,30 @@ static enum outcome read_state(struct program *p, bool json)
 		       "consecutive failures  %" PRId64 "\nleader                %s\n", last ? iso_time(last, a) : "never",
 		       last ? now - last : 0, next ? iso_time(next, b) : "none planned",
 		       state_number(s, "consecutive_failures", 0), state_number(s, "leader", 0) ? "yes" : "no");
+	o = judge_age(last, max_age);
 	state_free(s);
 	return o;
 }
 
 int run_status(struct program *p, int argc, char **argv)
 {
-	static const struct option longs[] = {{"json", no_argument, NULL, 'j'}, {NULL, 0, NULL, 0}};
+	static const struct option longs[] = {{"json", no_argument, NULL, 'j'}, {"max-age", required_argument, NULL, 'a'},
+					      {NULL, 0, NULL, 0}};
+	usec_t max_age = 0;
 	bool json = false;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "j", longs, NULL)) != -1) {
-		if (c != 'j')
-			return command_usage(argv[0], "usage: status [--json]");
-		json = true;
+	while ((c = getopt_long(argc, argv, "ja:", longs, NULL)) != -1) {
+		if (c == 'j')
+			json = true;
+		else if (c != 'a' || !parse_span(optarg, &max_age) || max_age == 0)
+			return command_usage(argv[0], "usage: status [--json] [--max-age SPAN]");
 	}
 	if (optind != argc)
 		return command_usage(argv[0], "takes no argument");
 	if (p->config->state_dir)
-		return read_state(p, json);
+		return read_state(p, json, max_age);
 	if (p->config->metrics_listen)
-		return ask_daemon(p);
+		return ask_daemon(p, max_age);
 	return command_usage(argv[0], "needs BACKUP_STATE_DIR or BACKUP_METRICS_LISTEN, as the daemon has it");
 }

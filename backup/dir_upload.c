@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backup/part_size.h"
@@ -15,6 +16,7 @@
 
 #define OBJECT "object"
 #define KEY "key"
+#define TORN_AGE 60 /* seconds; a begin takes a moment, also on a slow disk */
 
 struct part {
 	uint64_t len;
@@ -272,6 +274,9 @@ static bool tell_upload(struct listing *l, int uploads, const char *id)
 		key[n] = 0;
 		if (strncmp(key, l->prefix, strlen(l->prefix)) == 0)
 			goes_on = l->item(l->ctx, key, id, st.st_mtime);
+	} else if (fstat(dir, &st) == 0 && time(NULL) - st.st_mtime > TORN_AGE) {
+		/* Whoever began it was killed before it had a name: nothing is in it, and nobody will ever ask for it. */
+		(void)remove_upload(l->w.d, id);
 	}
 	if (fd >= 0)
 		close(fd);

@@ -28,6 +28,7 @@
 #define NAME_CAP 64
 #define QUERIES_MAX ((size_t)1 << 20)
 #define LEFTOVER_AGE 86400
+#define SYNTAX_ERROR "42601"
 #define COMMENT_WORDS "pg-ecdsa-backup drill of "
 
 struct drill {
@@ -266,7 +267,9 @@ static enum outcome check_queries(struct drill *d)
 		n++;
 		if (!pg_ask_text(d->inside, 0, query, 0, NULL, answer, sizeof(answer)))
 			o = pg_failure(d->inside) == PG_INTERRUPTED ? interrupted(d) :
-			    fail(d, OUTCOME_INTEGRITY, "query %u of %s: %s", n, d->c->verify_drill_queries, pg_why(d->inside));
+			    /* A slip of whoever wrote it is no verdict on the backup. */
+			    fail(d, strcmp(pg_sqlstate(d->inside), SYNTAX_ERROR) == 0 ? OUTCOME_DATABASE : OUTCOME_INTEGRITY,
+				 "query %u of %s: %s", n, d->c->verify_drill_queries, pg_why(d->inside));
 		else if (strcmp(answer, "t") != 0)
 			o = fail(d, OUTCOME_INTEGRITY, "query %u of %s did not give one true", n, d->c->verify_drill_queries);
 		free(query);
@@ -316,19 +319,16 @@ static enum outcome look_inside(struct drill *d)
 /* Also when we are being stopped: a database is not left behind for that. */
 static void drop_scratch(struct drill *d)
 {
-	bool was_interrupted = loop_is_interrupted(d->p->loop);
-
 	if (!d->is_made)
 		return;
-	loop_resume(d->p->loop);
+	loop_deafen(d->p->loop);
 	if (!pg_is_usable(d->pg)) {
 		pg_close(d->pg);
 		d->pg = connect_aside(d->p);
 	}
-	if (!drop_database(d->pg, d->name))
+	if (!drop_database(d->pg, d->name, loop_is_interrupted(d->p->loop) ? DROP_LIMIT_STOPPED : FACTS_LIMIT))
 		EVENT(LEVEL_WARNING, "drill", F_TEXT("left_behind", d->name), F_TEXT("error", pg_why(d->pg)));
-	if (was_interrupted)
-		loop_interrupt(d->p->loop);
+	loop_listen(d->p->loop);
 }
 
 void drill_run(struct program *p, struct chosen_backup *b, bool is_forced, struct work *w, struct verify_report *report)
@@ -372,10 +372,14 @@ void drill_clean_up(struct program *p)
 		int64_t made = strncmp(comment, COMMENT_WORDS, strlen(COMMENT_WORDS)) == 0 ?
 			       strtoll(comment + strlen(COMMENT_WORDS), NULL, 10) : 0;
 
-		if (time(NULL) - made < LEFTOVER_AGE)
+		/* One that does not say so may be somebody's, or has been made just now. */
+		if (made == 0)
+			EVENT(LEVEL_WARNING, "drill", F_TEXT("database", name), F_TEXT("warning", "is named like a drill's, but does not "
+			      "say that it is one: it stays"));
+		if (made == 0 || time(NULL) - made < LEFTOVER_AGE)
 			continue;
 		EVENT(LEVEL_LOG, "drill", F_TEXT("dropped_leftover", name));
-		if (!drop_database(pg, name))
+		if (!drop_database(pg, name, FACTS_LIMIT))
 			EVENT(LEVEL_WARNING, "drill", F_TEXT("left_behind", name), F_TEXT("error", pg_why(pg)));
 	}
 	PQclear(r);

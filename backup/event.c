@@ -2,13 +2,16 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define TEXT_MAX 4096 /* bytes of one field */
 
 static enum event_format format;
-static bool quiet, coloured;
+static bool quiet, coloured, watched;
+static char status[256]; /* "": no such line */
 
 static const char *const level_words[] = {"fatal", "error", "warning", "info", "debug", "trace"};
 
@@ -163,6 +166,38 @@ static void write_line(const uint8_t *line, size_t len)
 	}
 }
 
+bool event_is_watched(void)
+{
+	return watched;
+}
+
+static void draw_status(void)
+{
+	struct winsize size = {.ws_col = 0};
+	char line[sizeof(status) + 16];
+	int width = ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 79;
+
+	/* One that wraps could not be written over. It is ASCII. */
+	snprintf(line, sizeof(line), "\r%.*s\033[K", width, status);
+	write_line((const uint8_t *)line, strlen(line));
+}
+
+static void erase_status(void)
+{
+	write_line((const uint8_t *)"\r\033[K", 4);
+}
+
+void event_status(const char *text)
+{
+	if (!watched || (!text && !status[0]))
+		return;
+	snprintf(status, sizeof(status), "%s", text ? text : "");
+	if (text)
+		draw_status();
+	else
+		erase_status();
+}
+
 void event_write(enum log_level level, const char *name, const struct field *fields)
 {
 	static const char *const colours[] = {"\033[1;31m", "\033[31m", "\033[33m", "", "\033[2m", "\033[2m"};
@@ -181,8 +216,12 @@ void event_write(enum log_level level, const char *name, const struct field *fie
 		line.end--;
 		buf_put_text(&line, "\033[0m\n");
 	}
+	if (status[0])
+		erase_status();
 	if (buf_ok(&line))
 		write_line(buf_data(&line), buf_len(&line));
+	if (status[0])
+		draw_status();
 	buf_free(&line);
 }
 
@@ -193,6 +232,9 @@ static void note(enum log_level level, const char *text)
 
 void event_open(enum event_format how, bool is_quiet, bool has_colour)
 {
+	const char *term = getenv("TERM");
+
+	watched = how == EVENT_TEXT && !is_quiet && isatty(2) && term && strcmp(term, "dumb") != 0;
 	format = how;
 	quiet = is_quiet;
 	coloured = has_colour;

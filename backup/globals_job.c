@@ -22,6 +22,7 @@
 #include "backup/tools.h"
 #include "backup/upload.h"
 #include "backup/work.h"
+#include "cmd_parts.h"
 #include "job_parts.h"
 #include "lib/mem.h"
 
@@ -233,10 +234,8 @@ static enum outcome find(struct program *p, const char *what, struct newest *n)
 	p->storage->ops->list(p->storage, &op, prefix, true, on_item, n);
 	r = storage_wait(p->storage, &op);
 	free(prefix);
-	if (r != STORAGE_OK) {
-		EVENT(LEVEL_ERROR, "list", F_TEXT("error", op.error.message));
-		return storage_outcome(r);
-	}
+	if (r != STORAGE_OK)
+		return tell_storage_failure("list", r, &op.error);
 	if (n->key[0])
 		return OUTCOME_DONE;
 	EVENT(LEVEL_ERROR, "no_backup", F_TEXT("wanted", what ? what : "latest"), F_TEXT("error", "there are no such globals"));
@@ -265,10 +264,8 @@ static enum outcome read_script(struct program *p, struct work *w, const char *k
 	enum read_result result;
 
 	p->storage->ops->head(p->storage, &op, key, &info);
-	if (storage_wait(p->storage, &op) != STORAGE_OK) {
-		EVENT(LEVEL_ERROR, "head", F_TEXT("object", key), F_TEXT("error", op.error.message));
-		return storage_outcome(op.result);
-	}
+	if (storage_wait(p->storage, &op) != STORAGE_OK)
+		return tell_storage_failure("head", op.result, &op.error);
 	spec.size = info.size;
 	spec.etag = info.etag;
 	if (!strstr(key, SUFFIX_SEALED))

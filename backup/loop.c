@@ -17,6 +17,7 @@ struct loop {
 	struct loop_watch **watched; /* owned; beside fds; NULL where one was taken out meanwhile */
 	size_t count, cap;	     /* of both */
 	bool is_interrupted, is_turning;
+	unsigned deaf; /* loop_deafen() without its loop_listen() so far */
 };
 
 usec_t loop_now(void)
@@ -191,7 +192,7 @@ static void turn(struct loop *l, usec_t deadline)
 enum loop_end loop_wait_until(struct loop *l, const bool *done, usec_t deadline)
 {
 	while (!*done) {
-		if (l->is_interrupted)
+		if (l->is_interrupted && !l->deaf)
 			return LOOP_INTERRUPTED;
 		if (deadline && loop_now() >= deadline)
 			return LOOP_TIMED_OUT;
@@ -218,7 +219,7 @@ bool loop_wait_through(struct loop *l, const bool *done, usec_t deadline)
 bool loop_breathe(struct loop *l)
 {
 	turn(l, 1);
-	return !l->is_interrupted;
+	return !l->is_interrupted || l->deaf;
 }
 
 void loop_interrupt(struct loop *l)
@@ -234,4 +235,15 @@ bool loop_is_interrupted(const struct loop *l)
 void loop_resume(struct loop *l)
 {
 	l->is_interrupted = false;
+}
+
+void loop_deafen(struct loop *l)
+{
+	l->deaf++;
+}
+
+void loop_listen(struct loop *l)
+{
+	assert(l->deaf > 0);
+	l->deaf--;
 }

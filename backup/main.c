@@ -18,8 +18,8 @@ static const struct command commands[] = {
 	{"daemon", "[--ready-file PATH]", "restore if the database is empty, then back up when it is time",
 	 NEEDS_STORE_OR_ENDS | NEEDS_KEY, run_daemon},
 	{"backup", "[--database D] [--wait-lock SECS] [--label TEXT]", "one backup now", NEEDS_STORE | NEEDS_KEY, run_backup},
-	{"restore", "[BACKUP] [--at TIME] [--if-empty [--report]] [--target-db D] [--create] [--clean] [--jobs N]\n"
-	 "          [--with-owner] [--with-privileges] [--force]",
+	{"restore", "[BACKUP] [--at TIME] [--if-empty [--report]] [--database D] [--target-db D] [--create] [--clean]\n"
+	 "          [--jobs N] [--with-owner] [--with-privileges] [--force] [--globals]",
 	 "restore; BACKUP is latest, a time, or an object's key", 0, run_restore},
 	{"verify", "[BACKUP] [--level head|auth|archive|drill] [--all] [--force]", "prove that a backup is good", NEEDS_STORE,
 	 run_verify},
@@ -33,7 +33,8 @@ static const struct command commands[] = {
 	{"hold", "BACKUP", "protect a backup from prune", NEEDS_STORE, run_hold},
 	{"release", "BACKUP", "end that protection, or a suspicion", NEEDS_STORE, run_release},
 	{"check", "", "try everything a backup needs; what a new user runs first", NEEDS_STORE, run_check},
-	{"status", "[--json]", "ask the daemon, or its state file, how things are", 0, run_status},
+	{"status", "[--json] [--max-age SPAN]", "how things are; 3 with no good backup, 1 with none that is young enough", 0,
+	 run_status},
 	{"key-id", "", "print the identifier of the key, never the key", NEEDS_KEY, run_key_id},
 };
 

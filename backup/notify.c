@@ -16,6 +16,7 @@
 #define PING_LIMIT (10 * USEC_PER_SEC)
 #define HOOK_LIMIT (30 * USEC_PER_SEC)
 #define HOOK_SAYS_MAX 500
+#define STOP_LIMIT USEC_PER_SEC /* for either, once the program is to end */
 
 struct ping {
 	struct http_request request;
@@ -46,6 +47,14 @@ static void on_done(struct http_request *r)
 	CONTAINER_OF(r, struct ping, request)->is_done = true;
 }
 
+/* A stop does not wait for services that do not answer. false: given up. */
+static bool wait_for(struct program *p, const bool *done, usec_t limit)
+{
+	enum loop_end end = loop_wait_until(p->loop, done, loop_now() + limit);
+
+	return end == LOOP_DONE || (end == LOOP_INTERRUPTED && loop_wait_through(p->loop, done, loop_now() + STOP_LIMIT));
+}
+
 /* The convention of dead-man services: the address itself for success, /start and /fail below it. */
 static void ping(struct program *p, enum notify_kind kind)
 {
@@ -64,7 +73,7 @@ static void ping(struct program *p, enum notify_kind kind)
 	q.request = (struct http_request){.method = "GET", .url = url, .timeout = PING_LIMIT, .head = on_head,
 					  .bytes = on_bytes, .done = on_done};
 	http_start(http, &q.request);
-	if (!loop_wait_through(p->loop, &q.is_done, loop_now() + PING_LIMIT + USEC_PER_SEC)) {
+	if (!wait_for(p, &q.is_done, PING_LIMIT + USEC_PER_SEC)) {
 		http_cancel(&q.request);
 		(void)!loop_wait_through(p->loop, &q.is_done, 0);
 	}
@@ -93,12 +102,13 @@ static void run_hook(struct program *p, const char *event, const char *object, s
 	}
 	child_give(c, json); /* small enough for the pipe */
 	child_close_stdin(c);
-	if (!child_wait_through(c, loop_now() + HOOK_LIMIT))
-		EVENT(LEVEL_WARNING, "hook", F_TEXT("of", event), F_TEXT("error", "took more than 30 s and was ended"));
+	if (!child_wait_until(c, loop_now() + HOOK_LIMIT) && !child_wait_through(c, loop_now() + STOP_LIMIT))
+		EVENT(LEVEL_WARNING, "hook", F_TEXT("of", event), F_TEXT("error", loop_is_interrupted(p->loop) ?
+		      "was ended, since the program ends" : "took more than 30 s and was ended"));
 	else if (!child_succeeded(c))
 		EVENT(LEVEL_WARNING, "hook", F_TEXT("of", event), F_TEXT("error", child_fate(c, fate)),
 		      F_TEXT("said", child_last_words(c, HOOK_SAYS_MAX)));
-	child_kill(c, 2 * USEC_PER_SEC);
+	child_kill(c, loop_is_interrupted(p->loop) ? 0 : 2 * USEC_PER_SEC);
 	child_free(c);
 }
 

@@ -386,9 +386,9 @@ static bool rename_database(struct job *j, const char *from, const char *to)
 	bool ok = false;
 
 	/* Sessions that come in between keep it from us for a moment. */
-	for (int i = 0; i < SWAP_TRIES && !ok && !loop_is_interrupted(j->p->loop); i++) {
+	for (int i = 0; i < SWAP_TRIES && !ok; i++) {
 		if (i > 0)
-			(void)!loop_wait_until(j->p->loop, &never, loop_now() + USEC_PER_SEC / 2);
+			(void)!loop_wait_through(j->p->loop, &never, loop_now() + USEC_PER_SEC / 2);
 		PQclear(pg_ask(j->pg, FACTS_LIMIT, "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity "
 			       "WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid()", 1, params));
 		ok = pg_do(j->pg, FACTS_LIMIT, sql);
@@ -400,7 +400,7 @@ static bool rename_database(struct job *j, const char *from, const char *to)
 }
 
 /* The new database takes the name; the old one goes if it was empty, else it is kept beside. */
-static enum outcome swap(struct job *j)
+static enum outcome swap_names(struct job *j)
 {
 	char old[80];
 	bool was_empty = j->report->end != RESTORE_NOT_EMPTY;
@@ -420,9 +420,31 @@ static enum outcome swap(struct job *j)
 	j->made[0] = 0;
 	if (!was_empty)
 		EVENT(LEVEL_WARNING, "restore_swap", F_TEXT("old_database", old), F_TEXT("text", "kept; drop it when it is not needed"));
-	else if (!drop_database(j->pg, old))
+	else if (!drop_database(j->pg, old, FACTS_LIMIT))
 		EVENT(LEVEL_WARNING, "restore_swap", F_TEXT("old_database", old), F_TEXT("error", pg_why(j->pg)));
 	return OUTCOME_DONE;
+}
+
+/* Between its two steps there is no database of that name: a signal has to wait. */
+static enum outcome swap(struct job *j)
+{
+	enum outcome o;
+
+	loop_deafen(j->p->loop);
+	o = swap_names(j);
+	loop_listen(j->p->loop);
+	return o;
+}
+
+/* Also when we are being stopped: half a database is not left behind for that. */
+static void drop_made(struct job *j)
+{
+	loop_deafen(j->p->loop);
+	if (!pg_is_usable(j->pg))
+		(void)connect_aside(j);
+	if (!drop_database(j->pg, j->made, loop_is_interrupted(j->p->loop) ? DROP_LIMIT_STOPPED : FACTS_LIMIT))
+		EVENT(LEVEL_WARNING, "restore_failed", F_TEXT("left_behind", j->made), F_TEXT("error", pg_why(j->pg)));
+	loop_listen(j->p->loop);
 }
 
 static enum outcome make_new(struct job *j)
@@ -509,8 +531,8 @@ static enum outcome try_backup(struct job *j)
 	reader_free(r);
 	if (o == OUTCOME_DONE && j->request->jobs > 1 && !j->request->creates)
 		o = swap(j);
-	if (j->made[0] && o != OUTCOME_DONE && !drop_database(j->pg, j->made))
-		EVENT(LEVEL_WARNING, "restore_failed", F_TEXT("left_behind", j->made), F_TEXT("error", pg_why(j->pg)));
+	if (j->made[0] && o != OUTCOME_DONE)
+		drop_made(j);
 	j->made[0] = 0;
 	return o;
 }

@@ -123,7 +123,7 @@ bool make_database(struct pg *pg, const char *name, const struct manifest *m, in
 	return ok;
 }
 
-bool drop_database(struct pg *pg, const char *name)
+bool drop_database(struct pg *pg, const char *name, usec_t limit)
 {
 	char *quoted = pg_quote_name(name), *sql;
 	const char *const params[] = {name};
@@ -136,7 +136,7 @@ bool drop_database(struct pg *pg, const char *name)
 			       "WHERE datname = $1", 1, params));
 		sql = xasprintf("DROP DATABASE IF EXISTS %s", quoted);
 	}
-	ok = pg_do(pg, 0, sql);
+	ok = pg_do(pg, limit, sql);
 	free(sql);
 	free(quoted);
 	return ok;

@@ -40,7 +40,9 @@ const char *restore_advice(struct child *);
 
 /* CREATE DATABASE from template0 with encoding and locale of the manifest; limit 0: none. */
 bool make_database(struct pg *, const char *name, const struct manifest *, int connection_limit);
-bool drop_database(struct pg *, const char *name); /* with whoever is connected to it */
+#define DROP_LIMIT_STOPPED (8 * USEC_PER_SEC) /* of a drop_database() when the program is to end */
+/* With whoever is connected to it. limit 0: as long as it takes. */
+bool drop_database(struct pg *, const char *name, usec_t limit);
 
 /* Extensions of the archive that the server does not have, by commas, in missing; "": none. false: why. */
 enum read_result missing_extensions(struct program *, struct reader *, const struct tool *, struct pg *, char *missing,

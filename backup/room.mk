@@ -159,9 +159,20 @@ FUZZ_TARGETS += test/fuzz/fuzz_s3_xml$(EXEEXT)
 test_fuzz_fuzz_s3_xml_SOURCES = test/fuzz/fuzz_s3_xml.c
 test_fuzz_fuzz_s3_xml_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(BACKUP_LIBS)
 test_fuzz_fuzz_s3_xml_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+EXTRA_PROGRAMS += test/fuzz/fuzz_unseal
+FUZZ_TARGETS += test/fuzz/fuzz_unseal$(EXEEXT)
+test_fuzz_fuzz_unseal_SOURCES = test/fuzz/fuzz_unseal.c
+test_fuzz_fuzz_unseal_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(BACKUP_LIBS)
+test_fuzz_fuzz_unseal_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+EXTRA_PROGRAMS += test/fuzz/fuzz_backup_words
+FUZZ_TARGETS += test/fuzz/fuzz_backup_words$(EXEEXT)
+test_fuzz_fuzz_backup_words_SOURCES = test/fuzz/fuzz_backup_words.c
+test_fuzz_fuzz_backup_words_LDADD = $(BACKUP_ROOM) $(LIB_ROOM) $(BACKUP_LIBS)
+test_fuzz_fuzz_backup_words_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 endif
 
-EXTRA_DIST += test/fuzz/corpus/manifest test/fuzz/corpus/object_name test/fuzz/corpus/s3_answer test/fuzz/corpus/s3_xml
+EXTRA_DIST += test/fuzz/corpus/manifest test/fuzz/corpus/object_name test/fuzz/corpus/s3_answer test/fuzz/corpus/s3_xml \
+	test/fuzz/corpus/backup_words test/fuzz/corpus/unseal
 
 # The vectors are JSON, so that other programs can use them; tests read them as C.
 EXTRA_DIST += test/vectors/backup-vectors.json test/vectors/backup_store_to_c.py test/vectors/backup_seal_to_c.py

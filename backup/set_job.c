@@ -12,6 +12,7 @@
 #include "backup/object_name.h"
 #include "backup/pg.h"
 #include "backup/storage.h"
+#include "cmd_parts.h"
 #include "job_parts.h"
 #include "lib/mem.h"
 
@@ -200,7 +201,7 @@ static enum outcome store_set(struct program *p, const char *run_id, int64_t beg
 	p->storage->ops->replace(p->storage, &op, key, "application/json", &body);
 	r = storage_wait(p->storage, &op);
 	if (r != STORAGE_OK)
-		EVENT(LEVEL_ERROR, "set", F_TEXT("object", key), F_TEXT("error", op.error.message));
+		(void)tell_storage_failure("set", r, &op.error);
 	buf_free(&b);
 	free(key);
 	return r == STORAGE_OK ? OUTCOME_DONE : OUTCOME_FOLLOW_UP;
@@ -254,6 +255,7 @@ void set_run(struct program *p, const struct backup_request *request, struct set
 	struct backup_request with_id = *request;
 	struct buf members;
 	enum outcome o;
+	size_t i;
 
 	*report = (struct set_report){.outcome = OUTCOME_DONE};
 	names = request->database ? NULL : databases_list(p, why, sizeof(why));
@@ -276,7 +278,7 @@ void set_run(struct program *p, const struct backup_request *request, struct set
 	}
 	if (request->database)
 		run_one(p, &with_id, request->database, several, report, &members);
-	for (size_t i = 0; names && names[i] && !loop_is_interrupted(p->loop); i++)
+	for (i = 0; names && names[i] && !loop_is_interrupted(p->loop); i++)
 		run_one(p, &with_id, names[i], several, report, &members);
 	/* One that failed among good ones is the follow-up's failure; all failed is a failure. */
 	if (report->failed > 0 && report->failed < report->total && report->outcome != OUTCOME_INTERRUPTED)
@@ -284,7 +286,8 @@ void set_run(struct program *p, const struct backup_request *request, struct set
 	if (several && !request->database && report->failed + report->skipped < report->total &&
 	    store_set(p, run_id, begun, globals, &members) != OUTCOME_DONE && report->outcome == OUTCOME_DONE)
 		report->outcome = OUTCOME_FOLLOW_UP;
-	if (loop_is_interrupted(p->loop))
+	/* Not when the signal came after the last of them was done. */
+	if (loop_is_interrupted(p->loop) && (report->outcome != OUTCOME_DONE || (names && names[i])))
 		report->outcome = OUTCOME_INTERRUPTED;
 	buf_free(&members);
 	databases_free(names);

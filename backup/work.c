@@ -11,6 +11,7 @@
 #define REPORT_EVERY (30 * USEC_PER_SEC)
 #define REPORT_LEAST (5 * USEC_PER_SEC) /* quick jobs do not fill the log */
 #define MARK_EVERY (10 * USEC_PER_SEC)
+#define DRAW_EVERY USEC_PER_SEC
 #define PERCENT_STEP 5
 
 static void label(const struct work *w, char out[64])
@@ -49,16 +50,26 @@ static void on_watchdog(struct loop_timer *t)
 		arm(w);
 }
 
-static void mark(struct work *w)
+static uint64_t bytes_so_far(const struct work *w)
+{
+	return w->stored > w->plain ? w->stored : w->plain;
+}
+
+static unsigned percent_so_far(const struct work *w)
+{
+	return bytes_so_far(w) >= w->estimate ? 100 : (unsigned)(100 * bytes_so_far(w) / w->estimate);
+}
+
+static void mark(struct work *w, usec_t now)
 {
 	w->mark = (w->mark + 1) % ARRAY_LEN(w->marks);
-	w->marks[w->mark].when = loop_now();
-	w->marks[w->mark].bytes = w->stored > w->plain ? w->stored : w->plain;
+	w->marks[w->mark].when = now;
+	w->marks[w->mark].bytes = bytes_so_far(w);
 }
 
 double work_rate(const struct work *w)
 {
-	uint64_t bytes = w->stored > w->plain ? w->stored : w->plain, then = 0;
+	uint64_t bytes = bytes_so_far(w), then = 0;
 	usec_t now = loop_now(), since = w->begun;
 
 	/* The oldest mark that is there. */
@@ -87,14 +98,49 @@ static void report(struct work *w)
 	      F_UINT("retries", w->retries), F_REAL("elapsed", (double)work_elapsed(w) / (double)USEC_PER_SEC));
 }
 
+/* For people: four figures and a unit. */
+static void amount(double bytes, char out[16])
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+	size_t u = 0;
+
+	for (; bytes >= 1000 && u + 1 < ARRAY_LEN(units); u++)
+		bytes /= 1024;
+	snprintf(out, 16, u == 0 || bytes >= 100 ? "%.0f %s" : "%.1f %s", bytes, units[u]);
+}
+
+static void draw(const struct work *w)
+{
+	char plain[16], stored[16], rate[16], percent[16] = "", retries[32] = "", line[256];
+	long long seconds = work_elapsed(w) / USEC_PER_SEC;
+
+	amount((double)w->plain, plain);
+	amount((double)w->stored, stored);
+	amount(work_rate(w), rate);
+	if (w->estimate > 0)
+		snprintf(percent, sizeof(percent), "  ~%u%%", percent_so_far(w));
+	if (w->retries > 0)
+		snprintf(retries, sizeof(retries), "  %u retries", w->retries);
+	snprintf(line, sizeof(line), "%s: %s  %s dumped  %s stored  %u parts + %u under way  %s/s%s%s  %lld:%02lld", w->name,
+		 w->phase, plain, stored, w->parts - w->parts_in_flight, w->parts_in_flight, rate, retries, percent,
+		 seconds / 60, seconds % 60);
+	event_status(line);
+}
+
 static void on_report(struct loop_timer *t)
 {
 	struct work *w = CONTAINER_OF(t, struct work, report);
+	usec_t now = loop_now();
 
-	mark(w);
-	if ((w->mark % (REPORT_EVERY / MARK_EVERY)) == 0)
-		report(w);
-	loop_timer_set(w->program->loop, t, loop_now() + MARK_EVERY);
+	if (now - w->marks[w->mark].when >= MARK_EVERY) {
+		mark(w, now);
+		if (!event_is_watched() && w->mark % (REPORT_EVERY / MARK_EVERY) == 0)
+			report(w);
+	}
+	/* A job that is a part of another one stands in front of it. */
+	if (event_is_watched() && w->program->work == w)
+		draw(w);
+	loop_timer_set(w->program->loop, t, now + (event_is_watched() ? DRAW_EVERY : MARK_EVERY));
 }
 
 void work_begin(struct work *w, struct program *p, const char *name)
@@ -107,7 +153,8 @@ void work_begin(struct work *w, struct program *p, const char *name)
 	w->watchdog.fire = on_watchdog;
 	w->report.fire = on_report;
 	arm(w);
-	loop_timer_set(p->loop, &w->report, loop_now() + MARK_EVERY);
+	w->marks[0].when = w->begun;
+	loop_timer_set(p->loop, &w->report, loop_now() + (event_is_watched() ? DRAW_EVERY : MARK_EVERY));
 }
 
 void work_phase(struct work *w, const char *phase)
@@ -127,13 +174,12 @@ void work_moved(struct work *w)
 {
 	w->moved = loop_now();
 	if (w->estimate > 0) {
-		uint64_t bytes = w->stored > w->plain ? w->stored : w->plain;
-		unsigned percent = bytes >= w->estimate ? 100 : (unsigned)(100 * bytes / w->estimate);
+		unsigned percent = percent_so_far(w);
 
 		if (percent < w->percent + PERCENT_STEP || percent >= 100)
 			return;
 		w->percent = percent - percent % PERCENT_STEP;
-		if (w->moved - w->reported >= REPORT_LEAST)
+		if (w->moved - w->reported >= REPORT_LEAST && !event_is_watched())
 			report(w);
 	}
 }
@@ -147,6 +193,7 @@ void work_end(struct work *w)
 	loop_timer_clear(w->program->loop, &w->watchdog);
 	loop_timer_clear(w->program->loop, &w->report);
 	w->program->work = w->outer;
+	event_status(NULL);
 	if (w->is_late && !w->program->ended_by)
 		loop_resume(w->program->loop);
 }

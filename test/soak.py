@@ -20,6 +20,16 @@ failover   PAUSE, restart of PostgreSQL, RESUME: no client sees an error
 takeovers  online restarts one after the other, with other numbers of workers,
            and successors that are killed half way: no client sees an error
 idle       what 10,000 idle clients do to the answers for 200 busy ones
+
+Of the backup daemon:
+kills      kill -9 of the daemon, of pg_dump and of the object store at 200 random
+           moments: all that looks like a backup is one, none is lost
+large      8 GiB from a stand-in for pg_dump go out and come back in at most 64 MiB
+           of resident memory, in both formats (needs 10 GiB in TMPDIR)
+gib        a database of 1 GiB goes out and comes back, every row of it
+tables     the same of a database of 10,000 tables
+leaders    ten daemons that start together on an empty database: one restores it, and
+           then one makes each backup, every minute for ten minutes
 """
 import argparse
 import contextlib
@@ -43,6 +53,8 @@ from harness.wallet import Wallet  # noqa: E402
 from harness.wire import SYNC, Closed, PgError, bind, close, execute, extended, parse, query  # noqa: E402
 
 FIRST_KEY = 100000
+GIB = 1 << 30
+RESIDENT_MOST = 64 << 10  # KiB; backup specification, 7.1
 WALLETS = 10000
 
 
@@ -517,6 +529,141 @@ def idle(pooler, busy, idlers, seconds, rounds):
             % (busy, min(without) * 1e3, idlers, min(beside) * 1e3, ratio, "within" if ratio <= 1.2 else "OVER"))
 
 
+# --- the backup daemon ---------------------------------------------------------
+
+
+def peak_kb(pid):
+    with open("/proc/%d/status" % pid) as f:
+        return int(re.search(r"^VmHWM:\s+(\d+) kB", f.read(), re.M).group(1))
+
+
+def watched_daemon(b, event, **more):
+    """Runs a daemon until it has said that; the peak of its memory, and how long it took."""
+    begun = time.monotonic()
+    d = b.daemon(**more)
+    d.wait_event(event, timeout=3600 * env.SLOW)
+    took = time.monotonic() - begun
+    peak = peak_kb(d.p.pid)
+    d.stop()
+    wrong = [line for line in d.log().splitlines() if line.split(" ")[1:2] == ["error"]]
+    assert not wrong, wrong
+    return peak, took
+
+
+def large(pg, scratch, size):
+    """Out to a null server and to a directory, and back from there."""
+    from harness.backup import Backup
+    from harness.nulls3 import NullS3
+    pg.sql("DROP DATABASE IF EXISTS b_large", "DROP DATABASE IF EXISTS b_large_back", "CREATE DATABASE b_large",
+           "CREATE DATABASE b_large_back")
+    pg.sql("CREATE TABLE t (a int)", db="b_large")
+    server = NullS3()
+    dump = "printf PGDMP; head -c %d /dev/zero" % (size - 5)
+    # It counts what it gets; that is as good as reading it.
+    back = 'case "$*" in *--list*) head -c 100000 >/dev/null; exit 0;; esac; wc -c >%s'
+    try:
+        for form in ("1", "2"):
+            b = Backup(pg, scratch, database="b_large", BACKUP_FORMAT=form, BACKUP_SCHEDULE_INITIAL_DELAY="0",
+                       BACKUP_INTERVAL_SECS="1d", BACKUP_SCHEDULE_MIN_SPACING="0")
+            got = os.path.join(b.dir, "got")
+            b.set(PG_BIN_DIR=b.stub(pg_dump=dump, pg_restore=back % got))
+            peak, took = watched_daemon(b, "backup_done", BACKUP_S3_ENDPOINT=server.endpoint, BACKUP_S3_BUCKET="b",
+                                        BACKUP_S3_ACCESS_KEY="k", BACKUP_S3_SECRET_KEY="s")
+            yield "format %s, out to a null server" % form, peak, took
+            peak, took = watched_daemon(b, "backup_done")
+            assert os.path.getsize(b.objects()[0]) > size
+            yield "format %s, out to a directory" % form, peak, took
+            peak, took = watched_daemon(b, "restore_done", PG_DATABASE="b_large_back", BACKUP_SCHEDULE_INITIAL_DELAY="1h")
+            with open(got) as f:
+                assert int(f.read()) == size
+            yield "format %s, back" % form, peak, took
+            b.close()
+            shutil.rmtree(b.dir)
+    finally:
+        server.close()
+        pg.sql("DROP DATABASE b_large WITH (FORCE)", "DROP DATABASE b_large_back WITH (FORCE)")
+
+
+def fingerprint(pg, name):
+    return pg.sql("SELECT count(*), sum(hashtextextended(t::text, 0)) FROM t", db=name)[0]
+
+
+def gib(pg, scratch, size):
+    from harness.backup import Backup, real_database
+    real_database(pg, "b_gib", size)
+    pg.sql("DROP DATABASE IF EXISTS b_gib_back", "CREATE DATABASE b_gib_back")
+    try:
+        for form in ("1", "2"):
+            b = Backup(pg, scratch, database="b_gib", BACKUP_FORMAT=form, BACKUP_SCHEDULE_INITIAL_DELAY="0", PG_BIN_DIR=pg.bin,
+                       BACKUP_INTERVAL_SECS="1d")
+            peak, took = watched_daemon(b, "backup_done")
+            stored = os.path.getsize(b.objects()[0])
+            yield "format %s, out: %.0f MiB of database, %.0f MiB stored" % (form, size / 2**20, stored / 2**20), peak, took
+            peak, took = watched_daemon(b, "restore_done", PG_DATABASE="b_gib_back", BACKUP_SCHEDULE_INITIAL_DELAY="1h")
+            assert fingerprint(pg, "b_gib_back") == fingerprint(pg, "b_gib")
+            yield "format %s, back" % form, peak, took
+            pg.sql("DROP TABLE t", db="b_gib_back")
+            b.close()
+            shutil.rmtree(b.dir)
+    finally:
+        pg.sql("DROP DATABASE b_gib WITH (FORCE)", "DROP DATABASE b_gib_back WITH (FORCE)")
+
+
+def tables(pg, scratch, count):
+    from harness.backup import Backup
+    pg.sql("DROP DATABASE IF EXISTS b_tables", "DROP DATABASE IF EXISTS b_tables_back", "CREATE DATABASE b_tables",
+           "CREATE DATABASE b_tables_back")
+    try:
+        for first in range(0, count, 1000):
+            pg.sql("DO $$ BEGIN FOR i IN %d..%d LOOP EXECUTE format('CREATE TABLE t%%s AS SELECT %%s AS id', i, i); END LOOP;"
+                   " END $$" % (first, min(first + 1000, count) - 1), db="b_tables")
+        b = Backup(pg, scratch, database="b_tables", BACKUP_SCHEDULE_INITIAL_DELAY="0", PG_BIN_DIR=pg.bin,
+                   BACKUP_INTERVAL_SECS="1d")
+        peak, took = watched_daemon(b, "backup_done")
+        yield "%d tables, out" % count, peak, took
+        peak, took = watched_daemon(b, "restore_done", PG_DATABASE="b_tables_back", BACKUP_SCHEDULE_INITIAL_DELAY="1h")
+        told = pg.sql("SELECT count(*), sum((xpath('/row/id/text()', query_to_xml('SELECT id FROM ' || tablename, false, true,"
+                      " '')))[1]::text::int) FROM pg_tables WHERE schemaname = 'public'", db="b_tables_back")
+        assert told == [(count, count * (count - 1) // 2)], told
+        yield "%d tables, back" % count, peak, took
+        b.close()
+    finally:
+        pg.sql("DROP DATABASE b_tables WITH (FORCE)", "DROP DATABASE b_tables_back WITH (FORCE)")
+
+
+def leaders(pg, scratch, count, interval, seconds):
+    """Acceptance 8."""
+    from harness.backup import Backup
+    pg.sql("DROP DATABASE IF EXISTS b_leaders", "CREATE DATABASE b_leaders")
+    pg.sql("CREATE TABLE t AS SELECT g FROM generate_series(1, 1000) g", db="b_leaders")
+    b = Backup(pg, scratch, database="b_leaders", BACKUP_INTERVAL_SECS="%ds" % interval, BACKUP_SCHEDULE_JITTER="0",
+               BACKUP_SCHEDULE_INITIAL_DELAY="%ds" % min(interval, 10), BACKUP_SCHEDULE_MIN_SPACING="%ds" % (interval // 2))
+    try:
+        b.backup()
+        pg.sql("DROP TABLE t", db="b_leaders")
+        os.utime(b.objects()[0])
+        running = [b.daemon() for _ in range(count)]
+        for d in running:
+            d.wait_event("ready")
+        restored = sum(len(d.events("restore_done")) for d in running)
+        assert restored == 1, "%d restores" % restored
+        time.sleep(seconds)
+        done = [len(d.events("backup_done")) for d in running]
+        for d in running:
+            d.end()
+        failed = [line for d in running for line in d.log().splitlines() if line.split(" ")[1:2] == ["error"]]
+        assert not failed, failed
+        times = sorted(os.path.basename(p)[:15] for p in b.objects())[1:]
+        when = [time.mktime(time.strptime(t, "%Y%m%d_%H%M%S")) for t in times]
+        gaps = [y - x for x, y in zip(when, when[1:])]
+        assert gaps and min(gaps) > interval * 0.7 and max(gaps) < interval * 1.3, (times, done)
+        assert sorted(done)[:-1] == [0] * (count - 1), "more than one has made backups: %s" % done
+        return len(times)
+    finally:
+        b.close()
+        pg.sql("DROP DATABASE b_leaders WITH (FORCE)")
+
+
 # --- the program ---------------------------------------------------------------
 
 
@@ -624,7 +771,47 @@ class Soak:
         yield "idle", idle(self.pooler(max_client_conn=idlers + 1000, default_pool_size=20), busy, idlers, seconds,
                            rounds)
 
-    PARTS = ["crowd", "restarts", "wallets", "limit", "modes", "pgbench", "shutdown", "failover", "takeovers", "idle"]
+    def kills(self):
+        from harness import swift
+        from harness.kills import Kills
+        times = 4 if self.short else self.options.kills
+        self.pg.sql("DROP DATABASE IF EXISTS b_kills", "CREATE DATABASE b_kills")
+        Kills.fill(self.pg, "b_kills")
+        server = None if swift.missing() else swift.Swift()
+        try:
+            k = Kills(self.pg, self.scratch, "b_kills", server)
+            try:
+                k.run(times)
+            finally:
+                k.close()
+        finally:
+            if server:
+                server.close()
+        yield "kills", ("%s; %d of them cut a run short; every visible backup whole, none lost, every next run good%s"
+                        % (", ".join("%d of the %s" % (n, v) for v, n in k.done.items()), k.cut,
+                           "" if server else "; the store was not killed: Swift is " + swift.missing()))
+
+    def sizes(self, results):
+        for name, peak, took in results:
+            assert peak <= RESIDENT_MOST or env.SLOW > 2, "%s: %d KiB resident" % (name, peak)
+            yield name, "peak %.1f MiB resident, %.0f s" % (peak / 1024, took)
+
+    def large(self):
+        yield from self.sizes(large(self.pg, self.scratch, GIB // 4 if self.short else 8 * GIB))
+
+    def gib(self):
+        yield from self.sizes(gib(self.pg, self.scratch, GIB // 64 if self.short else GIB))
+
+    def tables(self):
+        yield from self.sizes(tables(self.pg, self.scratch, 200 if self.short else 10000))
+
+    def leaders(self):
+        count, interval, seconds = (4, 4, 20) if self.short else (10, 60, 600)
+        made = leaders(self.pg, self.scratch, count, interval, self.options.seconds or seconds)
+        yield "leaders", "one restore, %d backups by one of %d daemons, one a tick" % (made, count)
+
+    PARTS = ["crowd", "restarts", "wallets", "limit", "modes", "pgbench", "shutdown", "failover", "takeovers", "idle", "kills",
+             "large", "gib", "tables", "leaders"]
 
 
 def main():
@@ -634,6 +821,7 @@ def main():
     parser.add_argument("--short", action="store_true", help="a few seconds each")
     parser.add_argument("--seconds", type=int, help="of each mode of parts modes and pgbench, and of takeovers")
     parser.add_argument("--mode", choices=sorted(MODES), help="of parts modes and pgbench: only this one")
+    parser.add_argument("--kills", type=int, default=200, help="of part kills (default 200)")
     parser.add_argument("part", nargs="*", help=" ".join(Soak.PARTS))
     options = parser.parse_args()
     unknown = set(options.part) - set(Soak.PARTS)
@@ -652,7 +840,7 @@ def main():
                 for name, result in getattr(soak, part)():
                     passed += 1
                     print("%s: %s" % (name, result), flush=True)
-            except (AssertionError, Closed, PgError) as e:
+            except (AssertionError, Closed, PgError, TimeoutError) as e:
                 faults.append(str(e))
             faults += soak.finish()
             for fault in faults:

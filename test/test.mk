@@ -1,7 +1,7 @@
 # What belongs to no single room: system tests, real clients, benchmark, samples.
 EXTRA_DIST += \
 	.dockerignore .env.example .env.example.tls Dockerfile compose.yaml \
-	etc/grafana/pg-ecdsa-proxy.json etc/kubernetes/pg-ecdsa-proxy.yaml etc/pg-ecdsa-backup.ini etc/pg-ecdsa-backup.rules.yml \
+	etc/grafana/pg-ecdsa-proxy.json etc/kubernetes/pg-ecdsa-proxy.yaml \
 	etc/pg-ecdsa-backup.service etc/pg-ecdsa-proxy.rules.yml etc/pg-ecdsa-proxy.service etc/pgbouncer.ini etc/quickstart.sh \
 	etc/userlist.txt \
 	example/.npmrc example/client.ts example/package.json example/tsconfig.json \

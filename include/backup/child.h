@@ -60,10 +60,14 @@ void child_close_stdin(struct child *);
 void child_close_stdout(struct child *);
 /* Until it has exited and its last words are read. false: interrupted. */
 MUST_CHECK bool child_wait(struct child *);
+/* At most until the deadline. false: interrupted, or not over by then. */
+MUST_CHECK bool child_wait_until(struct child *, usec_t deadline);
 /* The same, deaf to interruptions. false: not over by the deadline. */
 MUST_CHECK bool child_wait_through(struct child *, usec_t deadline);
 /* As much as its input takes at once; the rest is dropped. */
 void child_give(struct child *, struct span);
+/* SIGTERM to its group, and nothing it writes is read any more; child_kill() sees to its end. */
+void child_terminate(struct child *);
 /* SIGTERM to its group, SIGKILL after grace (0: at once); returns when it is gone. Harmless when it is already. */
 void child_kill(struct child *, usec_t grace);
 

@@ -50,6 +50,10 @@ struct field {
 
 /* Quiet: warnings and worse only. */
 void event_open(enum event_format, bool is_quiet, bool has_colour);
+/* A person reads the log as it is written: texts, on a terminal. */
+bool event_is_watched(void);
+/* The one line below the log that is written over again and again, where somebody watches. NULL: no such line now. */
+void event_status(const char *text);
 /* ends with FIELD_END */
 void event_write(enum log_level, const char *name, const struct field *);
 /* The line as it would be written, with its newline; for tests. */

@@ -61,5 +61,8 @@ bool loop_breathe(struct loop *);
 void loop_interrupt(struct loop *);	       /* sticky */
 bool loop_is_interrupted(const struct loop *); /* by a signal that ends the program, or an operation's owner */
 void loop_resume(struct loop *);	       /* forgets the interruption */
+/* Between the two nobody who waits is interrupted: for what must not stop half way. They nest. */
+void loop_deafen(struct loop *);
+void loop_listen(struct loop *);
 
 #endif

@@ -116,6 +116,7 @@ struct storage_ops {
 	void (*upload_part)(struct storage_upload *, struct storage_op *, unsigned number, const struct storage_body *);
 	/* size: of the whole object, to tell whether it worked when the answer is lost. */
 	void (*upload_complete)(struct storage_upload *, struct storage_op *, uint64_t size);
+	/* STORAGE_EXISTS, of this and of abort_stale: the object is there, and the upload may have made it; nothing is done. */
 	void (*upload_abort)(struct storage_upload *, struct storage_op *);
 	const char *(*upload_id)(const struct storage_upload *);
 	void (*upload_free)(struct storage_upload *); /* neither completes nor aborts; no op of it may be under way */

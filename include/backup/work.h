@@ -6,6 +6,9 @@
  * waits for returns. work_end() lets the loop go on, unless a signal has ended
  * it meanwhile.
  *
+ * How far it is: on a terminal one line that is written over every second,
+ * else an event every 30 s, or every 5 % of what is expected.
+ *
  * Rules: backup specification, 2.19, 18.1.
  */
 #ifndef BACKUP_WORK_H

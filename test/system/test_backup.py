@@ -1,10 +1,12 @@
 """backup: a real database, a directory store, and independent readers. Rows 43 to 46 of the attacks."""
+import fcntl
 import hashlib
-import hmac
 import json
 import os
 import re
+import struct
 import subprocess
+import termios
 import threading
 import time
 
@@ -12,8 +14,7 @@ import psycopg
 import pytest
 from harness import env
 from harness.backup import (DATABASE, DONE, FOLLOW_UP, INTEGRITY, LOCKED, MNEMONIC, NOTHING, REFUSED, STORAGE, USAGE, children_of,
-                            hkdf,
-                            name_at, open_1, open_2, seal_1, seal_2)
+                            manifest_mac, name_at, open_1, open_2, seal_1, seal_2)
 
 TABLE = ("CREATE TABLE t AS SELECT g AS id, md5(g::text) AS word FROM generate_series(1, 20000) g",
          "CREATE VIEW v AS SELECT count(*) FROM t", "CREATE SEQUENCE s")
@@ -514,12 +515,6 @@ def test_a_follow_up_that_fails_is_8_and_the_backup_is_there(b):
     assert open_2(content(b.objects()[0])).startswith(b"PGDMP")
 
 
-def manifest_mac(m, mnemonic=MNEMONIC):
-    """As the specification has it: keys sorted, no white space, without the MAC itself."""
-    text = json.dumps({k: v for k, v in m.items() if k != "mac"}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hmac.new(hkdf(b"pg-ecdsa-proxy-backup", mnemonic.encode(), b"backup-manifest"), text.encode(), hashlib.sha256).hexdigest()
-
-
 def test_the_manifest_carries_the_published_mac(b):
     m = b.manifest(b.backup("--label", "ünïcode \"and\" /slashes\\"))
     assert m["mac"] == manifest_mac(m)
@@ -547,3 +542,79 @@ def test_exit_by_a_signal(b):
     assert p.returncode == 128 + 15, log
     assert time.monotonic() - begun < 12 * env.SLOW
     assert not b.objects() and not b.uploads()
+
+
+# ---- what a person sees ----
+
+def on_a_terminal(b, *args, **more):
+    """Status, and what a terminal of 200 columns was sent."""
+    main, side = os.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
+    p = b.popen(args, stderr=side, **{"TERM": "xterm", **more})
+    os.close(side)
+    seen = b""
+    while True:
+        try:
+            piece = os.read(main, 65536)
+        except OSError:
+            break  # the other end is closed
+        if not piece:
+            break
+        seen += piece
+    os.close(main)
+    p.communicate(timeout=60 * env.SLOW)
+    return p.returncode, seen.decode()
+
+
+SLOWLY = 'printf PGDMP; for i in 1 2 3 4; do head -c 3000000 /dev/zero; sleep 1; done; exit 1'
+
+
+def test_at_a_terminal_one_line_says_how_far_it_is(b):
+    """18.1: bytes, rate, parts, time; written over again and again, and gone at the end."""
+    slow = b.stub(pg_dump=SLOWLY)
+    status, seen = on_a_terminal(b, "backup", PG_BIN_DIR=slow, BACKUP_S3_PART_SIZE="5M")
+    assert status == DATABASE
+    lines = re.findall(r"\r(backup: dump  [^\r\n]*)\x1b\[K", seen)
+    assert len(lines) >= 3, seen
+    assert re.search(r"dumped  [\d.]+ M?i?B stored  \d+ parts \+ \d+ under way  [\d.]+ [KM]iB/s  0:0\d$", lines[-1]), lines
+    assert "backup_progress" not in seen
+    # An event stands on a line of its own: the status is erased before it, and nothing is left of it at the end.
+    assert re.search(r"\r\x1b\[K(\x1b\[31m)?\S+ error backup_failed", seen), seen
+    assert not re.search(r"backup: \w+  [^\r\n]*\n", seen), seen
+    # Whoever wants a log gets one.
+    for more in ({"TERM": "dumb"}, {"BACKUP_LOG_FORMAT": "json"}, {"TERM": None}):
+        assert "\r\x1b[K" not in on_a_terminal(b, "backup", PG_BIN_DIR=b.stub(pg_dump="exit 1"), **more)[1]
+    assert on_a_terminal(b, "-q", "backup", PG_BIN_DIR=slow, BACKUP_S3_PART_SIZE="5M")[1].count("backup: dump") == 0
+
+
+def test_row_45_a_backup_of_another_prefix_is_told_by_its_manifest(b, databases):
+    """With the same mnemonic the file is genuine; what is said about it is not about this place."""
+    theirs = b.backup(BACKUP_PREFIX="other")
+    name = os.path.basename(theirs)
+    for top in ("", "_manifest"):
+        source, target = os.path.join(b.store, top, "other", name), os.path.join(b.store, top, "app", name)
+        if top:
+            source, target = source + ".json", target + ".json"
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        env.own(os.path.dirname(target))
+        env.write(target, content(source))
+    assert "failed" in b.run("list", expect=DONE).out
+    assert b.run("restore", "--target-db", databases.make()).status == NOTHING
+    # A manifest of another key is not believed at all.
+    b.run("verify", name, "--level", "auth", MNEMONIC="other words than those, and quite enough of them for a key", expect=INTEGRITY)
+
+
+def test_row_44_an_upload_that_was_killed_before_it_had_a_name_goes(b):
+    """Nothing would ever list it; found by kill -9 between the directory and the file in it."""
+    b.backup()
+    top = os.path.join(b.store, ".pg-ecdsa-backup", "uploads")
+    os.makedirs(top, exist_ok=True)
+    env.own(top)
+    torn, young, foreign = os.path.join(top, "0" * 32), os.path.join(top, "1" * 32), os.path.join(top, "not-ours")
+    for path in (torn, young, foreign):
+        os.mkdir(path)
+        env.own(path)
+    for path in (torn, foreign):
+        os.utime(path, (time.time() - 100,) * 2)
+    b.run("cleanup", expect=DONE)
+    assert sorted(b.uploads()) == [young, foreign]

@@ -12,6 +12,7 @@ import time
 
 import pytest
 from harness import env
+from harness.nulls3 import NullS3
 from harness.backup import (DATABASE, DONE, INTEGRITY, NOTHING, OTHER, USAGE, children_of, name_at, open_2, seal_2)
 
 ONE = ("CREATE TABLE t AS SELECT g AS id FROM generate_series(1, 1000) g",)
@@ -208,13 +209,10 @@ def test_with_continue_the_old_backups_outlive_the_failure(b, databases, pg):
 
 def test_no_backup_begins_afresh_and_requires_one_on_wish(b, databases):
     target = databases.make()
-    d = b.daemon(PG_DATABASE=target)
+    d = b.daemon(PG_DATABASE=target, BACKUP_SCHEDULE_INITIAL_DELAY="1h")
     d.wait_event("no_backup")
     d.wait_event("ready")
-    assert d.stop() == DONE
-    # What it has made by now would be a backup to restore.
-    for p in b.everything():
-        os.unlink(p)
+    assert d.stop() == DONE and not b.everything()
     d = b.daemon(PG_DATABASE=target, BACKUP_RESTORE_REQUIRE_BACKUP="yes")
     assert d.wait() == NOTHING
 
@@ -222,7 +220,7 @@ def test_no_backup_begins_afresh_and_requires_one_on_wish(b, databases):
 def test_without_if_empty_nothing_is_restored(b, databases):
     b.backup()
     target = databases.make()
-    d = b.daemon(PG_DATABASE=target, BACKUP_RESTORE="no")
+    d = b.daemon(PG_DATABASE=target, BACKUP_RESTORE="no", BACKUP_SCHEDULE_INITIAL_DELAY="1h")
     d.wait_event("ready")
     assert d.stop() == DONE and not d.events("restore_check") and databases.relations(target) == 0
 
@@ -233,7 +231,7 @@ def test_systemd_is_told(b):
     s.bind(path)
     env.own(path)
     s.settimeout(60 * env.SLOW)
-    d = b.daemon(NOTIFY_SOCKET=path)
+    d = b.daemon(NOTIFY_SOCKET=path, BACKUP_SCHEDULE_INITIAL_DELAY="1h")
     assert s.recv(100) == b"READY=1"
     d.send(signal.SIGTERM)
     assert s.recv(100) == b"STOPPING=1"
@@ -320,6 +318,76 @@ def test_sigterm_while_waiting_ends_it_quietly(b):
     d = b.daemon(BACKUP_SCHEDULE_INITIAL_DELAY="1h")
     d.wait_event("ready")
     assert d.stop(signal.SIGINT) == DONE
+
+
+def test_a_stop_at_any_moment_says_nothing_of_failures_and_loses_nothing(b):
+    """Also in the middle of its first looks at the store and the lock: only work that was begun is told by the status."""
+    for i in range(12):
+        d = b.daemon(BACKUP_SCHEDULE_INITIAL_DELAY="1h", BACKUP_RESTORE="no")
+        d.wait_event("start")
+        time.sleep(i * 0.01)
+        # Before it listens to signals as a daemon it ends like any command.
+        status = d.stop()
+        assert status in (DONE,) if d.events("ready") else status in (DONE, 128 + 15), (status, d.log())
+        bad = [line for line in d.log().splitlines() if line.split(" ")[1:2] == ["error"]]
+        assert not bad, d.log()
+
+
+def test_a_stop_after_the_backup_is_not_a_cut(b):
+    """The signal comes between the event and the end of the job, again and again."""
+    cut = 0
+    for i in range(8):
+        for p in b.objects():
+            os.unlink(p)
+        hook = env.write(os.path.join(b.dir, "hook"), "#!/bin/sh\n[ $1 = backup_done ] && exec sleep 20\n", 0o755)
+        d = b.daemon(BACKUP_METRICS_HOOK=hook, BACKUP_SCHEDULE_MIN_SPACING="0")
+        d.wait_event("backup_done")
+        time.sleep(i * 0.005)
+        begun = time.monotonic()
+        assert d.stop() == DONE, d.log()
+        # Nor is a hook that hangs waited for.
+        assert time.monotonic() - begun < 8 * env.SLOW
+        assert not d.events("backup_failed") and not d.events("list"), d.log()
+        assert len(b.objects()) == 1
+        cut += bool([e for e in d.events("hook") if "the program ends" in e])
+    assert cut > 0
+
+
+def test_a_stop_does_not_wait_for_a_server_that_does_not_answer(b):
+    """Acceptance 15, while the daemon asks for the lock."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    try:
+        d = b.daemon(PG_PORT=silent.getsockname()[1], BACKUP_RESTORE="no")
+        d.wait_event("ready")
+        time.sleep(1)
+        begun = time.monotonic()
+        assert d.stop() == DONE, d.log()
+        assert time.monotonic() - begun < 5 * env.SLOW
+        assert not [e for e in d.events("backup_skipped")], d.log()
+    finally:
+        silent.close()
+
+
+def test_a_stop_takes_twelve_seconds_at_most_when_all_hang(b):
+    """Acceptance 15: a child that ignores SIGTERM, a store that does not take the abort, a hook and a ping that hang."""
+    silent = socket.create_server(("127.0.0.1", 0), backlog=50)
+    store = NullS3(deaf_to=("DELETE",))
+    begun_file = os.path.join(b.dir, "begun")
+    script = "trap '' TERM; printf PGDMP; head -c 12000000 /dev/zero; touch %s; while :; do sleep 1; done" % begun_file
+    hook = env.write(os.path.join(b.dir, "hook"), "#!/bin/sh\n[ $1 = backup_failed ] && exec sleep 100\n", 0o755)
+    try:
+        d = b.daemon(PG_BIN_DIR=b.stub(pg_dump=script), BACKUP_METRICS_HOOK=hook, BACKUP_S3_ENDPOINT=store.endpoint,
+                     BACKUP_S3_BUCKET="b", BACKUP_S3_ACCESS_KEY="k", BACKUP_S3_SECRET_KEY="s", BACKUP_S3_PART_SIZE="5M",
+                     BACKUP_METRICS_PING_URL="http://127.0.0.1:%d/x" % silent.getsockname()[1], BACKUP_RESTORE="no")
+        env.wait_for(lambda: os.path.exists(begun_file) and store.uploads, "the upload", timeout=60 * env.SLOW)
+        children = children_of(d.p.pid)
+        begun = time.monotonic()
+        assert d.stop() == 128 + 15, d.log()
+        assert time.monotonic() - begun < 12.5 + 10 * (env.SLOW - 1), d.log()
+        assert not [c for c in children if os.path.exists("/proc/%d/exe" % c)]
+    finally:
+        store.close()
+        silent.close()
 
 
 def test_finish_on_stop_lets_it_end_and_a_second_signal_does_not(b):
@@ -429,6 +497,14 @@ def test_metrics_health_and_status(b, source):
     r = b.run("status", "--json", BACKUP_STATE_DIR=state, expect=DONE)
     assert json.loads(r.out)["consecutive_failures"] == 0
     assert "leader                yes" in b.run("status", BACKUP_STATE_DIR=state, expect=DONE).out
+    # "Is my last backup good?", for monitoring.
+    asks = {"BACKUP_METRICS_LISTEN": "127.0.0.1:%d" % port}, {"BACKUP_STATE_DIR": state}
+    for how in asks:
+        b.run("status", "--max-age", "1h", expect=DONE, **how)
+        time.sleep(2)
+        assert "too old" in b.run("status", "--max-age", "1s", expect=OTHER, **how).log
+        for bad in ("soon", "0", "-1"):
+            assert b.run("status", "--max-age", bad, **how).status == USAGE
     assert d.stop() == DONE
     assert b.run("status", BACKUP_METRICS_LISTEN="127.0.0.1:%d" % port).status == OTHER
     assert b.run("status").status == USAGE
@@ -462,6 +538,17 @@ def test_the_status_file_says_what_the_page_of_the_pooler_shows(b):
     s = status("the failure", lambda s: s["consecutive_failures"])
     assert s["last_error"] and s["object"].endswith(os.path.basename(b.objects()[0])) and s["verified"]["level"] == "archive"
     d.end()
+
+
+def test_status_says_that_there_is_no_backup_yet(b):
+    port, state = env.free_port(), env.make_dir(b.dir, "state-")
+    how = {"BACKUP_METRICS_LISTEN": "127.0.0.1:%d" % port}, {"BACKUP_STATE_DIR": state}
+    d = b.daemon(BACKUP_SCHEDULE_INITIAL_DELAY="1h", **how[0], **how[1])
+    d.wait_event("ready")
+    env.wait_for(lambda: os.listdir(state), "the state file")
+    for one in how:
+        assert "no good backup" in b.run("status", expect=NOTHING, **one).log
+    assert d.stop() == DONE
 
 
 def test_the_listener_is_served_while_a_dump_runs_and_bears_with_bad_guests(b):

@@ -264,3 +264,48 @@ def test_an_object_that_changes_between_the_tries(bucket, proxy, s3_store, files
         x.c.reset()
     proxy.rule("get", cut, times=1)
     assert s3_store().get(key="k", file=files.path("down"))["result"] == "changed"
+
+
+# ---- an abort after a Complete that nobody knows the end of ----
+
+@pytest.mark.parametrize("how", ["own", "stale"])
+def test_an_object_that_is_there_after_all_is_not_broken_by_an_abort(bucket, proxy, s3_store, files, how):
+    """Swift has the object, and then dies with the upload still on its books: with that it would delete the parts."""
+    data = files.make("big", 5 * MIB + 1000)
+    gone = {"now": False}
+
+    def dies(x):
+        # The object is made, the answer is lost, and for a while nobody is there; then the upload is as it was before.
+        x.forward()
+        gone["now"] = True
+        x.c.reset()
+
+    proxy.rule("complete", fp.named("dies", dies), times=1)
+    proxy.rule(None, fp.named("nobody", lambda x: x.c.reset()), where=lambda r: gone["now"])
+    s = s3_store(attempts=2, request_timeout=3_000_000)
+    upload = s.begin(key="k", run_id="run", upload=0)
+    assert s.part(upload=0, number=1, file=data, offset=0, len=5 * MIB)["result"] == "ok"
+    assert s.part(upload=0, number=2, file=data, offset=5 * MIB, len=1000)["result"] == "ok"
+    assert s.complete(upload=0, size=5 * MIB + 1000)["result"] == "network"
+    gone["now"] = False
+    proxy.clear()
+    answer = s.abort_stale(key="k", id=upload["id"]) if how == "stale" else s.abort(upload=0)
+    assert answer["result"] == "exists", answer
+    assert proxy.count("abort") == 0 and bucket.get("k") == content(data)
+    s.free(upload=0)
+
+
+def test_an_upload_whose_complete_was_refused_is_aborted(bucket, proxy, s3_store, files):
+    """Also when an object of another run has the name."""
+    bucket.put("k", b"somebody else's")
+    proxy.rule("complete", fp.reply(412, fp.error("PreconditionFailed")))
+    s = s3_store()
+    s.begin(key="k", run_id="run", upload=0)
+    assert s.part(upload=0, number=1, file=files.make("small", 1000))["result"] == "ok"
+    assert s.complete(upload=0, size=1000)["result"] == "exists"
+    # Without metadata it cannot be told whose it is.
+    assert s.abort(upload=0)["result"] == "exists" and len(bucket.uploads()) == 1
+    bucket.request("PUT", "k", body=b"another run's", headers=[("x-amz-meta-run-id", "other")])
+    assert s.abort(upload=0)["result"] == "ok" and not bucket.uploads()
+    assert bucket.get("k") == b"another run's"
+    s.free(upload=0)

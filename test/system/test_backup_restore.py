@@ -376,6 +376,24 @@ def test_row_47_a_restore_that_is_interrupted_half_way_changes_nothing(b, databa
     assert pg.sql("SELECT count(*) FROM a", db=target) == [(6000,)]
 
 
+@pytest.mark.parametrize("args", [["--create"], ["--jobs", "2"]], ids=["create", "jobs"])
+def test_row_47_what_was_made_for_a_restore_goes_when_it_is_interrupted(b, databases, pg, args):
+    b.backup()
+    target = databases.make() if args[0] == "--jobs" else databases.make(suffix="x") + "_new"
+    before = pg.sql("SELECT count(*) FROM pg_database")
+    begun = os.path.join(b.dir, "begun")
+    hang = 'case "$*" in *--list*) exec $real "$@";; esac; touch %s; sleep 1000' % begun
+    p = b.popen(["restore", "--target-db", target] + args, PG_BIN_DIR=b.stub(pg_restore=hang))
+    env.wait_for(lambda: os.path.exists(begun), "the restore", timeout=60 * env.SLOW)
+    assert pg.sql("SELECT count(*) FROM pg_database")[0][0] == before[0][0] + 1
+    start = time.monotonic()
+    p.send_signal(signal.SIGTERM)
+    _, log = p.communicate(timeout=60 * env.SLOW)
+    assert p.returncode == 128 + 15, log
+    assert time.monotonic() - start < 12 + 10 * (env.SLOW - 1)
+    assert pg.sql("SELECT count(*) FROM pg_database") == before and "left_behind" not in log.decode()
+
+
 def test_row_47_ten_at_once_restore_once(b, databases, pg):
     """Weakness 29, acceptance 8."""
     b.backup()

@@ -80,6 +80,12 @@ def open_any(data, mnemonic=MNEMONIC):
     return open_2(data, mnemonic) if data[:8] == MAGIC else open_1(data, mnemonic)
 
 
+def manifest_mac(m, mnemonic=MNEMONIC):
+    """As the specification has it: keys sorted, no white space, without the MAC itself."""
+    text = json.dumps({k: v for k, v in m.items() if k != "mac"}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hmac.new(hkdf(SALT, mnemonic.encode(), b"backup-manifest"), text.encode(), hashlib.sha256).hexdigest()
+
+
 def name_at(seconds, suffix="enc2"):
     when = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
     return when.strftime("%Y%m%d_%H%M%S") + ".backup" + ("." + suffix if suffix else "")
@@ -117,6 +123,15 @@ class Databases:
     def drop_all(self):
         for (name,) in self.pg.sql("SELECT datname FROM pg_database WHERE datname LIKE 'b\\_%s\\_%%'" % self.tag):
             self.pg.sql('DROP DATABASE "%s" WITH (FORCE)' % name)
+
+
+def real_database(pg, name, size):
+    """Rows of a kilobyte that compress about as much as text does."""
+    pg.sql("DROP DATABASE IF EXISTS %s" % name, "CREATE DATABASE %s" % name)
+    pg.sql("CREATE TABLE t (id int PRIMARY KEY, words text)",
+           "ALTER TABLE t ALTER words SET STORAGE EXTERNAL",
+           "INSERT INTO t SELECT g, (SELECT string_agg(md5(g::text || i), ' ') FROM generate_series(1, 29) i)"
+           " FROM generate_series(1, %d) g" % (size // 1000), db=name)
 
 
 class Result:

@@ -13,9 +13,10 @@ ZEROS = bytes(1 << 20)
 
 
 class NullS3:
-    def __init__(self, objects=0, prefix="pg-backup", tls=None, asks=True):
+    def __init__(self, objects=0, prefix="pg-backup", tls=None, asks=True, deaf_to=()):
         """objects: so many backups are listed under prefix, one an hour up to the end of 2025.
-        asks: whether it answers Expect: 100-continue."""
+        asks: whether it answers Expect: 100-continue. deaf_to: methods that it never answers."""
+        self.deaf_to = deaf_to
         self.asks, self.expected = asks, []
         self.objects, self.prefix, self.tls = objects, prefix, tls
         self.made, self.uploads = {}, {}
@@ -73,6 +74,9 @@ class NullS3:
                             return
                         left -= n
                 self.received += int(headers.get("content-length", 0))
+                if method in self.deaf_to:
+                    sock.recv(1)
+                    return
                 self._answer(sock, method, target, headers, body)
                 if headers.get("connection", "").lower() == "close":
                     return

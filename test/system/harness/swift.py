@@ -68,6 +68,11 @@ pipeline = %(name)s-server
 [app:%(name)s-server]
 use = egg:swift#%(name)s
 replication_server = false
+# The defaults are half a second to connect, and a second to tell the container of an object, else a daemon that does not
+# run here does it later: on a busy machine requests would fail, or objects be in no listing.
+conn_timeout = 60
+node_timeout = 60
+container_update_timeout = 60
 """
 
 PROXY = """[DEFAULT]
@@ -84,6 +89,10 @@ pipeline = catch_errors gatekeeper cache listing_formats bulk s3api tempauth slo
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
+conn_timeout = 60
+node_timeout = 60
+recoverable_node_timeout = 60
+error_suppression_limit = 1000000
 allow_account_management = true
 
 [filter:catch_errors]
@@ -158,10 +167,23 @@ class Swift:
         for root, dirs, files in os.walk(self.etc):
             for f in files:
                 env.own(os.path.join(root, f))
+        self.ports = list(ports.values()) + [self.port]
+        self.revive()
+
+    def revive(self):
         for name in ("account", "container", "object", "proxy"):
             self._spawn(name)
-        for port in list(ports.values()) + [self.port]:
+        for port in self.ports:
             env.wait_for(lambda: self._answers(port), "Swift on port %d:\n%s" % (port, self.logs()), 60 * env.SLOW, 0.1)
+
+    def kill(self):
+        """All of it at once, by SIGKILL; what it has stored stays."""
+        for p in self.servers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(p.pid, signal.SIGKILL)
+        for p in self.servers:
+            p.wait()
+        self.servers = []
 
     def _spawn(self, name):
         log = open(os.path.join(self.dir, name + ".log"), "wb")
@@ -190,8 +212,5 @@ class Swift:
         return "http://127.0.0.1:%d" % self.port
 
     def close(self):
-        for p in self.servers:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(p.pid, signal.SIGKILL)
-            p.wait()
+        self.kill()
         shutil.rmtree(self.dir, ignore_errors=True)
