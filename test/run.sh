@@ -3,17 +3,18 @@
 #
 #	test/run.sh [stage...]
 #
-# Stages, in order; all of them by default:
+# Stages, in order; all of them but system-2 by default:
 #	packages   install what is missing (as root), or say what it is
 #	build      warnings are errors, developer checks on     -> build-test/
 #	unit       unit tests of that build
 #	system-1   system tests, one worker thread
-#	system-2   system tests, two worker threads
+#	system-2   system tests, two worker threads; not by default, since both sanitizers run them with two
 #	differential  the same scenes through Debian's pgbouncer and through ours
 #	faults     log-ins, TLS and cancels with one byte a read, then one byte a send
 #	soak       the short form of test/soak.sh
 #	asan       unit and system tests, address and undefined-behaviour sanitizer
 #	tsan       system tests with two workers, thread sanitizer
+#	container  the image, built and run: test/container/run.sh
 #	fuzz       every fuzz target: what meets strangers first for 20 seconds, the others for 8
 #	install    make install, make distcheck
 #
@@ -32,7 +33,7 @@ mkdir -p "$logs"
 : >"$counts"
 
 if [ $# -eq 0 ]; then
-	set -- packages build unit system-1 system-2 differential faults soak asan tsan fuzz install
+	set -- packages build unit system-1 differential faults soak asan tsan container fuzz install
 fi
 
 # count PASSED FAILED SKIPPED NAME
@@ -231,42 +232,28 @@ PY
 	tail -n 1 "$counts" | { read -r p f s _; echo "    $p passed, $f failed, $s skipped"; }
 }
 
-fuzz() {
-	local line p f
-	echo "--> fuzz"
-	"$top/test/fuzz/run.sh" >"$logs/fuzz.log" 2>&1
-	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$logs/fuzz.log" | tail -n 1)
+# script NAME COMMAND...: its last line counts its parts.
+script() {
+	local name=$1 line p f k
+	shift
+	echo "--> $name"
+	"$@" >"$logs/$name.log" 2>&1
+	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$' "$logs/$name.log" | tail -n 1)
 	if [ -z "$line" ]; then
-		echo "FAILED: fuzz; the end of $logs/fuzz.log:"
-		tail -n 30 "$logs/fuzz.log"
+		echo "FAILED: $name; the end of $logs/$name.log:"
+		tail -n 30 "$logs/$name.log"
 		line="0 passed, 1 failed"
 	fi
-	p=${line%% *}
-	f=${line#*, }
-	f=${f%% *}
-	[ "$f" -eq 0 ] || grep -E '^(FAILED|SUMMARY)' "$logs/fuzz.log"
-	echo "    $line"
-	count "$p" "$f" 0 fuzz
-}
-
-# Its last line counts the parts.
-soak() {
-	local line p f
-	echo "--> soak"
-	BUILD_DIR=$out WORKERS=1 "$top/test/soak.sh" --short >"$logs/soak.log" 2>&1
-	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$logs/soak.log" | tail -n 1)
-	if [ -z "$line" ]; then
-		echo "FAILED: soak; the end of $logs/soak.log:"
-		tail -n 30 "$logs/soak.log"
-		line="0 passed, 1 failed"
-	else
-		sed '$d' "$logs/soak.log"
+	read -r p f k < <(tr -c '0-9\n' ' ' <<<"$line")
+	if [ "$name" = soak ]; then
+		grep -vE '^[0-9]+ passed, ' "$logs/$name.log"
+	elif [ "$f" -gt 0 ]; then
+		grep -E '^(FAILED|ERROR|SUMMARY)' "$logs/$name.log"
+	elif [ "${k:-0}" -gt 0 ]; then
+		grep -E '^(SKIPPED|Not )' "$logs/$name.log"
 	fi
-	p=${line%% *}
-	f=${line#*, }
-	f=${f%% *}
 	echo "    $line"
-	count "$p" "$f" 0 soak
+	count "$p" "$f" "${k:-0}" "$name"
 }
 
 install_and_dist() {
@@ -310,13 +297,15 @@ for stage; do
 				--deselect test/system/test_clients.py -k "(test_login or test_tls or test_cancel) \
 				and not stuffed and not after_the_request and not after-N and not broken_handshake"
 		done ;;
-	soak)
-		soak ;;
+	soak)		BUILD_DIR=$out WORKERS=1 script soak "$top/test/soak.sh" --short ;;
 	asan)
 		if step asan-build build "$top/build-asan" --with-sanitizer=address,undefined CFLAGS="-g -O1"; then
 			unit "$top/build-asan" asan-unit
 			# These need the processor more than they wait. The programs of others have run above.
-			parallel=$((jobs + 1)) system asan-system "$top/build-asan" 2 3 --ignore test/system/test_client_pools.py
+			parallel=$((jobs + 1)) system asan-system "$top/build-asan" 2 3 --ignore test/system/test_client_pools.py \
+				--ignore test/system/test_example.py --ignore test/system/test_exporter.py \
+				--ignore test/system/test_compose.py --ignore test/system/test_kubernetes.py \
+				--ignore test/system/test_monitoring.py
 		fi ;;
 	tsan)
 		if step tsan-build build "$top/build-tsan" --with-sanitizer=thread CFLAGS="-g -O1"; then
@@ -326,11 +315,15 @@ for stage; do
 			wrapper="setarch $(uname -m) -R" parallel=$((jobs + 1)) system tsan-system "$top/build-tsan" 2 4 \
 				--ignore test/system/test_token.py --ignore test/system/test_token_formats.py \
 				--ignore test/system/test_token_keys.py --ignore test/system/test_includes.py \
-				--ignore test/system/test_client_pools.py \
+				--ignore test/system/test_client_pools.py --ignore test/system/test_example.py \
+				--ignore test/system/test_compose.py --ignore test/system/test_container.py \
+				--ignore test/system/test_kubernetes.py --ignore test/system/test_monitoring.py \
+				--ignore test/system/test_docs.py \
 				--ignore test/system/test_exporter.py --ignore test/system/test_regress.py \
 				--ignore test/system/test_http_browser.py --ignore-glob '*/test_backup*.py'
 		fi ;;
-	fuzz)		fuzz ;;
+	container)	script container "$top/test/container/run.sh" ;;
+	fuzz)		script fuzz "$top/test/fuzz/run.sh" ;;
 	install)	install_and_dist ;;
 	*)		echo "unknown stage: $stage" >&2; exit 2 ;;
 	esac
