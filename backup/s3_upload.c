@@ -505,7 +505,7 @@ static void abort_ended(struct s3_call *c)
 struct abort_work {
 	struct s3_work w;
 	char *id;     /* owned */
-	char *not_of; /* owned; an object of another run than this does not count; NULL: any does */
+	char *not_of; /* owned; every object of ours names its run, and one that does not name this does not count; NULL: any does */
 };
 
 static void abort_clean(struct s3_work *w)
@@ -531,7 +531,7 @@ static void abort_looked(struct s3_call *c)
 	struct abort_work *a = c->owner;
 	const char *run_id = c->answer.meta.run_id;
 
-	if (c->result == STORAGE_NOT_FOUND || (c->result == STORAGE_OK && a->not_of && *run_id && strcmp(run_id, a->not_of) != 0))
+	if (c->result == STORAGE_NOT_FOUND || (c->result == STORAGE_OK && a->not_of && *a->not_of && strcmp(run_id, a->not_of) != 0))
 		abort_send(a);
 	else if (c->result == STORAGE_OK)
 		s3_work_fail(&a->w, STORAGE_EXISTS, "local", "the object is there, and this upload may have made it: it is left alone");

@@ -89,6 +89,7 @@ struct worker {
 	struct list *outboxes; /* owned array, one a destination */
 	struct list self_box;  /* messages to ourselves */
 	int inbox_fd;	       /* eventfd */
+	bool inbox_rang;       /* since the list was last taken */
 	struct event inbox_event;
 	pthread_mutex_t inbox_lock;
 	struct list inbox; /* under inbox_lock */
@@ -104,9 +105,16 @@ void worker_stop(struct worker *);
 /* For crew_settle(), after the thread has ended: one round of step 4 and 6. false: there was nothing. */
 bool worker_settle(struct worker *);
 
-/* Monotonic time, read once a turn. */
-usec_t worker_now(struct worker *);
 usec_t clock_monotonic(void);
+/* Monotonic time, read once a turn. */
+static inline usec_t worker_now(struct worker *w)
+{
+	if (!w->clock_is_read) {
+		w->turn_now = clock_monotonic();
+		w->clock_is_read = true;
+	}
+	return w->turn_now;
+}
 
 /* Takes the message. from is the calling Worker. */
 void worker_post(struct worker *from, struct worker *to, struct message *);

@@ -164,7 +164,7 @@ static char *random_password(void)
 	return text;
 }
 
-static bool is_one_line(const struct plan *p, const char *variable, const char *value)
+bool is_one_line(const struct plan *p, const char *variable, const char *value)
 {
 	for (const char *c = value; *c; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f) {

@@ -116,8 +116,12 @@ static void write_database(struct plan *p, const char *name, bool with_password)
 /* Any name a client asks for is a database of the server, as with the earlier tool. */
 static void write_databases(struct plan *p)
 {
-	/* A user list of one's own may name other users, or this one; the line wins for the service account. */
-	bool in_line = get(p, "AUTH_FILE") != NULL;
+	const char *type = get(p, "AUTH_TYPE");
+	/*
+	 * A user list of one's own may name other users, or this one; the line wins for the service account. With
+	 * auth_type = any no list is read.
+	 */
+	bool in_line = get(p, "AUTH_FILE") || (type && strcasecmp(type, "any") == 0);
 
 	buf_put_text(&p->ini, "[databases]");
 	end_line(p, "PG_HOST", false);
@@ -211,17 +215,6 @@ static const char *given_value(const struct plan *p, const char *setting, char n
 	return value;
 }
 
-static bool is_clean(const struct plan *p, const char *name, const char *value)
-{
-	for (const char *c = value; *c; c++)
-		if ((unsigned char)*c < 0x20 || *c == 0x7f) {
-			log_error("%s: there is a line end or another control character in it",
-				  variables_called(p->variables, name));
-			return false;
-		}
-	return true;
-}
-
 static bool write_setting(struct plan *p, const char *setting, const char *wallets)
 {
 	bool ok = true, is_wallets = strcmp(setting, "ecdsa_allowed_addresses") == 0;
@@ -255,7 +248,7 @@ static bool write_setting(struct plan *p, const char *setting, const char *walle
 		return ok;
 	buf_printf(&p->ini, "%s = %s", setting, value);
 	end_line(p, variables_called(p->variables, name), strcmp(setting, "auth_ldap_options") == 0);
-	return ok & is_clean(p, name, value);
+	return ok & is_one_line(p, name, value);
 }
 
 bool plan_write_ini(struct plan *p)

@@ -22,15 +22,6 @@ usec_t clock_monotonic(void)
 	return (usec_t)ts.tv_sec * USEC_PER_SEC + ts.tv_nsec / 1000;
 }
 
-usec_t worker_now(struct worker *w)
-{
-	if (!w->clock_is_read) {
-		w->turn_now = clock_monotonic();
-		w->clock_is_read = true;
-	}
-	return w->turn_now;
-}
-
 static void on_wheel_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 {
 	struct worker *w = arg;
@@ -74,12 +65,14 @@ void worker_confirm_later(struct worker *w, struct list *link)
 }
 
 /* The eventfd is cleared before the list is taken: a message posted in between rings again. */
-static void on_inbox(evutil_socket_t fd, short what UNUSED, void *arg UNUSED)
+static void on_inbox(evutil_socket_t fd, short what UNUSED, void *arg)
 {
+	struct worker *w = arg;
 	uint64_t count;
 
 	while (read(fd, &count, sizeof(count)) < 0 && errno == EINTR)
 		;
+	w->inbox_rang = true;
 }
 
 static struct event_base *base_with(int flags)
@@ -269,9 +262,13 @@ static void run_inbox(struct worker *w)
 
 	list_init(&moving);
 	list_splice_tail(&moving, &w->self_box);
-	pthread_mutex_lock(&w->inbox_lock);
-	list_splice_tail(&moving, &w->inbox);
-	pthread_mutex_unlock(&w->inbox_lock);
+	/* Most turns of the query path have no message from anybody, and take no lock. */
+	if (w->inbox_rang) {
+		w->inbox_rang = false;
+		pthread_mutex_lock(&w->inbox_lock);
+		list_splice_tail(&moving, &w->inbox);
+		pthread_mutex_unlock(&w->inbox_lock);
+	}
 	while (!list_empty(&moving)) {
 		struct message *m = LIST_ITEM(moving.next, struct message, link);
 
@@ -335,6 +332,7 @@ bool worker_settle(struct worker *w)
 	pthread_mutex_lock(&w->inbox_lock);
 	busy |= !list_empty(&w->inbox);
 	pthread_mutex_unlock(&w->inbox_lock);
+	w->inbox_rang = true;
 	run_inbox(w);
 	flush_outboxes(w);
 	return busy;

@@ -6,20 +6,14 @@ const usec_t histogram_bounds[HISTOGRAM_BUCKETS] = {HISTOGRAM_BOUNDS(X)};
 
 void histogram_note(struct histogram *h, usec_t took)
 {
-	int low = 0, high = HISTOGRAM_BUCKETS;
+	int i = 0;
 
 	if (took < 0)
 		took = 0;
-	/* The first bound that is not below. */
-	while (low < high) {
-		int middle = (low + high) / 2;
-
-		if (histogram_bounds[middle] < took)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	h->count[low]++;
+	/* The first bound that is not below; from the lowest on, since most queries are short. */
+	while (i < HISTOGRAM_BUCKETS && histogram_bounds[i] < took)
+		i++;
+	h->count[i]++;
 	h->sum_usec += (uint64_t)took;
 }
 

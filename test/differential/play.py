@@ -296,6 +296,11 @@ class Client:
         self.line("> (hangs up)")
         self.wire.close()
 
+    def hold(self):
+        """What is sent next goes out with the shut() that follows, in one piece: nobody can answer in between."""
+        self.wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        return self
+
     def shut(self):
         """Says that nothing more will come, but listens."""
         self.line("> (end of what we send)")

@@ -265,7 +265,8 @@ def max_packet_size(d, size):
 def largest_length(d, size):
     c = d.login()
     c.query("SELECT 1")
-    c.send(b"Q" + size.to_bytes(4, "big") + b"SELECT", note="the beginning of a Query of %d bytes" % size).shut()
+    # The server refuses such a length at once; without holding it would be a race with the client's end.
+    c.hold().send(b"Q" + size.to_bytes(4, "big") + b"SELECT", note="the beginning of a Query of %d bytes" % size).shut()
     c.end()
 
 

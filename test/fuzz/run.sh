@@ -4,7 +4,7 @@
 #	test/fuzz/run.sh [seconds [target...]]
 #
 # Without seconds: 20 for what reads the bytes of strangers before a log-in,
-# and what a whole installation hangs on; 8 for the others.
+# and what a whole installation hangs on; 6 for the others.
 # New inputs stay in build-fuzz/found; a crash is kept there, too, and shown.
 set -u
 seconds=${1-}
@@ -35,7 +35,7 @@ one() {
 	if [ -z "$time" ]; then
 		case $name in
 		startup|frame|proof|ini|scram) time=20 ;;
-		*) time=8 ;;
+		*) time=6 ;;
 		esac
 	fi
 	mkdir -p "found/$name"

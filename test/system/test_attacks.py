@@ -26,8 +26,12 @@ test says `attack NN`.
     39       test_limit
     40       test_wallet_formats, test_wallet_query, test/unit/test_hba.c
     41       test_wallet_clock
-    42      test_backup_faults
-    46      test_backup, test_backup_s3, test_backup_stores, test_backup_commands
+    42       test_backup_faults, test_backup_whole
+    43       test_backup, test_backup_children
+    44       test_backup, test_backup_kills
+    45       test_backup, test_backup_files
+    46       test_backup, test_backup_s3, test_backup_stores, test_backup_commands
+    47       test_backup_restore, test_backup_children
 """
 import glob
 import os
@@ -35,7 +39,7 @@ import re
 
 import pytest
 
-ROWS = [*range(1, 42), 42, 46]
+ROWS = range(1, 48)
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 

@@ -267,6 +267,13 @@ def test_a_wallet_signs_in_and_data_stays(box, cluster):
     assert b.stop() == 0
 
 
+def test_whoever_comes(box, cluster):
+    """With auth_type = any the pooler reads no user list, so the service account's password stands elsewhere."""
+    b = box(cluster, AUTH_TYPE="any", ALLOWED_ADDRESS=None, ECDSA_REQUIRE_TLS=None).start()
+    assert b.sql("SELECT current_user", user="whoever", password="") == [("postgres",)]
+    assert b.stop() == 0
+
+
 def test_an_ordinary_role_as_service_account(box, cluster):
     b = box(cluster, PG_USER="shop owner's", PG_DATABASE="shop").start()
     assert b.sql("CREATE TABLE mine()", "SELECT current_user, current_database(), usesuper FROM pg_user WHERE usename = current_user",
