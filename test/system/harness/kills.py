@@ -5,6 +5,7 @@ lost, nobody lives on, and the next run succeeds. test/soak.py does it 200
 times, test/system/test_backup_kills.py 20 times.
 """
 import hashlib
+import http.client
 import os
 import random
 import signal
@@ -102,7 +103,7 @@ class Kills:
         for key in sorted(keys):
             try:
                 data = place.get(key)
-            except RuntimeError as e:
+            except (RuntimeError, http.client.HTTPException) as e:
                 # Retention was taking it: Swift deletes the segments first, and was killed before the object itself.
                 if "store" in pruned_by and key not in newest and "error prune what=%s " % key in self.last:
                     continue
