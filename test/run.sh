@@ -300,7 +300,7 @@ for stage; do
 		if step asan-build build "$top/build-asan" --with-sanitizer=address,undefined CFLAGS="-g -O1"; then
 			unit "$top/build-asan" asan-unit
 			# These need the processor more than they wait. The programs of others have run above.
-			parallel=$((jobs + 1)) system asan-system "$top/build-asan" 2 3 --ignore test/system/test_client_pools.py \
+			parallel=$((jobs * 2)) system asan-system "$top/build-asan" 2 3 --ignore test/system/test_client_pools.py \
 				--ignore test/system/test_example.py --ignore test/system/test_exporter.py \
 				--ignore test/system/test_compose.py --ignore test/system/test_kubernetes.py \
 				--ignore test/system/test_monitoring.py --ignore test/system/test_backup_kills.py
