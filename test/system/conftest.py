@@ -32,6 +32,12 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "ours: not the behaviour of PgBouncer 1.18, so not run on the oracle")
 
 
+# What is given out last holds up the end, and a file is given out as a whole.
+LONG = ("test_backup_daemon", "test_client_pools", "test_backup_faults", "test_backup", "test_backup_kills", "test_backup_whole",
+        "test_backup_restore", "test_server_login", "test_backup_children")
+
+
+@pytest.hookimpl(trylast=True)  # pytest itself sorts by the parameters of the session's fixtures
 def pytest_collection_modifyitems(config, items):
     # Another number of threads is nothing to a test that starts no pooler, or one of its own making.
     if os.environ.get("WORKERS_ONLY"):
@@ -42,6 +48,7 @@ def pytest_collection_modifyitems(config, items):
         out = [i for i in items if i.get_closest_marker("ours")]
         config.hook.pytest_deselected(items=out)
         items[:] = [i for i in items if not i.get_closest_marker("ours")]
+    items.sort(key=lambda i: LONG.index(i.path.stem) if i.path.stem in LONG else len(LONG))
 
 
 def pytest_generate_tests(metafunc):
