@@ -565,11 +565,11 @@ static enum outcome restore(struct job *j)
 
 /* ---- afterwards ---- */
 
-static void look_back(struct job *j)
+static void look_back(struct job *j, double seconds)
 {
 	const struct pg_target t = pg_target_of(j->c, j->target);
 	struct facts f = {0};
-	int64_t before;
+	int64_t before, rows;
 
 	pg_close(j->pg);
 	j->pg = pg_connect(j->p->loop, &t, CONNECT_LIMIT);
@@ -580,6 +580,11 @@ static void look_back(struct job *j)
 	if (j->backup.manifest && manifest_number(j->backup.manifest, "relation_count", &before) && before > f.relations)
 		EVENT(LEVEL_WARNING, "restore_check", F_INT("relations", f.relations), F_INT("in_manifest", before),
 		      F_TEXT("warning", "fewer relations than were dumped; did dump_args leave some out?"));
+	/* Nothing is known where track_counts is off. */
+	if (pg_ask_number(j->pg, CONNECT_LIMIT, "SELECT sum(n_tup_ins)::bigint FROM pg_catalog.pg_stat_user_tables", 0, NULL, &rows) &&
+	    rows > 0)
+		EVENT(LEVEL_LOG, "restore_rows", F_INT("rows", rows), F_REAL("seconds", seconds),
+		      F_REAL("rows_per_second", seconds > 0 ? (double)rows / seconds : 0));
 	if (!j->c->restore_analyze)
 		return;
 	work_phase(&j->work, "analyze");
@@ -610,6 +615,7 @@ void restore_run(struct program *p, const struct restore_request *request, struc
 {
 	struct job j = {.p = p, .c = p->config, .request = request, .report = report};
 	enum outcome o;
+	usec_t spent = 0;
 
 	*report = (struct restore_report){.phase = "target", .end = RESTORE_FAILED};
 	j.target = request->target_db ? request->target_db : p->config->postgres_database;
@@ -623,11 +629,13 @@ void restore_run(struct program *p, const struct restore_request *request, struc
 	}
 	if (o == OUTCOME_DONE) {
 		report->phase = "restore";
+		spent = work_elapsed(&j.work);
 		o = restore(&j);
+		spent = work_elapsed(&j.work) - spent;
 	}
 	if (o == OUTCOME_DONE) {
 		report->end = RESTORE_DONE;
-		look_back(&j);
+		look_back(&j, (double)spent / (double)USEC_PER_SEC);
 	} else if (report->end == RESTORE_NOT_EMPTY && o != OUTCOME_REFUSED)
 		report->end = RESTORE_FAILED;
 	report->seconds = (double)work_elapsed(&j.work) / (double)USEC_PER_SEC;

@@ -125,6 +125,16 @@ def test_which_backup(b, databases):
         assert b.run("restore", *args).status == USAGE, args
 
 
+def test_it_says_how_many_rows_came_back(b, databases):
+    b.set(PG_DATABASE=databases.make("CREATE TABLE t ()"))
+    b.backup()
+    assert not b.run("restore", "--target-db", databases.make(), expect=DONE).events("restore_rows")
+    b.set(PG_DATABASE=databases.make("CREATE TABLE t AS SELECT g FROM generate_series(1, 12345) g"))
+    b.backup()
+    r = b.run("restore", "--target-db", databases.make(), expect=DONE)
+    assert re.search(r"restore_rows rows=12345 seconds=[0-9.]+ rows_per_second=[0-9.]+$", r.log, re.M), r
+
+
 # ---- what is in the way ----
 
 def test_a_target_that_is_not_empty_is_refused(b, databases, source, pg):
