@@ -295,17 +295,15 @@ def test_an_object_that_is_there_after_all_is_not_broken_by_an_abort(bucket, pro
     s.free(upload=0)
 
 
-def test_an_upload_whose_complete_was_refused_is_aborted(bucket, proxy, s3_store, files):
-    """Also when an object of another run has the name."""
-    bucket.put("k", b"somebody else's")
+@pytest.mark.parametrize("run", ["other", None], ids=["another-run", "no-run"])
+def test_an_upload_whose_complete_was_refused_is_aborted(bucket, proxy, s3_store, files, run):
+    """Also when an object of another run has the name, or one of nobody's: ours name theirs."""
+    bucket.request("PUT", "k", body=b"somebody else's", headers=[("x-amz-meta-run-id", run)] if run else [])
     proxy.rule("complete", fp.reply(412, fp.error("PreconditionFailed")))
     s = s3_store()
     s.begin(key="k", run_id="run", upload=0)
     assert s.part(upload=0, number=1, file=files.make("small", 1000))["result"] == "ok"
     assert s.complete(upload=0, size=1000)["result"] == "exists"
-    # Without metadata it cannot be told whose it is.
-    assert s.abort(upload=0)["result"] == "exists" and len(bucket.uploads()) == 1
-    bucket.request("PUT", "k", body=b"another run's", headers=[("x-amz-meta-run-id", "other")])
     assert s.abort(upload=0)["result"] == "ok" and not bucket.uploads()
-    assert bucket.get("k") == b"another run's"
+    assert bucket.get("k") == b"somebody else's"
     s.free(upload=0)

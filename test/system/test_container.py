@@ -383,7 +383,7 @@ def test_draining(box, cluster):
 def test_orphans_are_reaped(box, cluster):
     b = box(cluster).start()
     # Its parent, the backend's shell, ends first.
-    b.sql("COPY (SELECT 1) TO PROGRAM 'sleep 0.3 >/dev/null 2>&1 &'")
+    b.sql("COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; sleep 0.3 >/dev/null 2>&1 &'")
     env.wait_for(lambda: "sleep" in b.children(), "the orphan to come to us")
     env.wait_for(lambda: "sleep" not in b.children(), "the orphan to be reaped", pause=0.05)
     assert all(state_of(pid) != "Z" for pid in b.children().values())
