@@ -66,8 +66,10 @@ stop_all() {
 	if [ -n "$proxy_pid" ]; then
 		kill -QUIT "$proxy_pid" 2>/dev/null || :
 		while kill -0 "$proxy_pid" 2>/dev/null; do sleep 0.1; done
+		proxy_pid=
 	fi
 	[ $pg_up = no ] || as_server "$pgbin/pg_ctl" -D "$work/data" -m fast -w stop >>"$log" 2>&1 || :
+	pg_up=no
 }
 
 trap finish EXIT
@@ -77,8 +79,10 @@ trap 'exit 143' TERM
 # Servers refuse root: as root they run as postgres.
 if [ "$(id -u)" = 0 ]; then
 	as_server() { runuser -u postgres -- "$@"; }
+	exec_as_server() { exec setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"; }
 else
 	as_server() { "$@"; }
+	exec_as_server() { exec "$@"; }
 fi
 
 # A TCP port that nobody listens on, tried from $1 upwards.
@@ -304,7 +308,8 @@ psql -X -q -h "$work" -p "$pg_port" -U postgres postgres >>"$log" 2>&1 <<SQL
 DROP DATABASE appdb WITH (FORCE);
 CREATE DATABASE appdb OWNER app;
 SQL
-as_backup daemon --ready-file "$work/state/ready" >>"$log" 2>&1 &
+# The daemon itself, and no shell in front of it, has to hear the signal that ends it.
+(cd "$work" && exec_as_server "$backup" -c "$work/backup.ini" daemon --ready-file "$work/state/ready") >>"$log" 2>&1 &
 backup_pid=$!
 tries=0
 until [ -e "$work/state/ready" ]; do
@@ -337,9 +342,16 @@ Everything is left running in $work. To use it:
 
 To end it:
 
-    kill $proxy_pid; kill \$(head -n 1 $work/data/postmaster.pid); rm -rf $work
+    kill $backup_pid $proxy_pid; kill \$(head -n 1 $work/data/postmaster.pid); rm -rf $work
 KEEP
 else
 	begin "Stopping"
+	stop_all
+	# Whoever has a file of ours on his command line is one of ours.
+	left=$(printf '%s/\n' "$work" | grep -lsF -f - /proc/[0-9]*/cmdline || :)
+	if [ -n "$left" ]; then
+		say "still running:" "$left"
+		exit 1
+	fi
 	say "nothing is left running"
 fi
