@@ -12,6 +12,7 @@ from harness import env
 from harness.wallet import ALICE, BOB
 
 ours = pytest.mark.ours
+pytestmark = pytest.mark.timeout(600 * env.SLOW)  # an installer of packages, beside the other tests
 JS = os.path.join(env.TOP, "test", "clients", "js")
 
 

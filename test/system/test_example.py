@@ -9,7 +9,7 @@ import pytest
 from harness import compose, env
 from harness.wallet import ALICE, BOB
 
-pytestmark = [pytest.mark.ours, pytest.mark.skipif(not shutil.which("npm"), reason="node and npm are not installed")]
+pytestmark = [pytest.mark.ours, pytest.mark.timeout(600), pytest.mark.skipif(not shutil.which("npm"), reason="node and npm are not installed")]
 
 EXAMPLE = os.path.join(env.TOP, "example")
 SOURCES = ("package.json", ".npmrc", "tsconfig.json", "client.ts")
