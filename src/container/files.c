@@ -119,21 +119,30 @@ static bool use_dir(const char *variable, const char *path)
 	return ok;
 }
 
+/* whose: a beginning for the message, or "". */
+static bool copy_file(const char *whose, const char *from, const char *to, const struct user *owner)
+{
+	struct file_text f;
+	bool ok;
+
+	if (file_read(from, PEM_MAX, NULL, &f) < 0) {
+		log_error("%scould not read %s: %s", whose, from, strerror(errno));
+		return false;
+	}
+	ok = file_put(to, f.text, f.len, owner, 0400);
+	file_text_free(&f);
+	return ok;
+}
+
 /* A key file that root alone may read is of no use to the backup daemon's user. */
 static bool copy_backup_key(struct plan *p)
 {
 	const char *path = variables_get(p->variables, KEY_FILE_VARIABLE);
-	struct file_text f;
 	bool ok;
 
 	if (!path || !p->backup_user.name)
 		return true;
-	if (file_read(path, PEM_MAX, NULL, &f) < 0) {
-		log_error("%s: could not read %s: %s", KEY_FILE_VARIABLE, path, strerror(errno));
-		return false;
-	}
-	ok = file_put(run_path(p, "backup/key"), f.text, f.len, &p->backup_user, 0400);
-	file_text_free(&f);
+	ok = copy_file(KEY_FILE_VARIABLE ": ", path, run_path(p, "backup/key"), &p->backup_user);
 	variables_set(p->variables, KEY_FILE_VARIABLE, run_path(p, "backup/key"));
 	return ok;
 }
@@ -191,27 +200,14 @@ static bool look_at(const struct plan *p, struct look *l)
 	return true;
 }
 
-static bool copy_one(const struct plan *p, const char *from, const char *to)
-{
-	struct file_text f;
-	bool ok;
-
-	if (file_read(from, PEM_MAX, NULL, &f) < 0) {
-		log_error("could not read %s: %s", from, strerror(errno));
-		return false;
-	}
-	ok = file_put(run_path(p, to), f.text, f.len, &p->proxy_user, 0400);
-	file_text_free(&f);
-	return ok;
-}
-
 bool certificate_copy(const struct plan *p)
 {
 	if (!p->cert_file)
 		return true;
 	(void)!look_at(p, &copied); /* what cannot be looked at cannot be read either, which is told */
 	seen = copied;
-	return copy_one(p, p->cert_file, "proxy/tls.crt") && copy_one(p, p->key_file, "proxy/tls.key");
+	return copy_file("", p->cert_file, run_path(p, "proxy/tls.crt"), &p->proxy_user) &&
+	       copy_file("", p->key_file, run_path(p, "proxy/tls.key"), &p->proxy_user);
 }
 
 /* Two looks that agree: the two files are written one after the other. */

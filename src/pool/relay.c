@@ -62,8 +62,7 @@ static enum step request(struct client *c, uint8_t type, bool has_answer)
 {
 	struct server *sv;
 
-	/* The rest of a batch comes without a question. */
-	switch (c->server && c->query_start && c->xact_start ? ACQUIRED : relay_acquire(c)) {
+	switch (relay_acquire(c)) {
 	case ACQUIRED:
 		break;
 	case QUEUED:

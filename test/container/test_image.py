@@ -4,13 +4,13 @@ import re
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 
 import psycopg
 import pytest
 from conftest import MODE, POOLER, UIDS, configuration
 from harness import env
+from harness.box import certificate_of
 from harness.http import Platform, get, ok
 from harness.s3client import Bucket
 from harness.swift import ACCESS_KEY, REGION, SECRET_KEY
@@ -160,16 +160,6 @@ def put_certificate(directory, certs, name):
         os.chmod(os.path.join(directory, to + ".new"), 0o600)
         os.chown(os.path.join(directory, to + ".new"), 0, 0)
         os.rename(os.path.join(directory, to + ".new"), os.path.join(directory, to))
-
-
-def certificate_of(port):
-    with socket.create_connection(("127.0.0.1", port), timeout=env.PATIENCE) as s:
-        s.sendall(b"\0\0\0\x08\x04\xd2\x16\x2f")
-        assert s.recv(1) == b"S"
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        with context.wrap_socket(s) as t:
-            return t.getpeercert(binary_form=True)
 
 
 def test_secrets_in_files_tls_and_evidence(make, scratch, certs, pg):

@@ -7,14 +7,13 @@ import os
 import re
 import shutil
 import signal
-import socket
 import ssl
 import time
 
 import psycopg
 import pytest
 from harness import env
-from harness.box import MNEMONIC, OTHER_MNEMONIC, Box
+from harness.box import MNEMONIC, OTHER_MNEMONIC, Box, certificate_of
 from harness.http import get
 from harness.wallet import ALICE, BOB
 
@@ -443,17 +442,6 @@ def put_certificate(b, certs, name):
         shutil.copy(source, os.path.join(b.tls_dir, to + ".new"))
         env.own(os.path.join(b.tls_dir, to + ".new"))
         os.rename(os.path.join(b.tls_dir, to + ".new"), os.path.join(b.tls_dir, to))
-
-
-def certificate_of(port):
-    """What a new client is shown, in DER."""
-    with socket.create_connection(("127.0.0.1", port), timeout=env.PATIENCE) as s:
-        s.sendall(b"\0\0\0\x08\x04\xd2\x16\x2f")
-        assert s.recv(1) == b"S"
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        with context.wrap_socket(s) as t:
-            return t.getpeercert(binary_form=True)
 
 
 def der(path):

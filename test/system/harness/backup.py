@@ -160,11 +160,7 @@ class Backup:
             "BACKUP_RESTORE_SPOOL_DIR": self.spool, "PATH": os.environ["PATH"], "HOME": self.dir,
             "BACKUP_FORMAT": "2",
         }
-        if "PGECDSA_ALLOW_CORE" in os.environ or os.environ.get("ASAN_OPTIONS"):
-            self.settings["PGECDSA_ALLOW_CORE"] = "1"
-        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"):
-            if name in os.environ:
-                self.settings[name] = os.environ[name]
+        self.settings.update(env.of_sanitizers())
         self.set(**settings)
 
     def set(self, **settings):

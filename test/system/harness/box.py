@@ -3,6 +3,8 @@ environment; the programs are those beside it in the build tree."""
 import os
 import re
 import signal
+import socket
+import ssl
 import subprocess
 
 import psycopg
@@ -30,6 +32,17 @@ def children_of(pid):
     return found
 
 
+def certificate_of(port):
+    """What a new client of the pooler at that port is shown, in DER."""
+    with socket.create_connection(("127.0.0.1", port), timeout=env.PATIENCE) as s:
+        s.sendall(b"\0\0\0\x08\x04\xd2\x16\x2f")
+        assert s.recv(1) == b"S"
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with context.wrap_socket(s) as t:
+            return t.getpeercert(binary_form=True)
+
+
 class Box:
     def __init__(self, scratch, data=None, **variables):
         self.dir = env.make_dir(scratch, "box-")
@@ -42,11 +55,7 @@ class Box:
             "PROXY_HOST": "127.0.0.1", "PROXY_PORT": str(self.port), "HTTP_LISTEN": "127.0.0.1:%d" % self.http,
             "ALLOWED_ADDRESS": ALICE.address, "ECDSA_REQUIRE_TLS": "never",
         }
-        if "PGECDSA_ALLOW_CORE" in os.environ or os.environ.get("ASAN_OPTIONS"):
-            self.variables["PGECDSA_ALLOW_CORE"] = "1"
-        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"):
-            if name in os.environ:
-                self.variables[name] = os.environ[name]
+        self.variables.update(env.of_sanitizers())
         self.set(**variables)
         self.p = None
         self.log_path = os.path.join(self.dir, "log")

@@ -98,6 +98,15 @@ def write(path, text, mode=0o644):
     return own(path)
 
 
+def of_sanitizers():
+    """What a program gets of our environment that is started with one of its own."""
+    names = ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
+    if "PGECDSA_ALLOW_CORE" in os.environ or os.environ.get("ASAN_OPTIONS"):
+        kept["PGECDSA_ALLOW_CORE"] = "1"
+    return kept
+
+
 _given = set()
 # Parallel runs of pytest each have a range of their own.
 _SLICE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8
