@@ -10,7 +10,7 @@ FROM ${BASE_IMAGE} AS build
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
 	gcc libc6-dev make autoconf automake pkg-config \
 	libevent-dev libssl-dev libsecp256k1-dev nettle-dev libc-ares-dev libidn-dev libpam0g-dev libldap-dev \
-	libcurl4-openssl-dev libpq-dev libexpat1-dev libjansson-dev
+	liburing-dev libcurl4-openssl-dev libpq-dev libexpat1-dev libjansson-dev
 COPY . /src
 WORKDIR /build
 RUN cd /src && ./autogen.sh && cd /build && /src/configure --prefix=/usr/local && \
@@ -37,7 +37,7 @@ RUN case "$FLAVOUR" in \
 	apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
 	ca-certificates tzdata $postgresql \
 	libevent-core-2.1-7 libevent-extra-2.1-7 libssl3 libsecp256k1-1 libnettle8 libc-ares2 libidn12 libpam0g libldap-2.5-0 \
-	libcurl4 libpq5 libexpat1 libjansson4 && \
+	liburing2 libcurl4 libpq5 libexpat1 libjansson4 && \
 	rm -rf /var/lib/apt/lists/* && \
 	install -d -o postgres -g postgres -m 755 /var/lib/pg-ecdsa-proxy /run/pg-ecdsa-proxy
 COPY --from=build /out/usr/local /usr/local

@@ -116,6 +116,7 @@ lib openssl libssl-dev
 lib libsecp256k1 libsecp256k1-dev
 lib nettle nettle-dev
 lib libcares libc-ares-dev
+lib liburing liburing-dev
 lib libcurl libcurl4-openssl-dev
 lib libpq libpq-dev
 lib expat libexpat1-dev

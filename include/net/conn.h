@@ -8,8 +8,9 @@
  * leaves (an incomplete header, a message that has to wait) is kept in `in`
  * and shown again, in front of what comes next.
  *
- * A send goes straight to the socket; what that refuses waits in `out`, and
- * `drained` tells when it is gone. TLS is a filter below that the owner
+ * A small send waits for the end of the Worker's turn (net/send_batch.h), a
+ * larger one goes straight to the socket; what that refuses waits in `out`,
+ * and `drained` tells when it is gone. TLS is a filter below that the owner
  * cannot tell apart.
  *
  * A Conn lives inside its owner (client, server) and belongs to one Worker.
@@ -17,8 +18,9 @@
  * unread bytes, unsent bytes and TLS state travel along.
  *
  * Developer builds read the environment variable PGECDSA_FAULTS, a list of:
- * read1 (recv takes one byte), send1 (send takes one byte), nobelt (who waits
- * in a pool is not made to ask again by maintenance: pool/share.c).
+ * read1 (recv takes one byte), send1 (send takes one byte), nouring (the
+ * kernel has no io_uring), uringbreaks (it has, but takes nothing), nobelt
+ * (who waits in a pool is not made to ask again by maintenance: pool/share.c).
  */
 #ifndef NET_CONN_H
 #define NET_CONN_H
@@ -76,6 +78,7 @@ struct conn {
 	uint32_t magic;
 	int fd; /* owned */
 	int error;
+	uint8_t batch_slot;	/* 0, or one more than its index in the Worker's send batch */
 	bool may_read : 1;	/* an edge was seen, and no short read since */
 	bool peer_closed : 1;	/* EV_CLOSED was seen: read on to the end */
 	bool is_paused : 1;
@@ -107,7 +110,15 @@ void conn_close(struct conn *);
 bool conn_write(struct conn *, const struct iovec *, int n);
 bool conn_send(struct conn *, const void *bytes, size_t n);
 bool conn_send_buf(struct conn *, struct buf *); /* and clears it */
-size_t conn_unsent(const struct conn *);
+/* Without waiting for the end of the turn. */
+void conn_send_now(struct conn *);
+/* Bytes that the socket has not taken; those that wait for the end of the turn are offered to it first. */
+size_t conn_unsent(struct conn *);
+/* Bytes that the socket has refused so far: what back-pressure looks at after each write. */
+static inline size_t conn_backlog(const struct conn *c)
+{
+	return c->out ? buf_len(c->out) : 0;
+}
 /* What is sent while corked waits, so that several answers leave in one piece; conn_uncork() sends it. */
 void conn_cork(struct conn *);
 void conn_uncork(struct conn *);
@@ -161,6 +172,10 @@ int conn_attach(struct conn *, struct worker *) MUST_CHECK;
 bool conn_restore(struct conn *, struct span in, struct span out) MUST_CHECK;
 /* The other way round: another process goes on with the socket, so nothing may be said through it any more. */
 void conn_abandon(struct conn *);
+
+/* For the send batch: the Conn's own bytes come back, sent with this result of send(2) (negative: -errno), or not yet. */
+void conn_sent(struct conn *, const struct iovec *, int result);
+void conn_send_late(struct conn *, const struct iovec *);
 
 /* For the Worker. */
 void conn_ready_turn(struct conn *);

@@ -5,7 +5,7 @@
  *
  *	1 deadlines that are due	4 messages of the inbox
  *	2 socket events			5 shares with something to decide (on_turn)
- *	3 the ready list		6 outboxes are sent
+ *	3 the ready list		6 the send batch and the outboxes are sent
  *					7 memory of retired objects is freed
  *
  * Reading happens at 2 and 3 only, so the scratch buffers have one user at a
@@ -37,6 +37,7 @@
 #include "lib/buf.h"
 #include "lib/list.h"
 #include "lib/wheel.h"
+#include "net/send_batch.h"
 
 #define WORKER_SCRATCH_BYTES (64 * 1024)
 #define WORKER_HEADROOM_BYTES 4096	 /* a remainder of the last read goes before the next one */
@@ -74,6 +75,7 @@ struct worker {
 	size_t idle_read_cap;	 /* the same for a client without server */
 	int loop_reads;		 /* sbuf_loopcnt; 0: no limit */
 	int handshakes_left;
+	struct send_batch sends;
 
 	struct list ready;	 /* conns, through conn.ready_link */
 	struct list retired;
@@ -122,6 +124,12 @@ void worker_post(struct worker *from, struct worker *to, struct message *);
 void worker_post_foreign(struct worker *to, struct message *);
 
 void worker_retire(struct worker *, struct retiree *, void (*release)(struct retiree *));
+/* Sends what waits for the end of the turn: for whoever is about to keep the processor for long. */
+static inline void worker_send_now(struct worker *w)
+{
+	send_batch_flush(&w->sends);
+}
+
 /* For conns: see conn_confirm(). */
 void worker_confirm_later(struct worker *, struct list *confirm_link);
 

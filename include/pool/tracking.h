@@ -68,7 +68,11 @@ void tracking_dropped(void *ctx, const struct request *);
 /* Sends the answers made here whose turn has come; the server's last message must be complete. */
 void tracking_answer_fakes(struct server *);
 /* Could a CommandComplete of this length mean that statements are gone? */
-bool tracking_wants_tag(const struct server *, const struct frame *);
+static inline bool tracking_wants_tag(const struct server *sv, const struct frame *f)
+{
+	return (f->len == f->header_len + sizeof("DEALLOCATE ALL") || f->len == f->header_len + sizeof("DISCARD ALL")) &&
+	       (sv->statements || (sv->client && sv->client->statements));
+}
 /* A whole one: DEALLOCATE ALL and DISCARD ALL take effect. */
 void tracking_command_complete(struct server *, struct span body);
 /* A request that another process has sent is on the queue, with its entry: the maps learn what it will do. */

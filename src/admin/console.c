@@ -184,7 +184,7 @@ static void bad_header(struct client *c, const uint8_t *bytes, size_t n)
 /* A client that does not read its answers is not read either: what it may pile up is bounded. */
 static bool is_too_far_behind(const struct client *c)
 {
-	return conn_unsent(&c->conn) > CONN_HIGH_MARK;
+	return conn_backlog(&c->conn) > CONN_HIGH_MARK;
 }
 
 static size_t bytes(struct client *c, const uint8_t *start, size_t n)

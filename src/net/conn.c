@@ -114,6 +114,54 @@ static ssize_t raw_send(struct conn *c, struct iovec *iov, int n)
 	return sent;
 }
 
+/* Keeps what the socket did not take. false: the connection has failed. */
+static bool keep_rest(struct conn *c, const struct iovec *iov, int n, size_t sent)
+{
+	for (int i = 0; i < n; i++) {
+		if (sent >= iov[i].iov_len) {
+			sent -= iov[i].iov_len;
+			continue;
+		}
+		if (!keep(&c->out, (const char *)iov[i].iov_base + sent, iov[i].iov_len - sent)) {
+			fail(c, ENOMEM);
+			return false;
+		}
+		sent = 0;
+	}
+	return !c->out || c->is_corked || c->is_frozen || watch_writable(c);
+}
+
+void conn_sent(struct conn *c, const struct iovec *iov, int result)
+{
+	/* Interrupted or full: the first edge of the watch says when there is room. */
+	if (result == -EAGAIN || result == -EINTR)
+		result = 0;
+	if (result < 0)
+		fail(c, -result);
+	else
+		keep_rest(c, iov, 1, (size_t)result);
+}
+
+void conn_send_late(struct conn *c, const struct iovec *iov)
+{
+	struct iovec copy = *iov;
+	ssize_t sent = raw_send(c, &copy, 1);
+
+	if (sent >= 0)
+		keep_rest(c, iov, 1, (size_t)sent);
+}
+
+/* What waits for the end of the turn goes out now. */
+void conn_send_now(struct conn *c)
+{
+	struct iovec iov;
+
+	if (!c->batch_slot)
+		return;
+	send_batch_take(&c->worker->sends, c, &iov);
+	conn_send_late(c, &iov);
+}
+
 static void on_writable(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 {
 	struct conn *c = arg;
@@ -151,31 +199,23 @@ static void on_writable(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 
 static bool plain_write(struct conn *c, const struct iovec *iov, int n)
 {
-	size_t skip = 0;
+	struct iovec copy[64];
+	int m = n < (int)ARRAY_LEN(copy) ? n : (int)ARRAY_LEN(copy);
+	ssize_t sent;
 
 	if (!c->out && !c->is_corked && !c->is_frozen) {
-		struct iovec copy[64];
-		int m = n < (int)ARRAY_LEN(copy) ? n : (int)ARRAY_LEN(copy);
-		ssize_t sent;
-
-		memcpy(copy, iov, (size_t)m * sizeof(*copy));
-		sent = raw_send(c, copy, m);
-		if (sent < 0)
+		/* A handshake goes on while others wait for their turn; the peer's part of it should not. */
+		if (!c->is_handshaking && send_batch_add(&c->worker->sends, c, iov, n))
+			return true;
+		conn_send_now(c);
+		if (c->is_failed)
 			return false;
-		skip = (size_t)sent;
 	}
-	for (int i = 0; i < n; i++) {
-		if (skip >= iov[i].iov_len) {
-			skip -= iov[i].iov_len;
-			continue;
-		}
-		if (!keep(&c->out, (const char *)iov[i].iov_base + skip, iov[i].iov_len - skip)) {
-			fail(c, ENOMEM);
-			return false;
-		}
-		skip = 0;
-	}
-	return !c->out || c->is_corked || c->is_frozen || watch_writable(c);
+	if (c->out || c->is_corked || c->is_frozen)
+		return keep_rest(c, iov, n, 0);
+	memcpy(copy, iov, (size_t)m * sizeof(*copy));
+	sent = raw_send(c, copy, m);
+	return sent >= 0 && keep_rest(c, iov, n, (size_t)sent);
 }
 
 static bool send_cipher(struct conn *c)
@@ -245,9 +285,10 @@ void conn_uncork(struct conn *c)
 	drop_buf(&waiting);
 }
 
-size_t conn_unsent(const struct conn *c)
+size_t conn_unsent(struct conn *c)
 {
-	return c->out ? buf_len(c->out) : 0;
+	conn_send_now(c);
+	return conn_backlog(c);
 }
 
 /* --- receiving ---------------------------------------------------------- */
@@ -481,10 +522,13 @@ static void read_turn(struct conn *c)
 	while ((c->may_read || c->in_is_cipher) && !c->is_paused && !c->is_suspended) {
 		size_t cap = c->has_big_reads ? w->read_cap : w->idle_read_cap;
 
-		/* A handshake costs a millisecond: the others get their turn in between. */
-		if (c->is_handshaking && w->handshakes_left-- <= 0) {
-			put_on_ready_list(c);
-			return;
+		/* A handshake costs a millisecond: the others get their turn in between, and what they say goes out before. */
+		if (c->is_handshaking) {
+			if (w->handshakes_left-- <= 0) {
+				put_on_ready_list(c);
+				return;
+			}
+			send_batch_flush(&w->sends);
 		}
 		if (c->in_is_cipher) {
 			if (!feed_kept_cipher(c))
@@ -549,6 +593,7 @@ void conn_suspend(struct conn *c)
 
 void conn_freeze(struct conn *c)
 {
+	conn_send_now(c);
 	c->is_suspended = c->is_frozen = true;
 	/* A connect that is under way is told by the same event. */
 	if (!c->is_connecting)
@@ -656,6 +701,8 @@ void conn_close(struct conn *c)
 		send_cipher(c);
 	}
 	/* The last words, often an error message, may be waiting behind a partial send. */
+	if (c->worker)
+		conn_send_now(c);
 	while (c->out && !c->is_failed && !c->is_connecting) {
 		struct iovec iov = {c->out->data + c->out->start, buf_len(c->out)};
 		ssize_t sent = raw_send(c, &iov, 1);
@@ -754,6 +801,7 @@ void conn_deadline_due(struct wheel_node *n)
 
 void conn_detach(struct conn *c)
 {
+	conn_send_now(c);
 	unwatch_writable(c);
 	list_del(&c->ready_link);
 	list_del(&c->confirm_link);
@@ -788,6 +836,10 @@ bool conn_restore(struct conn *c, struct span in, struct span out)
 
 void conn_abandon(struct conn *c)
 {
+	struct iovec iov;
+
+	if (c->worker)
+		send_batch_take(&c->worker->sends, c, &iov);
 	/* Like one whose sending has failed, but nobody is told. */
 	c->is_failed = true;
 	drop_buf(&c->out);

@@ -54,6 +54,11 @@ bool conn_send_with_fd(struct conn *c, struct span bytes, int fd, usec_t deadlin
 		errno = EINVAL;
 		return false;
 	}
+	conn_send_now(c);
+	if (c->is_failed) {
+		errno = c->error;
+		return false;
+	}
 	memset(&msg, 0, sizeof(msg));
 	while (c->out) {
 		if (!send_all(c, &msg, buf_span(c->out), deadline))

@@ -9,6 +9,7 @@ librooms_net_a_SOURCES = \
 	src/net/handshakes.c include/net/handshakes.h \
 	src/net/fd_pouch.c include/net/fd_pouch.h \
 	src/net/listener.c include/net/listener.h \
+	src/net/send_batch.c include/net/send_batch.h \
 	src/net/sockets.c include/net/sockets.h \
 	src/net/worker.c include/net/worker.h
 
@@ -22,4 +23,9 @@ check_PROGRAMS += test/unit/test_net
 test_unit_test_net_SOURCES = test/unit/test_net.c
 test_unit_test_net_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 test_unit_test_net_LDADD = $(NET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
+
+check_PROGRAMS += test/unit/test_send_batch
+test_unit_test_send_batch_SOURCES = test/unit/test_send_batch.c
+test_unit_test_send_batch_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_test_send_batch_LDADD = $(NET_ROOM) $(LIB_ROOM) $(CMOCKA_LIBS) $(EXTERNAL_LIBS)
 endif

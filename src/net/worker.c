@@ -119,6 +119,7 @@ struct worker *worker_new(struct crew *crew, int index)
 	list_init(&w->unconfirmed);
 	list_init(&w->unconfirmed_old);
 	buf_init(&w->cipher_out);
+	send_batch_init(&w->sends);
 	w->read_cap = WORKER_SCRATCH_BYTES;
 	w->idle_read_cap = 4096;
 	w->outboxes = xcalloc((size_t)crew->total, sizeof(*w->outboxes));
@@ -179,6 +180,7 @@ void worker_free(struct worker *w)
 		event_base_free(w->base);
 	}
 	buf_free(&w->cipher_out);
+	send_batch_free(&w->sends);
 	pthread_mutex_destroy(&w->inbox_lock);
 	free(w->outboxes);
 	free(w->scratch);
@@ -303,6 +305,7 @@ static void arm_wheel(struct worker *w)
 void worker_run(struct worker *w)
 {
 	oom_here();
+	send_batch_start(&w->sends);
 	while (!w->wants_stop) {
 		bool busy = !list_empty(&w->ready) || !list_empty(&w->self_box);
 
@@ -314,9 +317,11 @@ void worker_run(struct worker *w)
 		run_inbox(w);
 		if (w->on_turn)
 			w->on_turn(w);
+		send_batch_flush(&w->sends);
 		flush_outboxes(w);
 		release_retired(w);
 	}
+	send_batch_flush(&w->sends);
 	flush_outboxes(w);
 }
 
@@ -334,6 +339,9 @@ bool worker_settle(struct worker *w)
 	pthread_mutex_unlock(&w->inbox_lock);
 	w->inbox_rang = true;
 	run_inbox(w);
+	/* Another thread's hands, which its ring would not take. */
+	w->sends.wants_ring = false;
+	send_batch_flush(&w->sends);
 	flush_outboxes(w);
 	return busy;
 }

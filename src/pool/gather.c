@@ -11,7 +11,7 @@ void gather_send(struct gather *g)
 	if (g->n == 0)
 		return;
 	/* When that fails, the end of the server is told from the ready list. */
-	if (conn_write(&c->server->conn, g->iov, g->n) && conn_unsent(&c->server->conn) > CONN_HIGH_MARK)
+	if (conn_write(&c->server->conn, g->iov, g->n) && conn_backlog(&c->server->conn) > CONN_HIGH_MARK)
 		client_pause(c, PAUSE_PEER_FULL);
 	g->n = 0;
 	g->bytes = g->own_used = 0;

@@ -505,6 +505,9 @@ size_t login_bytes(struct client *c, const uint8_t *bytes, size_t n)
 		case PROTO_OK:
 			break;
 		}
+		/* A proof may cost a millisecond of cryptography: what is ready for others goes out before. */
+		if (f.type)
+			worker_send_now(c->conn.worker);
 		used = f.type ? typed(c, &f, (uint8_t *)(uintptr_t)bytes + at, n - at)
 			      : startup_style(c, &f, bytes + at, n - at);
 		if (c->conn.is_retired)

@@ -118,6 +118,11 @@ static enum step copy_end(struct client *c, uint8_t type)
 	return STEP_FORWARD;
 }
 
+static bool is_tracked(const struct client *c)
+{
+	return c->share->max_prepared > 0 && c->replication == REPLICATION_NONE;
+}
+
 static enum step classify(struct client *c, uint8_t type)
 {
 	char prefix[400];
@@ -134,7 +139,7 @@ static enum step classify(struct client *c, uint8_t type)
 	case 'B':
 	case 'D':
 	case 'C':
-		if (c->share->max_prepared > 0 && c->replication == REPLICATION_NONE)
+		if (is_tracked(c))
 			return STEP_TRACK;
 		return request(c, type, true);
 	case 'F':
@@ -175,6 +180,38 @@ static bool is_unnamed_to_its_end(const struct frame *f, const uint8_t *p)
 
 static void release_if_done(struct server *sv);
 
+/*
+ * The short way of the commonest messages, those of a pipeline behind its first: all there, and nothing about them to
+ * look into. Returns how many bytes that is; what it does not know goes the long way.
+ */
+static size_t pass_requests(struct client *c, const uint8_t *p, size_t n, uint32_t max_packet)
+{
+	struct server *sv = c->server;
+	size_t at = 0;
+	struct frame f;
+
+	if (!sv || !c->query_start || !c->xact_start || sv->copy_state || c->in_copy)
+		return 0;
+	while (frame_parse(p + at, n - at, max_packet, 0, &f) == PROTO_OK && f.len <= n - at) {
+		if (f.type == 'E') {
+			if (may_be_unnamed(c, &f) && is_unnamed_to_its_end(&f, p + at))
+				server_statements_unnamed_is_over(sv->statements);
+		} else if (f.type != 'P' && f.type != 'B' && f.type != 'D') {
+			break;
+		} else if (is_tracked(c) && !tracking_is_plain(c, &f, p + at, n - at)) {
+			break;
+		}
+		if (!outstanding_push(&sv->requests, f.type, REQUEST_FORWARD, NULL))
+			break; /* the long way finds no memory either, and says so */
+		at += f.len;
+	}
+	if (at > 0) {
+		sv->is_ready = sv->is_idle_tx = false;
+		c->drops_message = false;
+	}
+	return at;
+}
+
 size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
 {
 	const uint32_t max_packet = c->share->room->settings->max_packet_size;
@@ -197,6 +234,7 @@ size_t relay_client_bytes(struct client *c, const uint8_t *p, size_t n)
 				run = at;
 			continue;
 		}
+		at += pass_requests(c, p + at, n - at, max_packet);
 		switch (frame_parse(p + at, n - at, max_packet, 1, &f)) {
 		case PROTO_MORE:
 			goto out;
@@ -566,7 +604,7 @@ static void release_if_done(struct server *sv)
 	/* Late CopyData must go to the server that failed the COPY, and be swallowed there. */
 	if (c->in_copy || c->pass_left > 0)
 		return;
-	if (conn_unsent(&c->conn) > 0 || conn_unsent(&sv->conn) > 0)
+	if (conn_backlog(&c->conn) > 0 || conn_unsent(&sv->conn) > 0)
 		return; /* relay_client_drained() asks again */
 	if (server_mode(sv) == POOL_SESSION) {
 		server_close(sv, "database configuration changed", true);
@@ -607,7 +645,7 @@ static void to_client(struct server *sv, const uint8_t *p, size_t from, size_t t
 
 	if (!c || to == from)
 		return;
-	if (conn_send(&c->conn, p + from, to - from) && conn_unsent(&c->conn) > CONN_HIGH_MARK) {
+	if (conn_send(&c->conn, p + from, to - from) && conn_backlog(&c->conn) > CONN_HIGH_MARK) {
 		sv->client_paused_me = true;
 		conn_pause(&sv->conn);
 	}
@@ -641,6 +679,50 @@ static size_t end_of_message(struct server *sv, const uint8_t *p, size_t run, si
 	return at;
 }
 
+/*
+ * The short way of the commonest answers: all there, forwarded as they are, to requests that nobody keeps a record of.
+ * Returns how many bytes that is; what it does not know goes the long way.
+ */
+static size_t pass_answers(struct server *sv, const uint8_t *p, size_t n, uint32_t max_packet)
+{
+	struct outstanding *q = &sv->requests;
+	size_t at = 0;
+	struct frame f;
+
+	if (!sv->client || sv->is_setting_params || sv->copy_state)
+		return 0;
+	while (!outstanding_fake_is_next(q) && frame_parse(p + at, n - at, max_packet, 0, &f) == PROTO_OK &&
+	       f.len <= n - at) {
+		struct request popped;
+
+		switch (f.type) {
+		case 'C':
+			if (tracking_wants_tag(sv, &f))
+				return at;
+			/* fallthrough */
+		case '1':
+		case '2':
+		case '3':
+		case 'n':
+		case 'T':
+		case 'I':
+		case 's':
+			if (q->count > 0 && (outstanding_at(q, 0)->action != REQUEST_FORWARD || outstanding_at(q, 0)->statement))
+				return at;
+			(void)outstanding_answer(q, f.type, &popped);
+			break;
+		case 'A':
+		case 't':
+		case 'D':
+			break;
+		default:
+			return at;
+		}
+		at += f.len;
+	}
+	return at;
+}
+
 size_t relay_server_bytes(struct conn *conn, const uint8_t *p, size_t n)
 {
 	struct server *sv = CONTAINER_OF(conn, struct server, conn);
@@ -657,6 +739,7 @@ size_t relay_server_bytes(struct conn *conn, const uint8_t *p, size_t n)
 		return lookup_server_bytes(sv, p, n);
 	while (at < n) {
 		struct frame f;
+		size_t passed;
 		bool whole;
 
 		if (sv->pass_left > 0) {
@@ -669,6 +752,12 @@ size_t relay_server_bytes(struct conn *conn, const uint8_t *p, size_t n)
 			if (sv->pass_left == 0)
 				run = end_of_message(sv, p, run, at);
 			continue;
+		}
+		passed = pass_answers(sv, p + at, n - at, max_packet);
+		if (passed > 0) {
+			at += passed;
+			sv->skips_message = false;
+			run = end_of_message(sv, p, run, at);
 		}
 		switch (frame_parse(p + at, n - at, max_packet, 0, &f)) {
 		case PROTO_MORE:

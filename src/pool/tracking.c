@@ -165,7 +165,7 @@ static void answer_client(struct client *c, const void *bytes, size_t n)
 {
 	conn_send(&c->conn, bytes, n);
 	/* Whoever asks without end and never reads is not heard until he does. */
-	if (conn_unsent(&c->conn) > CONN_HIGH_MARK)
+	if (conn_backlog(&c->conn) > CONN_HIGH_MARK)
 		client_pause(c, PAUSE_UNREAD);
 }
 
@@ -498,12 +498,6 @@ void tracking_dropped(void *ctx, const struct request *r)
 }
 
 static const char deallocate_all[] = "DEALLOCATE ALL", discard_all[] = "DISCARD ALL";
-
-bool tracking_wants_tag(const struct server *sv, const struct frame *f)
-{
-	return (f->len == HEADER_BYTES + sizeof(deallocate_all) || f->len == HEADER_BYTES + sizeof(discard_all)) &&
-	       (sv->statements || (sv->client && sv->client->statements));
-}
 
 static bool is_named_again(void *ctx, const struct statement *st)
 {

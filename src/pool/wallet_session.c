@@ -27,7 +27,7 @@ void wallet_session_after_transaction(struct client *c)
 	conn_set_deadline(&c->conn, worker_now(c->conn.worker));
 }
 
-static bool is_between_transactions(const struct client *c)
+static bool is_between_transactions(struct client *c)
 {
 	const struct server *sv = c->server;
 
