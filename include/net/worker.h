@@ -41,6 +41,8 @@
 
 #define WORKER_SCRATCH_BYTES (64 * 1024)
 #define WORKER_HEADROOM_BYTES 4096	 /* a remainder of the last read goes before the next one */
+#define WORKER_SPARES 32		 /* buffers that wait for their next use, */
+#define WORKER_SPARE_BYTES (8 * 1024)	 /* none larger than this */
 #define WORKER_HANDSHAKES_A_TURN 16 /* so that a login storm does not hold up queries */
 
 struct worker;
@@ -76,6 +78,8 @@ struct worker {
 	int loop_reads;		 /* sbuf_loopcnt; 0: no limit */
 	int handshakes_left;
 	struct send_batch sends;
+	struct buf *spares[WORKER_SPARES]; /* owned; empty and wiped, for what connections have to keep */
+	int spare_count;
 
 	struct list ready;	 /* conns, through conn.ready_link */
 	struct list retired;

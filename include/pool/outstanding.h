@@ -47,32 +47,24 @@ static inline bool outstanding_push(struct outstanding *q, uint8_t type, enum re
 	q->ring[(q->first + q->count++) & (q->cap - 1)] = (struct request){type, (uint8_t)action, statement};
 	return true;
 }
-static inline void outstanding_pop(struct outstanding *q, struct request *out)
+static inline void outstanding_drop_first(struct outstanding *q)
 {
-	*out = q->ring[q->first];
 	q->first = (q->first + 1) & (q->cap - 1);
 	q->count--;
 }
+static inline void outstanding_pop(struct outstanding *q, struct request *out)
+{
+	*out = q->ring[q->first];
+	outstanding_drop_first(q);
+}
+/* By type of a server message: the type of the requests it answers; 0: none. Z, which answers three, is not in it. */
+extern const uint8_t outstanding_request_of[256];
 /* Does a message of this type from the server answer such a request? */
 static inline bool outstanding_answers(uint8_t request, uint8_t server_type)
 {
-	switch (request) {
-	case 'P':
-		return server_type == '1';
-	case 'B':
-		return server_type == '2';
-	case 'E':
-		return server_type == 'C' || server_type == 'I' || server_type == 's';
-	case 'D':
-		return server_type == 'T' || server_type == 'n';
-	case 'C':
-		return server_type == '3';
-	case 'S':
-	case 'Q':
-	case 'F':
-		return server_type == 'Z';
-	}
-	return false;
+	if (server_type == 'Z')
+		return request == 'S' || request == 'Q' || request == 'F';
+	return request && outstanding_request_of[server_type] == request;
 }
 /*
  * A message of this type came from the server. Pops the entry it answers, if

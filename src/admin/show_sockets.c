@@ -67,7 +67,7 @@ static size_t unread(const struct socket_row *r)
 	COL(INT, pkt_pos, 0)                                          \
 	COL(INT, pkt_remain, (int64_t)r->pass_left)                   \
 	COL(INT, send_pos, 0)                                         \
-	COL(INT, send_remain, (int64_t)conn_backlog(r->conn))          \
+	COL(INT, send_remain, (int64_t)conn_backlog(r->conn))         \
 	COL(INT, pkt_avail, (int64_t)unread(r))                       \
 	COL(INT, send_avail, 0)
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "lib/log.h"
+#include "lib/mem.h"
 #include "lib/tls_filter.h"
 
 #ifdef DEVELOPER
@@ -38,21 +39,32 @@ static void fail(struct conn *c, int err)
 	put_on_ready_list(c);
 }
 
-static void drop_buf(struct buf **b)
+/* Gives the buffer back to the Worker, whose next one it will be, or to the allocator. */
+static void drop_buf(struct worker *w, struct buf **b)
 {
-	if (!*b)
-		return;
-	buf_wipe_free(*b);
-	free(*b);
+	struct buf *old = *b;
+
 	*b = NULL;
+	if (!old)
+		return;
+	if (w && w->spare_count < WORKER_SPARES && old->cap <= WORKER_SPARE_BYTES && buf_ok(old)) {
+		mem_wipe(old->data, old->cap);
+		buf_clear(old);
+		w->spares[w->spare_count++] = old;
+		return;
+	}
+	buf_wipe_free(old);
+	free(old);
 }
 
-static bool keep(struct buf **b, const void *bytes, size_t n)
+/* Whoever waits for a server comes here at every query, so the allocator is asked as seldom as can be. */
+static bool keep(struct worker *w, struct buf **b, const void *bytes, size_t n)
 {
 	if (n == 0)
 		return true;
+	if (!*b && w && w->spare_count > 0)
+		*b = w->spares[--w->spare_count];
 	if (!*b) {
-		/* Not calloc(), which passes by the allocator's quick lists: whoever waits for a server comes here at every query. */
 		*b = malloc(sizeof(**b));
 		if (!*b)
 			return false;
@@ -122,7 +134,7 @@ static bool keep_rest(struct conn *c, const struct iovec *iov, int n, size_t sen
 			sent -= iov[i].iov_len;
 			continue;
 		}
-		if (!keep(&c->out, (const char *)iov[i].iov_base + sent, iov[i].iov_len - sent)) {
+		if (!keep(c->worker, &c->out, (const char *)iov[i].iov_base + sent, iov[i].iov_len - sent)) {
 			fail(c, ENOMEM);
 			return false;
 		}
@@ -186,7 +198,7 @@ static void on_writable(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 			return;
 		buf_take(c->out, (size_t)sent);
 		if (buf_len(c->out) == 0)
-			drop_buf(&c->out);
+			drop_buf(c->worker, &c->out);
 		else if ((size_t)sent < want && !conn_fault("send1"))
 			return; /* the edge will come again */
 		else if (sent == 0)
@@ -282,7 +294,7 @@ void conn_uncork(struct conn *c)
 	c->out = NULL;
 	iov = (struct iovec){waiting->data + waiting->start, buf_len(waiting)};
 	plain_write(c, &iov, 1);
-	drop_buf(&waiting);
+	drop_buf(c->worker, &waiting);
 }
 
 size_t conn_unsent(struct conn *c)
@@ -308,7 +320,7 @@ static bool show(struct conn *c, const uint8_t *p, size_t n)
 	used = c->ops->bytes(c, p, n);
 	if (c->is_retired)
 		return false;
-	if (used < n && !keep(&c->in, p + used, n - used)) {
+	if (used < n && !keep(c->worker, &c->in, p + used, n - used)) {
 		end(c, CONN_NO_MEMORY, ENOMEM);
 		return false;
 	}
@@ -328,7 +340,7 @@ static bool show_kept(struct conn *c)
 	c->in = NULL;
 	used = c->ops->bytes(c, buf_data(kept), had);
 	if (c->is_retired || used >= had) {
-		drop_buf(&kept);
+		drop_buf(c->worker, &kept);
 		return !c->is_retired && !c->is_paused && !c->is_failed;
 	}
 	buf_take(kept, used);
@@ -393,7 +405,7 @@ static bool read_plain(struct conn *c, size_t cap)
 		return n == 0;
 	if (kept) {
 		memcpy(at - kept, buf_data(c->in), kept);
-		drop_buf(&c->in);
+		drop_buf(c->worker, &c->in);
 	}
 	return show(c, at - kept, kept + (size_t)n);
 }
@@ -418,7 +430,7 @@ static bool show_decrypted(struct conn *c)
 		if (n == 0)
 			break;
 		if (c->is_paused || kept > WORKER_HEADROOM_BYTES) {
-			if (!keep(&c->in, at, n)) {
+			if (!keep(c->worker, &c->in, at, n)) {
 				end(c, CONN_NO_MEMORY, ENOMEM);
 				return false;
 			}
@@ -427,7 +439,7 @@ static bool show_decrypted(struct conn *c)
 		} else {
 			if (kept) {
 				memcpy(at - kept, buf_data(c->in), kept);
-				drop_buf(&c->in);
+				drop_buf(c->worker, &c->in);
 			}
 			show(c, at - kept, kept + n);
 		}
@@ -497,7 +509,7 @@ static bool feed_kept_cipher(struct conn *c)
 	bool ok = !c->in || (tls_filter_feed(c->tls, buf_span(c->in)) && tls_filter_keep(c->tls));
 
 	c->in_is_cipher = false;
-	drop_buf(&c->in);
+	drop_buf(c->worker, &c->in);
 	if (!ok) {
 		end(c, CONN_NO_MEMORY, ENOMEM);
 		return false;
@@ -711,7 +723,7 @@ void conn_close(struct conn *c)
 			break;
 		buf_take(c->out, (size_t)sent);
 		if (buf_len(c->out) == 0)
-			drop_buf(&c->out);
+			drop_buf(c->worker, &c->out);
 	}
 	c->is_retired = true;
 	if (c->worker) {
@@ -727,8 +739,8 @@ void conn_close(struct conn *c)
 	c->fd = -1;
 	tls_filter_free(c->tls);
 	c->tls = NULL;
-	drop_buf(&c->in);
-	drop_buf(&c->out);
+	drop_buf(c->worker, &c->in);
+	drop_buf(c->worker, &c->out);
 	c->magic = 0;
 }
 
@@ -825,7 +837,7 @@ int conn_attach(struct conn *c, struct worker *w)
 
 bool conn_restore(struct conn *c, struct span in, struct span out)
 {
-	if (!keep(&c->in, in.ptr, in.len) || !keep(&c->out, out.ptr, out.len))
+	if (!keep(c->worker, &c->in, in.ptr, in.len) || !keep(c->worker, &c->out, out.ptr, out.len))
 		return false;
 	if (c->in) {
 		c->wants_redelivery = true;
@@ -842,5 +854,5 @@ void conn_abandon(struct conn *c)
 		send_batch_take(&c->worker->sends, c, &iov);
 	/* Like one whose sending has failed, but nobody is told. */
 	c->is_failed = true;
-	drop_buf(&c->out);
+	drop_buf(c->worker, &c->out);
 }

@@ -180,6 +180,12 @@ void worker_free(struct worker *w)
 		event_base_free(w->base);
 	}
 	buf_free(&w->cipher_out);
+	while (w->spare_count > 0) {
+		struct buf *b = w->spares[--w->spare_count];
+
+		buf_free(b);
+		free(b);
+	}
 	send_batch_free(&w->sends);
 	pthread_mutex_destroy(&w->inbox_lock);
 	free(w->outboxes);

@@ -5,6 +5,10 @@
 
 #define FIRST_CAP 8
 
+const uint8_t outstanding_request_of[256] = {
+	['1'] = 'P', ['2'] = 'B', ['3'] = 'C', ['C'] = 'E', ['I'] = 'E', ['s'] = 'E', ['T'] = 'D', ['n'] = 'D',
+};
+
 void outstanding_init(struct outstanding *q)
 {
 	memset(q, 0, sizeof(*q));

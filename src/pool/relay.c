@@ -691,32 +691,20 @@ static size_t pass_answers(struct server *sv, const uint8_t *p, size_t n, uint32
 
 	if (!sv->client || sv->is_setting_params || sv->copy_state)
 		return 0;
-	while (!outstanding_fake_is_next(q) && frame_parse(p + at, n - at, max_packet, 0, &f) == PROTO_OK &&
-	       f.len <= n - at) {
-		struct request popped;
+	while (frame_parse(p + at, n - at, max_packet, 0, &f) == PROTO_OK && f.len <= n - at) {
+		const struct request *head = q->count > 0 ? &q->ring[q->first] : NULL;
+		uint8_t answered = outstanding_request_of[f.type];
 
-		switch (f.type) {
-		case 'C':
-			if (tracking_wants_tag(sv, &f))
-				return at;
-			/* fallthrough */
-		case '1':
-		case '2':
-		case '3':
-		case 'n':
-		case 'T':
-		case 'I':
-		case 's':
-			if (q->count > 0 && (outstanding_at(q, 0)->action != REQUEST_FORWARD || outstanding_at(q, 0)->statement))
-				return at;
-			(void)outstanding_answer(q, f.type, &popped);
+		/* Behind this message it may be the turn of an answer that is made here. */
+		if (head && (head->action != REQUEST_FORWARD || head->statement))
 			break;
-		case 'A':
-		case 't':
-		case 'D':
+		if (f.type == 'C' && tracking_wants_tag(sv, &f))
 			break;
-		default:
-			return at;
+		if (answered) {
+			if (head && head->type == answered)
+				outstanding_drop_first(q);
+		} else if (f.type != 'D' && f.type != 't' && f.type != 'A') {
+			break;
 		}
 		at += f.len;
 	}
