@@ -138,11 +138,19 @@ static int step_servers(struct share *sh, bool clients_rest, const struct suspen
 			drop_servers(&sh->servers[busy[i]], TIMED_OUT);
 		left += sh->servers[busy[i]].count;
 	}
-	/* While clients are served their servers have to be read. */
-	for (size_t i = 0; i < ARRAY_LEN(lasting) && clients_rest; i++)
+	/*
+	 * While clients are served their servers have to be read. Those that were frozen before a seat came from
+	 * another Worker as well: it would be given one that keeps its question to itself.
+	 */
+	for (size_t i = 0; i < ARRAY_LEN(lasting); i++)
 		LIST_FOR_SAFE(node, &sh->servers[lasting[i]].head) {
 			struct server *sv = LIST_ITEM(node, struct server, link);
 
+			if (!clients_rest) {
+				if (sv->conn.is_frozen)
+					go_on(&sv->conn);
+				continue;
+			}
 			if (server_at_rest(sv, how))
 				continue;
 			if (how->closes_rest)
