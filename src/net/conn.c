@@ -540,7 +540,7 @@ static void read_turn(struct conn *c)
 				put_on_ready_list(c);
 				return;
 			}
-			send_batch_flush(&w->sends);
+			worker_send_now(w);
 		}
 		if (c->in_is_cipher) {
 			if (!feed_kept_cipher(c))

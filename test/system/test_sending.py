@@ -66,14 +66,22 @@ class Asker(threading.Thread):
             self.trouble = e
 
 
-def ask(p, count=12, rounds=25):
+def begin_asking(p, count, rounds=25):
     crowd = [Asker(p, n, rounds) for n in range(count)]
     for one in crowd:
         one.start()
+    return crowd
+
+
+def end_asking(crowd):
     for one in crowd:
         one.join(env.PATIENCE * 4)
         assert not one.is_alive()
-    assert [one.trouble for one in crowd] == [None] * count
+    assert [one.trouble for one in crowd] == [None] * len(crowd)
+
+
+def ask(p, count=12, rounds=25):
+    end_asking(begin_asking(p, count, rounds))
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
@@ -121,20 +129,16 @@ def test_a_ring_of_its_own_for_each_worker_where_the_kernel_has_them(busy):
     assert rings(p) == (0 if refused else p.workers)
 
 
-def test_reload_switches(busy):
+def test_set_switches(busy):
     p = busy(io_uring=0)
     ask(p, 6, 5)
     assert rings(p) == 0
     for value in ("1", "0", "1"):
-        crowd = [Asker(p, n) for n in range(8)]
-        for one in crowd:
-            one.start()
+        crowd = begin_asking(p, 8)
         with p.console() as c:
             c.query("SET io_uring = %s" % value)
             assert c.query("SHOW CONFIG").dicts()
-        for one in crowd:
-            one.join(env.PATIENCE * 4)
-        assert [one.trouble for one in crowd] == [None] * 8
+        end_asking(crowd)
 
 
 def test_who_does_not_read_holds_up_nobody(busy):
