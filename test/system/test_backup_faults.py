@@ -79,7 +79,9 @@ def test_row_42_what_lasts_is_a_failure_with_a_reason(bucket, proxy, s3_store, f
     assert answer["result"] in allowed, answer
     assert answer["code"]
     if answer["result"] in ("denied", "not found", "full", "failed"):
-        assert proxy.count(kind) == 1 or kind == "part"
+        # A request that a busy machine let stall is sent again.
+        stalled = sum(e["op"] == kind and e["reason"] == "curl 28" for e in s.take_events("retry"))
+        assert proxy.count(kind) == 1 + stalled or kind == "part"
     elif kind not in ("abort", "part"):
         # libcurl itself goes on by a new connection when an old one has died.
         assert proxy.count(kind) in (4, 5)

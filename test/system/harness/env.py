@@ -109,14 +109,14 @@ def of_sanitizers():
 
 _given = set()
 # Parallel runs of pytest each have a range of their own.
-_SLICE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8
-_RANGE = (12000 + 2590 * _SLICE, 14589 + 2590 * _SLICE)
+_SLICE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 16
+_RANGE = (12000 + 1295 * _SLICE, 13294 + 1295 * _SLICE)
 
 
 def free_port():
     """A port below the ephemeral range, so that no outgoing connection of a
     neighbour can take it between now and the bind."""
-    if len(_given) > 1500:
+    if len(_given) > 900:
         _given.clear()  # whoever had the first of them is long gone
     while True:
         port = random.randint(*_RANGE)
