@@ -1,6 +1,5 @@
 /* What the daemon shows: /metrics, /healthz, /readyz, /status, and the command status. */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -13,6 +12,7 @@
 #include "backup/http.h"
 #include "backup/metrics.h"
 #include "daemon_parts.h"
+#include "lib/file_write.h"
 #include "lib/mem.h"
 
 #define ANSWER_MAX 65536
@@ -93,18 +93,12 @@ bool daemon_reopen_listener(struct daemon *d)
 	return d->listener != NULL;
 }
 
-/* Whole or as it was: others may read it at any time. */
 static void replace_file(const char *path, const struct buf *b)
 {
-	char *fresh = xasprintf("%s.new", path);
-	int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-	bool ok = fd >= 0 && buf_ok(b) && write(fd, buf_span(b).ptr, buf_len(b)) == (ssize_t)buf_len(b) && fsync(fd) == 0;
+	int fault = buf_ok(b) ? file_replace(path, buf_span(b), 0644, NULL) : ENOMEM;
 
-	if (fd >= 0)
-		close(fd);
-	if (!ok || rename(fresh, path) < 0)
-		EVENT(LEVEL_WARNING, "metrics", F_TEXT("path", path), F_TEXT("error", strerror(errno)));
-	free(fresh);
+	if (fault)
+		EVENT(LEVEL_WARNING, "metrics", F_TEXT("path", path), F_TEXT("error", strerror(fault)));
 }
 
 static void put_text(struct buf *b, const char *key, const char *text)

@@ -10,6 +10,7 @@
 
 #include "backup/pg.h"
 #include "lib/buf.h"
+#include "lib/file_write.h"
 #include "lib/mem.h"
 
 #define VARIABLES_MAX 64
@@ -39,18 +40,6 @@ static bool put_password(struct buf *line, const struct secret *password)
 	return buf_ok(line);
 }
 
-static bool write_all(int fd, struct span s)
-{
-	while (s.len > 0) {
-		ssize_t n = write(fd, s.ptr, s.len);
-
-		if (n <= 0)
-			return false;
-		s = span_of(s.ptr + n, s.len - (size_t)n);
-	}
-	return true;
-}
-
 /* In memory, and named by the child's own /proc/self/fd; without /proc in a file that is removed afterwards. */
 static bool open_password_file(struct pg_env *e, const char *spool_dir, struct span line, char path[64])
 {
@@ -59,7 +48,7 @@ static bool open_password_file(struct pg_env *e, const char *spool_dir, struct s
 
 	if (has_proc) {
 		fd = memfd_create("pgpass", MFD_CLOEXEC);
-		if (fd >= 0 && (fchmod(fd, 0600) < 0 || !write_all(fd, line))) {
+		if (fd >= 0 && (fchmod(fd, 0600) < 0 || file_write_all(fd, line) < 0)) {
 			close(fd);
 			return false;
 		}
@@ -74,7 +63,7 @@ static bool open_password_file(struct pg_env *e, const char *spool_dir, struct s
 	}
 	e->pass_path = xasprintf("%s/pgpass-XXXXXX", spool_dir);
 	fd = mkostemp(e->pass_path, O_CLOEXEC); /* mode 0600 */
-	if (fd < 0 || !write_all(fd, line)) {
+	if (fd < 0 || file_write_all(fd, line) < 0) {
 		if (fd >= 0)
 			close(fd);
 		return false;

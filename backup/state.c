@@ -1,25 +1,24 @@
 #include "backup/state.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "backup/command.h"
 #include "backup/event.h"
 #include "backup/lock.h"
 #include "lib/buf.h"
 #include "lib/file.h"
+#include "lib/file_write.h"
 #include "lib/mem.h"
 
 #define STATE_MAX 65536
 #define WORDS_MAX 64
 
 struct state {
-	char *path, *partial; /* owned; NULL: nowhere to write */
+	char *path; /* owned; NULL: nowhere to write */
 	struct {
 		char *key, *text; /* owned */
 	} words[WORDS_MAX];
@@ -63,7 +62,6 @@ struct state *state_open(struct program *p)
 	/* Several stores may share the directory. */
 	s->path = xasprintf("%s/pg-ecdsa-backup-%08x.state", c->state_dir,
 			    (unsigned)lock_number("state", program_bucket(p), c->s3_prefix));
-	s->partial = xasprintf("%s.new", s->path);
 	if (file_read(s->path, STATE_MAX, NULL, &f) == 0) {
 		parse(s, f.text);
 		file_text_free(&f);
@@ -81,7 +79,6 @@ void state_free(struct state *s)
 		free(s->words[i].text);
 	}
 	free(s->path);
-	free(s->partial);
 	free(s);
 }
 
@@ -130,21 +127,10 @@ void state_set_number(struct state *s, const char *key, int64_t n)
 	state_set_text(s, key, text);
 }
 
-static bool write_file(const struct state *s, struct span text)
-{
-	int fd = open(s->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	bool ok;
-
-	if (fd < 0)
-		return false;
-	ok = write(fd, text.ptr, text.len) == (ssize_t)text.len && fsync(fd) == 0;
-	close(fd);
-	return ok && rename(s->partial, s->path) == 0;
-}
-
 void state_save(struct state *s)
 {
 	struct buf b;
+	int fault;
 
 	if (!s->path || !s->is_changed)
 		return;
@@ -152,10 +138,11 @@ void state_save(struct state *s)
 	for (size_t i = 0; i < s->count; i++)
 		if (s->words[i].text[0])
 			buf_printf(&b, "%s %s\n", s->words[i].key, s->words[i].text);
-	if (buf_ok(&b) && write_file(s, buf_span(&b)))
+	fault = buf_ok(&b) ? file_replace(s->path, buf_span(&b), 0600, NULL) : ENOMEM;
+	if (!fault)
 		s->is_changed = s->has_complained = false;
 	else if (!s->has_complained) {
-		EVENT(LEVEL_WARNING, "state", F_TEXT("path", s->path), F_TEXT("error", strerror(errno)));
+		EVENT(LEVEL_WARNING, "state", F_TEXT("path", s->path), F_TEXT("error", strerror(fault)));
 		s->has_complained = true;
 	}
 	buf_free(&b);

@@ -5,6 +5,7 @@ librooms_lib_a_SOURCES = \
 	lib/base64.c include/lib/base64.h \
 	lib/buf.c include/lib/buf.h \
 	lib/file.c include/lib/file.h \
+	lib/file_write.c include/lib/file_write.h \
 	lib/hash.c include/lib/hash.h \
 	lib/hex.c include/lib/hex.h \
 	lib/keccak.c include/lib/keccak.h \

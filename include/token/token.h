@@ -23,7 +23,5 @@
 void complain(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* Reads until the end or until size bytes are there. Bytes read, or -1 with errno. Unbuffered: secrets pass through. */
 ssize_t read_all(int fd, void *out, size_t size);
-/* Writes everything. -1 with errno. */
-MUST_CHECK int write_all(int fd, const void *bytes, size_t len);
 
 #endif

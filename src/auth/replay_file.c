@@ -12,7 +12,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include <unistd.h>
 
 #include "auth/replay_shard.h"
+#include "lib/file_write.h"
 #include "lib/keccak.h"
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -134,19 +134,6 @@ const char *replay_load(struct replay *r, struct span bytes, int64_t now)
 /* ---- the file ---- */
 
 /* A new or a deleted name survives a power cut only once its directory is on disk too. */
-static int sync_directory_of(const char *path)
-{
-	char *copy = xstrdup(path);
-	int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
-
-	free(copy);
-	if (fd < 0)
-		return -1;
-	ret = fsync(fd);
-	close(fd);
-	return ret;
-}
-
 /* A path that was mistyped may name anything: what we have not written is neither deleted nor replaced. */
 static bool is_ours(int fd)
 {
@@ -183,54 +170,17 @@ static const char *distrust(int fd)
 	return st.st_mode & (S_IRWXG | S_IRWXO) ? "others have rights to it, its mode must be 0600" : NULL;
 }
 
-static int write_all(int fd, struct span bytes)
-{
-	while (bytes.len > 0) {
-		ssize_t n = write(fd, bytes.ptr, bytes.len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		bytes = span_of(bytes.ptr + n, bytes.len - (size_t)n);
-	}
-	return 0;
-}
-
-/* 0, or an errno. */
-static int write_fresh(const char *path, const char *fresh, struct span bytes)
-{
-	int fd, fault = 0;
-
-	unlink(fresh);
-	fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
-	if (fd < 0)
-		return errno;
-	if (fchmod(fd, S_IRUSR | S_IWUSR) != 0 || write_all(fd, bytes) != 0 || fsync(fd) != 0)
-		fault = errno;
-	if (close(fd) != 0 && !fault)
-		fault = errno;
-	if (!fault && (rename(fresh, path) != 0 || sync_directory_of(path) != 0))
-		fault = errno;
-	if (fault)
-		unlink(fresh);
-	return fault;
-}
-
 bool replay_write_file(struct replay *r, const char *path, int64_t now)
 {
-	char *fresh;
 	struct buf b;
 	int fault;
 
 	if (!may_replace(path))
 		return false;
-	fresh = xasprintf("%s.new", path);
 	buf_init(&b);
 	replay_save(r, &b, now);
-	fault = buf_ok(&b) ? write_fresh(path, fresh, buf_span(&b)) : ENOMEM;
+	fault = buf_ok(&b) ? file_replace(path, buf_span(&b), S_IRUSR | S_IWUSR, NULL) : ENOMEM;
 	buf_free(&b);
-	free(fresh);
 	if (fault)
 		log_error("ecdsa_replay_file: could not write \"%s\": %s", path, strerror(fault));
 	return !fault;
@@ -270,7 +220,7 @@ bool replay_read_file(struct replay *r, const char *path, int64_t now)
 	}
 	buf_init(&b);
 	fault = distrust(fd);
-	if (!fault && (unlink(path) != 0 || sync_directory_of(path) != 0))
+	if (!fault && (unlink(path) != 0 || file_sync_directory_of(path) != 0))
 		fault = "it cannot be deleted";
 	if (!fault)
 		fault = read_whole(fd, &b);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/file.h"
+#include "lib/file_write.h"
 #include "lib/log.h"
 #include "lib/mem.h"
 
@@ -22,31 +23,12 @@ static bool give(int fd, const struct user *owner)
 
 bool file_put(const char *path, const void *bytes, size_t len, const struct user *owner, mode_t mode)
 {
-	char *fresh = xasprintf("%s.new", path);
-	const char *at = bytes;
-	size_t left = len;
-	bool ok;
-	int fd;
+	struct file_owner its = {owner->uid, owner->gid};
+	int fault = file_replace(path, span_of(bytes, len), mode, owner->name ? &its : NULL);
 
-	unlink(fresh);
-	fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	ok = fd >= 0;
-	while (ok && left > 0) {
-		ssize_t n = write(fd, at, left);
-
-		ok = n > 0;
-		at += n > 0 ? n : 0;
-		left -= n > 0 ? (size_t)n : 0;
-	}
-	ok = ok && give(fd, owner) && fchmod(fd, mode) == 0 && rename(fresh, path) == 0;
-	if (!ok) {
-		log_error("could not write %s: %s", path, strerror(errno));
-		unlink(fresh);
-	}
-	if (fd >= 0)
-		close(fd);
-	free(fresh);
-	return ok;
+	if (fault)
+		log_error("could not write %s: %s", path, strerror(fault));
+	return !fault;
 }
 
 static bool make_parents(const char *path)

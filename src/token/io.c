@@ -33,20 +33,3 @@ ssize_t read_all(int fd, void *out, size_t size)
 	}
 	return (ssize_t)have;
 }
-
-int write_all(int fd, const void *bytes, size_t len)
-{
-	const char *from = bytes;
-
-	while (len > 0) {
-		ssize_t n = write(fd, from, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		from += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}

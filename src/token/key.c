@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/file_write.h"
 #include "lib/hex.h"
 #include "lib/mem.h"
 #include "token/token.h"
@@ -104,20 +104,6 @@ int key_from_environment(const char *variable, struct wallet_key *out)
 	return 0;
 }
 
-/* A new name survives a power cut only once its directory is on disk too. */
-static int sync_directory_of(const char *path)
-{
-	char *copy = xstrdup(path);
-	int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC), result;
-
-	free(copy);
-	if (fd < 0)
-		return -1;
-	result = fsync(fd);
-	close(fd);
-	return result;
-}
-
 static int write_key(int fd, const struct wallet_key *key)
 {
 	char text[2 * sizeof(key->bytes) + 2];
@@ -126,7 +112,7 @@ static int write_key(int fd, const struct wallet_key *key)
 	hex_encode(key->bytes, sizeof(key->bytes), text);
 	memcpy(text + 2 * sizeof(key->bytes), "\n", 2);
 	/* The umask may have taken bits from the mode that open() was given. */
-	result = fchmod(fd, S_IRUSR | S_IWUSR) == 0 && write_all(fd, text, strlen(text)) == 0 ? fsync(fd) : -1;
+	result = fchmod(fd, S_IRUSR | S_IWUSR) == 0 && file_write_all(fd, span_of(text, strlen(text))) == 0 ? fsync(fd) : -1;
 	mem_wipe(text, sizeof(text));
 	return result;
 }
@@ -148,7 +134,7 @@ int key_create_file(const char *path, struct wallet_key *out)
 		fault = errno;
 	if (close(fd) != 0 && !fault)
 		fault = errno;
-	if (!fault && sync_directory_of(path) != 0)
+	if (!fault && file_sync_directory_of(path) != 0)
 		fault = errno;
 	if (fault) {
 		complain("cannot write the key file %s: %s", path, strerror(fault));

@@ -1,14 +1,19 @@
-/* Unit tests of lib/: buffers, hash table, hex, deadline wheel. */
+/* Unit tests of lib/: buffers, files written anew, hash table, hex, deadline wheel. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/buf.h"
+#include "lib/file_write.h"
 #include "lib/hash.h"
 #include "lib/hex.h"
 #include "lib/mem.h"
@@ -241,11 +246,66 @@ static void network_reads_prefixes_and_knows_its_members(void **state)
 	}
 }
 
+/* What path is: its mode and its bytes, as text. */
+static const char *looks(const char *path)
+{
+	static char text[64];
+	char bytes[32] = "";
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_NOFOLLOW);
+
+	if (fd < 0)
+		return strerror(errno);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_true(read(fd, bytes, sizeof(bytes) - 1) >= 0);
+	close(fd);
+	snprintf(text, sizeof(text), "%03o %s", (unsigned)(st.st_mode & 07777), bytes);
+	return text;
+}
+
+static void file_replace_leaves_the_new_one_or_the_old_one(void **state)
+{
+	char dir[] = "/tmp/test_lib-XXXXXX";
+	mode_t mask = umask(077);
+	struct file_owner nobody = {65534, 65534};
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(file_replace("f", span_str("one"), 0644, NULL), 0);
+	assert_string_equal(looks("f"), "644 one");
+	/* What a writer that was killed has left, and what somebody puts there for us to follow. */
+	assert_int_equal(file_replace("f.new", span_str("half of"), 0444, NULL), 0);
+	assert_int_equal(file_replace("f", span_str("two"), 0600, NULL), 0);
+	assert_string_equal(looks("f"), "600 two");
+	assert_int_equal(symlink("elsewhere", "f.new"), 0);
+	assert_int_equal(file_replace("f", span_str(""), 0400, NULL), 0);
+	assert_string_equal(looks("f"), "400 ");
+	assert_string_equal(looks("elsewhere"), strerror(ENOENT));
+	assert_string_equal(looks("f.new"), strerror(ENOENT));
+
+	assert_int_equal(file_replace("no/f", span_str("x"), 0600, NULL), ENOENT);
+	assert_int_equal(mkdir("d", 0700), 0);
+	assert_int_equal(file_replace("d", span_str("x"), 0600, NULL), EISDIR);
+	assert_string_equal(looks("d.new"), strerror(ENOENT));
+	if (geteuid() != 0) {
+		assert_int_equal(file_replace("f", span_str("x"), 0600, &nobody), EPERM);
+		assert_string_equal(looks("f"), "400 ");
+		assert_string_equal(looks("f.new"), strerror(ENOENT));
+	}
+	unlink("f");
+	rmdir("d");
+	assert_int_equal(chdir("/"), 0);
+	assert_int_equal(rmdir(dir), 0);
+	umask(mask);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(buf_keeps_bytes_in_order_while_growing_and_shrinking),
 		cmocka_unit_test(buf_refuses_absurd_sizes_and_stays_failed),
+		cmocka_unit_test(file_replace_leaves_the_new_one_or_the_old_one),
 		cmocka_unit_test(hash_finds_what_was_put_and_not_what_was_deleted),
 		cmocka_unit_test(hex_takes_digits_of_either_case_and_nothing_else),
 		cmocka_unit_test(network_reads_prefixes_and_knows_its_members),
