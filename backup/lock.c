@@ -9,6 +9,7 @@
 #include "backup/event.h"
 #include "backup/pg.h"
 #include "lib/mem.h"
+#include "lib/net_order.h"
 
 #define ASK_EVERY (2 * USEC_PER_SEC)
 #define KEEP_ALIVE (30 * USEC_PER_SEC)
@@ -28,12 +29,10 @@ int32_t lock_number(const char *kind, const char *bucket, const char *prefix)
 {
 	char *text = xasprintf("%s:%s/%s", kind, bucket, prefix);
 	uint8_t digest[SHA256_DIGEST_LENGTH];
-	uint32_t n;
 
 	SHA256((const uint8_t *)text, strlen(text), digest);
 	free(text);
-	n = (uint32_t)digest[0] << 24 | (uint32_t)digest[1] << 16 | (uint32_t)digest[2] << 8 | digest[3];
-	return (int32_t)n;
+	return (int32_t)get_u32(digest);
 }
 
 static void hang_up(struct lock *l)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/mem.h"
+#include "lib/net_order.h"
 
 #define FIRST_CAP 64
 
@@ -85,8 +86,9 @@ void buf_put_u16(struct buf *b, uint16_t v)
 
 void buf_put_u32(struct buf *b, uint32_t v)
 {
-	uint8_t be[4] = {(uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v};
+	uint8_t be[4];
 
+	set_u32(be, v);
 	buf_put(b, be, sizeof(be));
 }
 
@@ -126,15 +128,8 @@ void buf_printf(struct buf *b, const char *fmt, ...)
 
 void buf_patch_u32(struct buf *b, size_t offset, uint32_t v)
 {
-	uint8_t *at;
-
-	if (b->failed || offset + 4 > buf_len(b))
-		return;
-	at = b->data + b->start + offset;
-	at[0] = (uint8_t)(v >> 24);
-	at[1] = (uint8_t)(v >> 16);
-	at[2] = (uint8_t)(v >> 8);
-	at[3] = (uint8_t)v;
+	if (!b->failed && offset + 4 <= buf_len(b))
+		set_u32(b->data + b->start + offset, v);
 }
 
 void buf_take(struct buf *b, size_t n)

@@ -13,6 +13,7 @@ librooms_lib_a_SOURCES = \
 	lib/log.c include/lib/log.h \
 	lib/mem.c include/lib/mem.h \
 	lib/rfc3339.c include/lib/rfc3339.h \
+	include/lib/net_order.h \
 	lib/network.c include/lib/network.h \
 	lib/oom.c include/lib/oom.h \
 	lib/tls_context.c include/lib/tls_context.h \

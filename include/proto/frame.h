@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/net_order.h"
+
 enum proto_verdict { PROTO_OK, PROTO_MORE, PROTO_BAD };
 
 /* Codes of messages without a type byte. */
@@ -51,7 +53,7 @@ static inline enum proto_verdict frame_parse(const uint8_t *bytes, size_t len, u
 		return allow_startup ? frame_parse_startup(bytes, len, max_packet, f) : PROTO_BAD;
 	if (len < 5)
 		return PROTO_MORE;
-	declared = (uint32_t)bytes[1] << 24 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 8 | bytes[4];
+	declared = get_u32(bytes + 1);
 	/* The type byte counts, as it does for PgBouncer. */
 	if (declared < 4 || declared >= max_packet)
 		return PROTO_BAD;

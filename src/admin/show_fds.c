@@ -16,6 +16,7 @@
 #include "admin/show.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "lib/net_order.h"
 #include "net/conn_fds.h"
 #include "net/fd_pouch.h"
 #include "pool/client.h"
@@ -433,8 +434,7 @@ bool fds_send(struct conn *c, struct ask *a)
 		return false;
 	}
 	while (rest.len > 0) {
-		size_t len = 1 + ((size_t)rest.ptr[1] << 24 | (size_t)rest.ptr[2] << 16 | (size_t)rest.ptr[3] << 8 |
-				  (size_t)rest.ptr[4]);
+		size_t len = 1 + (size_t)get_u32(rest.ptr + 1);
 		struct span message = span_of(rest.ptr, len);
 
 		if (message.ptr[0] != 'D')

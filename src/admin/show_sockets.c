@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "admin/show.h"
+#include "lib/net_order.h"
 #include "pool/client.h"
 #include "pool/login.h"
 #include "pool/prepared.h"
@@ -172,7 +173,7 @@ static int server_pid(const struct server *sv, bool is_unix)
 
 	if (is_unix)
 		return sv->conn.fd >= 0 && socket_peer_cred(sv->conn.fd, &pid, &uid) ? (int)pid : 0;
-	return (int)((uint32_t)sv->key[0] << 24 | (uint32_t)sv->key[1] << 16 | (uint32_t)sv->key[2] << 8 | sv->key[3]);
+	return (int)get_u32(sv->key);
 }
 
 static void fill_server(struct socket_row *r, const struct server *sv, const char *state)

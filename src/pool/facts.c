@@ -1,5 +1,7 @@
 #include "pool/facts.h"
 
+#include "lib/net_order.h"
+
 #define HEADER_BYTES 6 /* tag, length */
 #define NUMBER_BYTES 8
 
@@ -52,7 +54,7 @@ bool fact_next(struct span *rest, struct fact *f)
 
 	if (rest->len < HEADER_BYTES)
 		return false;
-	len = (size_t)p[2] << 24 | (size_t)p[3] << 16 | (size_t)p[4] << 8 | p[5];
+	len = get_u32(p + 2);
 	if (len > rest->len - HEADER_BYTES)
 		return false;
 	f->tag = (unsigned)(p[0] << 8 | p[1]);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/mem.h"
+#include "lib/net_order.h"
 #include "pool/share.h"
 #include "pool/wallet_clock.h"
 #include "wallet/claim.h"
@@ -31,7 +32,7 @@ static const char *server_database(const struct share *sh)
 
 static uint32_t backend_pid(const struct server *sv)
 {
-	return (uint32_t)sv->key[0] << 24 | (uint32_t)sv->key[1] << 16 | (uint32_t)sv->key[2] << 8 | sv->key[3];
+	return get_u32(sv->key);
 }
 
 static void put_claim(const struct client *c, const struct server *sv, const uint8_t *key, struct buf *sql)

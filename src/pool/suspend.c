@@ -1,5 +1,6 @@
 #include "pool/suspend.h"
 
+#include "lib/net_order.h"
 #include "pool/client.h"
 #include "pool/handover.h"
 #include "pool/login.h"
@@ -222,7 +223,7 @@ static size_t bytes_left(uint64_t pass_left, const uint8_t *rest, size_t n)
 		return (size_t)pass_left;
 	if (n < HEADER_BYTES)
 		return HEADER_BYTES - n;
-	len = 1 + ((uint64_t)rest[1] << 24 | (uint64_t)rest[2] << 16 | (uint64_t)rest[3] << 8 | rest[4]);
+	len = 1 + (uint64_t)get_u32(rest + 1);
 	/* Whole, and left all the same: it waits for something else. */
 	return len > n ? (size_t)len - n : HEADER_BYTES;
 }

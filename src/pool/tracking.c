@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "lib/log.h"
+#include "lib/net_order.h"
 #include "pool/prepared.h"
 #include "pool/relay.h"
 #include "pool/share.h"
@@ -52,13 +53,8 @@ static enum tracked fail_name(const struct named *m, struct span name, const cha
 
 static void put_header(uint8_t *to, uint8_t type, size_t body_bytes)
 {
-	uint32_t len = (uint32_t)(body_bytes + 4);
-
 	to[0] = type;
-	to[1] = (uint8_t)(len >> 24);
-	to[2] = (uint8_t)(len >> 16);
-	to[3] = (uint8_t)(len >> 8);
-	to[4] = (uint8_t)len;
+	set_u32(to + 1, (uint32_t)(body_bytes + 4));
 }
 
 /* The request is remembered before it is sent. false: out of memory. */

@@ -1,5 +1,7 @@
 #include "proto/reader.h"
 
+#include "lib/net_order.h"
+
 struct reader reader_over(const void *bytes, size_t len)
 {
 	const uint8_t *at = bytes ? bytes : (const uint8_t *)"";
@@ -43,7 +45,7 @@ uint32_t reader_u32(struct reader *r)
 {
 	struct span s = reader_bytes(r, 4);
 
-	return s.len ? (uint32_t)s.ptr[0] << 24 | (uint32_t)s.ptr[1] << 16 | (uint32_t)s.ptr[2] << 8 | s.ptr[3] : 0;
+	return s.len ? get_u32(s.ptr) : 0;
 }
 
 const char *reader_str(struct reader *r)
