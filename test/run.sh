@@ -16,6 +16,7 @@
 #	tsan       system tests with two workers, thread sanitizer
 #	container  the image, built and run: test/container/run.sh
 #	fuzz       every fuzz target: what meets strangers first for 20 seconds, the others for 6
+#	container+fuzz  both at the same time; by default in place of the two
 #	install    make install, make distcheck
 #
 # SYSTEM_ARGS="-k cancel" runs a part of the system tests while one develops.
@@ -33,7 +34,7 @@ mkdir -p "$logs"
 : >"$counts"
 
 if [ $# -eq 0 ]; then
-	set -- packages build unit system-1 differential faults soak asan tsan container fuzz install
+	set -- packages build unit system-1 differential faults soak asan tsan container+fuzz install
 fi
 
 # count PASSED FAILED SKIPPED NAME
@@ -322,10 +323,24 @@ for stage; do
 				--ignore test/system/test_kubernetes.py --ignore test/system/test_monitoring.py \
 				--ignore test/system/test_docs.py \
 				--ignore test/system/test_exporter.py --ignore test/system/test_regress.py \
-				--ignore test/system/test_http_browser.py --ignore-glob '*/test_backup*.py'
+				--ignore test/system/test_http_browser.py --ignore test/system/test_replication_tools.py \
+				--ignore test/system/test_token_connect.py --ignore test/system/test_clients.py \
+				--ignore test/system/test_server_login.py --ignore test/system/test_attacks_protocol.py \
+				--ignore test/system/test_protocol.py --ignore test/system/test_tls_settings.py \
+				--ignore test/system/test_hba.py --ignore test/system/test_saslprep.py \
+				--ignore test/system/test_scram_keys.py --ignore test/system/test_wallet_formats.py \
+				--ignore test/system/test_start.py --ignore test/system/test_check.py \
+				--ignore-glob '*/test_backup*.py'
 		fi ;;
 	container)	script container "$top/test/container/run.sh" ;;
 	fuzz)		script fuzz "$top/test/fuzz/run.sh" ;;
+	container+fuzz)
+		# Fuzzing lasts as long whatever else there is to do, and images wait for the network and the disk.
+		script fuzz nice "$top/test/fuzz/run.sh" >"$logs/fuzz.said" 2>&1 &
+		beside=$!
+		script container "$top/test/container/run.sh"
+		wait $beside
+		cat "$logs/fuzz.said" ;;
 	install)	install_and_dist ;;
 	*)		echo "unknown stage: $stage" >&2; exit 2 ;;
 	esac

@@ -32,8 +32,8 @@ fi
 # --- packages --------------------------------------------------------------------
 
 needed=""
-for program in buildah podman runc debootstrap podman-compose iptables; do
-	command -v $program >/dev/null 2>&1 || needed+=" $program"
+for program in buildah podman runc debootstrap podman-compose iptables nft; do
+	command -v $program >/dev/null 2>&1 || needed+=" ${program/%nft/nftables}"
 done
 # Networks of podman, and names in them: for compose.yaml.
 for program in netavark aardvark-dns; do
@@ -80,10 +80,27 @@ storage() {
 	printf '[storage]\ndriver = "%s"\ngraphroot = "%s/storage"\nrunroot = "%s/runroot"\n' "$1" "$work" "$work" >"$work/storage.conf"
 }
 
+# Netavark leaves its chains and their tables behind, whose hooks cost each packet of this machine from then on. What
+# was not there before us goes.
+tables() { nft list tables 2>/dev/null | grep -Ex 'table ip6? (filter|nat)'; }
+tables_before=$(tables)
+had_chains=$(for save in iptables ip6tables; do ! $save-save 2>/dev/null | grep -q NETAVARK || echo $save; done)
+drop_chains() {
+	local table save
+	tables | while read -r table; do
+		grep -qxF "$table" <<<"$tables_before" || nft delete $table
+	done
+	for save in iptables ip6tables; do
+		grep -qx $save <<<"$had_chains" || ! $save-save | grep -q NETAVARK ||
+			$save-save | grep -v NETAVARK | $save-restore
+	done
+}
+
 finish() {
 	trap - EXIT INT TERM
 	podman rm -af >/dev/null 2>&1
 	buildah rm -a >/dev/null 2>&1
+	drop_chains >/dev/null 2>&1
 	if [ -z "${CONTAINER_WORK:-}" ]; then
 		podman rmi -af >/dev/null 2>&1
 		# Only what was mounted below our own directory.

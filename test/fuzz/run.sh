@@ -29,14 +29,21 @@ else
 fi
 [ -n "$targets" ] || { echo "FAILED: no fuzz target was built"; exit 1; }
 
+# The long ones first, so that none is alone at the end.
+is_long() {
+	case ${1##*/fuzz_} in startup|frame|proof|ini|scram) ;; *) return 1 ;; esac
+}
+in_order() {
+	for target; do ! is_long "$target" || echo "$target"; done
+	for target; do is_long "$target" || echo "$target"; done
+}
+
 one() {
 	local target=$1 name time=$seconds
 	name=${target##*/fuzz_}
 	if [ -z "$time" ]; then
-		case $name in
-		startup|frame|proof|ini|scram) time=20 ;;
-		*) time=6 ;;
-		esac
+		time=6
+		! is_long "$target" || time=20
 	fi
 	mkdir -p "found/$name"
 	local corpus=("found/$name")
@@ -54,19 +61,17 @@ one() {
 
 passed=0
 failed=0
+running=0
 # As many at once as there are cores.
-set -- $targets
-while [ $# -gt 0 ]; do
-	pids=
-	for _ in $(seq "$jobs"); do
-		[ $# -gt 0 ] || break
-		one "$1" &
-		pids="$pids $!"
-		shift
-	done
-	for pid in $pids; do
-		if wait "$pid"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
-	done
+take_one() {
+	if wait -n; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+	running=$((running - 1))
+}
+for target in $(in_order $targets); do
+	[ $running -lt "$jobs" ] || take_one
+	one "$target" &
+	running=$((running + 1))
 done
+while [ $running -gt 0 ]; do take_one; done
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
