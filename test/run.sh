@@ -16,7 +16,8 @@
 #	tsan       system tests with two workers, thread sanitizer
 #	container  the image, built and run: test/container/run.sh
 #	fuzz       every fuzz target: what meets strangers first for 20 seconds, the others for 6
-#	container+fuzz  both at the same time; by default in place of the two
+#	clients    programs in other languages, installed and built here, that sign in through us
+#	together   the three before at the same time; by default in their place
 #	install    make install, make distcheck
 #
 # SYSTEM_ARGS="-k cancel" runs a part of the system tests while one develops.
@@ -34,7 +35,7 @@ mkdir -p "$logs"
 : >"$counts"
 
 if [ $# -eq 0 ]; then
-	set -- packages build unit system-1 differential faults soak asan tsan container+fuzz install
+	set -- packages build unit system-1 differential faults soak asan tsan together install
 fi
 
 # count PASSED FAILED SKIPPED NAME
@@ -204,15 +205,15 @@ unit() {
 bc_or_sum() { local s; read -r s; echo $((${s:-0})); }
 
 # system NAME DIR WORKERS SCALE PYTEST-ARGUMENTS...: environment is the caller's;
-# $tests: the directory, if it is not test/system.
+# $tests: what to run, if it is not test/system.
 system() {
-	local name=$1 dir=$2 workers=$3 scale=$4 xml=$logs/$1.xml status
+	local name=$1 dir=$2 workers=$3 scale=$4 xml=$logs/$1.xml status p f s
 	shift 4
 	echo "--> $name"
 	rm -f "$xml"
 	BUILD_DIR=$dir WORKERS=$workers TIMEOUT_SCALE=$scale timeout -k 10 1500 \
 		${wrapper:-} $python -m pytest -p no:cacheprovider -q -ra --maxfail=40 --tb=short -n "${parallel:-$((jobs * 3))}" --dist loadfile \
-		--timeout=$((120 * scale)) --junitxml="$xml" "$@" ${SYSTEM_ARGS:-} "${tests:-test/system}" >"$logs/$name.log" 2>&1
+		--timeout=$((120 * scale)) --junitxml="$xml" "$@" ${SYSTEM_ARGS:-} ${tests:-test/system} >"$logs/$name.log" 2>&1
 	status=$?
 	if [ ! -s "$xml" ]; then
 		echo "FAILED: $name ended with status $status; the end of $logs/$name.log:"
@@ -222,16 +223,27 @@ system() {
 	fi
 	[ $status -eq 0 ] || { grep -E '^(FAILED|ERROR)' "$logs/$name.log" || tail -n 40 "$logs/$name.log"; }
 	grep -E '^SKIPPED' "$logs/$name.log"
-	$python - "$xml" "$status" "$name" >>"$counts" <<'PY'
+	read -r p f s < <($python - "$xml" "$status" <<'PY'
 import sys
 import xml.etree.ElementTree as tree
 s = tree.parse(sys.argv[1]).getroot().find("testsuite").attrib
 bad = int(s["failures"]) + int(s["errors"])
 if sys.argv[2] != "0":
     bad = max(bad, 1)
-print(max(0, int(s["tests"]) - int(s["failures"]) - int(s["errors"]) - int(s["skipped"])), bad, s["skipped"], sys.argv[3])
+print(max(0, int(s["tests"]) - int(s["failures"]) - int(s["errors"]) - int(s["skipped"])), bad, s["skipped"])
 PY
-	tail -n 1 "$counts" | { read -r p f s _; echo "    $p passed, $f failed, $s skipped"; }
+	)
+	echo "    $p passed, $f failed, $s skipped"
+	count "$p" "$f" "$s" "$name"
+}
+
+# without FILE...: for pytest, the files by what stands between test_ and .py
+without() { printf -- '--ignore test/system/test_%s.py ' "$@"; }
+
+other_languages="client_pools example exporter"
+# Ports of their own, since others run at the same time.
+clients() {
+	tests=$(printf 'test/system/test_%s.py ' $other_languages) PORT_SLICE=8 parallel=$jobs system clients "$out" 1 1
 }
 
 # script NAME COMMAND...: its last line counts its parts.
@@ -286,11 +298,11 @@ for stage; do
 	packages)	step packages packages || broken=yes ;;
 	build)		step build build "$out" || broken=yes ;;
 	unit)		unit "$out" unit ;;
-	system-1)	system system-1 "$out" 1 1 ;;
+	system-1)	system system-1 "$out" 1 1 $(without $other_languages) ;;
 	# The backup daemon has no workers.
 	# What is the same with any number of workers has run above.
-	system-2)	WORKERS_ONLY=1 system system-2 "$out" 2 1 --ignore-glob '*/test_backup*.py' \
-			--ignore test/system/test_client_pools.py ;;
+	system-2)	WORKERS_ONLY=1 system system-2 "$out" 2 1 $(without $other_languages) \
+			--ignore-glob '*/test_backup*.py' ;;
 	differential)	tests=test/differential system differential "$out" "1 2" 1 ;;
 	faults)
 		# What is stuffed behind an SSLRequest shows only when it is read together with it.
@@ -304,11 +316,9 @@ for stage; do
 	asan)
 		if step asan-build build "$top/build-asan" --with-sanitizer=address,undefined CFLAGS="-g -O1"; then
 			unit "$top/build-asan" asan-unit
-			# These need the processor more than they wait. The programs of others have run above.
-			parallel=$((jobs * 2)) system asan-system "$top/build-asan" 2 3 --ignore test/system/test_client_pools.py \
-				--ignore test/system/test_example.py --ignore test/system/test_exporter.py \
-				--ignore test/system/test_compose.py --ignore test/system/test_kubernetes.py \
-				--ignore test/system/test_monitoring.py --ignore test/system/test_backup_kills.py
+			# These need the processor more than they wait. The programs of others run elsewhere.
+			parallel=$((jobs * 2)) system asan-system "$top/build-asan" 2 3 \
+				$(without $other_languages compose kubernetes monitoring backup_kills)
 		fi ;;
 	tsan)
 		if step tsan-build build "$top/build-tsan" --with-sanitizer=thread CFLAGS="-g -O1"; then
@@ -316,31 +326,22 @@ for stage; do
 			# randomisation of addresses.
 			# Left out: what concerns other programs, or one client at a time.
 			wrapper="setarch $(uname -m) -R" WORKERS_ONLY=1 parallel=$((jobs + 1)) system tsan-system "$top/build-tsan" 2 4 \
-				--ignore test/system/test_token.py --ignore test/system/test_token_formats.py \
-				--ignore test/system/test_token_keys.py --ignore test/system/test_includes.py \
-				--ignore test/system/test_client_pools.py --ignore test/system/test_example.py \
-				--ignore test/system/test_compose.py --ignore test/system/test_container.py \
-				--ignore test/system/test_kubernetes.py --ignore test/system/test_monitoring.py \
-				--ignore test/system/test_docs.py \
-				--ignore test/system/test_exporter.py --ignore test/system/test_regress.py \
-				--ignore test/system/test_http_browser.py --ignore test/system/test_replication_tools.py \
-				--ignore test/system/test_token_connect.py --ignore test/system/test_clients.py \
-				--ignore test/system/test_server_login.py --ignore test/system/test_attacks_protocol.py \
-				--ignore test/system/test_protocol.py --ignore test/system/test_tls_settings.py \
-				--ignore test/system/test_hba.py --ignore test/system/test_saslprep.py \
-				--ignore test/system/test_scram_keys.py --ignore test/system/test_wallet_formats.py \
-				--ignore test/system/test_start.py --ignore test/system/test_check.py \
+				$(without $other_languages attacks_protocol check clients compose container docs hba http_browser \
+					includes kubernetes monitoring protocol regress replication_tools saslprep scram_keys server_login \
+					start tls_settings token token_connect token_formats token_keys wallet_formats) \
 				--ignore-glob '*/test_backup*.py'
 		fi ;;
 	container)	script container "$top/test/container/run.sh" ;;
 	fuzz)		script fuzz "$top/test/fuzz/run.sh" ;;
-	container+fuzz)
-		# Fuzzing lasts as long whatever else there is to do, and images wait for the network and the disk.
+	clients)	clients ;;
+	together)
+		# Fuzzing lasts as long whatever else there is to do, images wait for the network and the disk, and clients
+		# for registries.
 		script fuzz nice "$top/test/fuzz/run.sh" >"$logs/fuzz.said" 2>&1 &
-		beside=$!
+		clients >"$logs/clients.said" 2>&1 &
 		script container "$top/test/container/run.sh"
-		wait $beside
-		cat "$logs/fuzz.said" ;;
+		wait
+		cat "$logs/clients.said" "$logs/fuzz.said" ;;
 	install)	install_and_dist ;;
 	*)		echo "unknown stage: $stage" >&2; exit 2 ;;
 	esac

@@ -108,8 +108,8 @@ def of_sanitizers():
 
 
 _given = set()
-# Parallel runs of pytest each have a range of their own.
-_SLICE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 16
+# Parallel runs of pytest each have a range of their own; PORT_SLICE is where those of one call begin.
+_SLICE = (int(os.environ.get("PORT_SLICE", "0")) + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])) % 16
 _RANGE = (12000 + 1295 * _SLICE, 13294 + 1295 * _SLICE)
 
 
