@@ -6,8 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/log.h"
-#include "lib/mem.h"
+#include "conn_parts.h"
 #include "lib/tls_filter.h"
 
 #ifdef DEVELOPER
@@ -26,283 +25,6 @@ bool conn_fault(const char *word)
 }
 #endif
 
-static void put_on_ready_list(struct conn *c)
-{
-	if (list_empty(&c->ready_link))
-		list_add_tail(&c->worker->ready, &c->ready_link);
-}
-
-static void fail(struct conn *c, int err)
-{
-	c->is_failed = true;
-	c->error = err;
-	put_on_ready_list(c);
-}
-
-/* Gives the buffer back to the Worker, whose next one it will be, or to the allocator. */
-static void drop_buf(struct worker *w, struct buf **b)
-{
-	struct buf *old = *b;
-
-	*b = NULL;
-	if (!old)
-		return;
-	if (w && w->spare_count < WORKER_SPARES && old->cap <= WORKER_SPARE_BYTES && buf_ok(old)) {
-		mem_wipe(old->data, old->cap);
-		buf_clear(old);
-		w->spares[w->spare_count++] = old;
-		return;
-	}
-	buf_wipe_free(old);
-	free(old);
-}
-
-/* Whoever waits for a server comes here at every query, so the allocator is asked as seldom as can be. */
-static bool keep(struct worker *w, struct buf **b, const void *bytes, size_t n)
-{
-	if (n == 0)
-		return true;
-	if (!*b && w && w->spare_count > 0)
-		*b = w->spares[--w->spare_count];
-	if (!*b) {
-		*b = malloc(sizeof(**b));
-		if (!*b)
-			return false;
-		buf_init(*b);
-	}
-	buf_put(*b, bytes, n);
-	return buf_ok(*b);
-}
-
-/* --- sending ------------------------------------------------------------ */
-
-static void on_writable(evutil_socket_t fd, short what, void *arg);
-
-static bool watch_writable(struct conn *c)
-{
-	if (c->write_event)
-		return true;
-	c->write_event = event_new(c->worker->base, c->fd, EV_WRITE | EV_ET | EV_PERSIST, on_writable, c);
-	if (!c->write_event || event_add(c->write_event, NULL) < 0) {
-		if (c->write_event)
-			event_free(c->write_event);
-		c->write_event = NULL;
-		fail(c, ENOMEM);
-		return false;
-	}
-	return true;
-}
-
-static void unwatch_writable(struct conn *c)
-{
-	if (!c->write_event)
-		return;
-	event_free(c->write_event);
-	c->write_event = NULL;
-}
-
-/* Bytes taken by the socket; -1: failed. */
-static ssize_t raw_send(struct conn *c, struct iovec *iov, int n)
-{
-	const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
-	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
-	struct iovec one;
-	ssize_t sent;
-
-	if (conn_fault("send1")) {
-		one = (struct iovec){iov[0].iov_base, 1};
-		msg.msg_iov = &one;
-		msg.msg_iovlen = 1;
-	}
-	/* The common single piece goes by the call that has less to copy into the kernel. */
-	do
-		sent = msg.msg_iovlen == 1 ? send(c->fd, msg.msg_iov->iov_base, msg.msg_iov->iov_len, flags)
-					   : sendmsg(c->fd, &msg, flags);
-	while (sent < 0 && errno == EINTR);
-	if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-		return 0;
-	if (sent < 0)
-		fail(c, errno);
-	return sent;
-}
-
-/* Keeps what the socket did not take. false: the connection has failed. */
-static bool keep_rest(struct conn *c, const struct iovec *iov, int n, size_t sent)
-{
-	for (int i = 0; i < n; i++) {
-		if (sent >= iov[i].iov_len) {
-			sent -= iov[i].iov_len;
-			continue;
-		}
-		if (!keep(c->worker, &c->out, (const char *)iov[i].iov_base + sent, iov[i].iov_len - sent)) {
-			fail(c, ENOMEM);
-			return false;
-		}
-		sent = 0;
-	}
-	return !c->out || c->is_corked || c->is_frozen || watch_writable(c);
-}
-
-void conn_sent(struct conn *c, const struct iovec *iov, int result)
-{
-	/* Interrupted or full: the first edge of the watch says when there is room. */
-	if (result == -EAGAIN || result == -EINTR)
-		result = 0;
-	if (result < 0)
-		fail(c, -result);
-	else
-		keep_rest(c, iov, 1, (size_t)result);
-}
-
-void conn_send_late(struct conn *c, const struct iovec *iov)
-{
-	struct iovec copy = *iov;
-	ssize_t sent = raw_send(c, &copy, 1);
-
-	if (sent >= 0)
-		keep_rest(c, iov, 1, (size_t)sent);
-}
-
-/* What waits for the end of the turn goes out now. */
-void conn_send_now(struct conn *c)
-{
-	struct iovec iov;
-
-	if (!c->batch_slot)
-		return;
-	send_batch_take(&c->worker->sends, c, &iov);
-	conn_send_late(c, &iov);
-}
-
-static void on_writable(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
-{
-	struct conn *c = arg;
-
-	if (c->is_connecting) {
-		int err = 0;
-		socklen_t len = sizeof(err);
-
-		if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
-			err = errno;
-		c->is_connecting = false;
-		unwatch_writable(c);
-		c->ops->connected(c, err);
-		return;
-	}
-	while (c->out && !c->is_failed) {
-		struct iovec iov = {c->out->data + c->out->start, buf_len(c->out)};
-		size_t want = iov.iov_len;
-		ssize_t sent = raw_send(c, &iov, 1);
-
-		if (sent < 0)
-			return;
-		buf_take(c->out, (size_t)sent);
-		if (buf_len(c->out) == 0)
-			drop_buf(c->worker, &c->out);
-		else if ((size_t)sent < want && !conn_fault("send1"))
-			return; /* the edge will come again */
-		else if (sent == 0)
-			return;
-	}
-	unwatch_writable(c);
-	if (!c->is_failed && c->ops->drained)
-		c->ops->drained(c);
-}
-
-static bool plain_write(struct conn *c, const struct iovec *iov, int n)
-{
-	struct iovec copy[64];
-	int m = n < (int)ARRAY_LEN(copy) ? n : (int)ARRAY_LEN(copy);
-	ssize_t sent;
-
-	if (!c->out && !c->is_corked && !c->is_frozen) {
-		/* A handshake goes on while others wait for their turn; the peer's part of it should not. */
-		if (!c->is_handshaking && send_batch_add(&c->worker->sends, c, iov, n))
-			return true;
-		conn_send_now(c);
-		if (c->is_failed)
-			return false;
-	}
-	if (c->out || c->is_corked || c->is_frozen)
-		return keep_rest(c, iov, n, 0);
-	memcpy(copy, iov, (size_t)m * sizeof(*copy));
-	sent = raw_send(c, copy, m);
-	return sent >= 0 && keep_rest(c, iov, n, (size_t)sent);
-}
-
-static bool send_cipher(struct conn *c)
-{
-	struct buf *b = &c->worker->cipher_out;
-	struct iovec iov = {b->data + b->start, buf_len(b)};
-	bool ok = buf_ok(b);
-
-	if (!ok)
-		fail(c, ENOMEM);
-	else if (iov.iov_len > 0)
-		ok = plain_write(c, &iov, 1);
-	buf_clear(b);
-	return ok;
-}
-
-bool conn_write(struct conn *c, const struct iovec *iov, int n)
-{
-	if (c->is_failed || c->is_retired)
-		return false;
-	if (!c->tls)
-		return plain_write(c, iov, n);
-	if (!tls_filter_write(c->tls, iov, n, &c->worker->cipher_out)) {
-		buf_clear(&c->worker->cipher_out);
-		fail(c, EPROTO);
-		return false;
-	}
-	return send_cipher(c);
-}
-
-bool conn_send(struct conn *c, const void *bytes, size_t n)
-{
-	struct iovec iov = {(void *)(uintptr_t)bytes, n};
-
-	return n == 0 || conn_write(c, &iov, 1);
-}
-
-bool conn_send_buf(struct conn *c, struct buf *b)
-{
-	bool ok = buf_ok(b);
-
-	if (!ok && !c->is_failed)
-		fail(c, ENOMEM);
-	if (ok)
-		ok = conn_send(c, buf_data(b), buf_len(b));
-	buf_clear(b);
-	return ok;
-}
-
-void conn_cork(struct conn *c)
-{
-	c->is_corked = true;
-}
-
-void conn_uncork(struct conn *c)
-{
-	struct buf *waiting = c->out;
-	struct iovec iov;
-
-	c->is_corked = false;
-	/* With a writable watch it goes out by that, behind what waited before. */
-	if (!waiting || c->write_event || c->is_failed || c->is_frozen)
-		return;
-	c->out = NULL;
-	iov = (struct iovec){waiting->data + waiting->start, buf_len(waiting)};
-	plain_write(c, &iov, 1);
-	drop_buf(c->worker, &waiting);
-}
-
-size_t conn_unsent(struct conn *c)
-{
-	conn_send_now(c);
-	return conn_backlog(c);
-}
-
 /* --- receiving ---------------------------------------------------------- */
 
 static void end(struct conn *c, enum conn_end why, int err)
@@ -320,7 +42,7 @@ static bool show(struct conn *c, const uint8_t *p, size_t n)
 	used = c->ops->bytes(c, p, n);
 	if (c->is_retired)
 		return false;
-	if (used < n && !keep(c->worker, &c->in, p + used, n - used)) {
+	if (used < n && !conn_keep(c->worker, &c->in, p + used, n - used)) {
 		end(c, CONN_NO_MEMORY, ENOMEM);
 		return false;
 	}
@@ -340,7 +62,7 @@ static bool show_kept(struct conn *c)
 	c->in = NULL;
 	used = c->ops->bytes(c, buf_data(kept), had);
 	if (c->is_retired || used >= had) {
-		drop_buf(c->worker, &kept);
+		conn_drop_buf(c->worker, &kept);
 		return !c->is_retired && !c->is_paused && !c->is_failed;
 	}
 	buf_take(kept, used);
@@ -405,14 +127,14 @@ static bool read_plain(struct conn *c, size_t cap)
 		return n == 0;
 	if (kept) {
 		memcpy(at - kept, buf_data(c->in), kept);
-		drop_buf(c->worker, &c->in);
+		conn_drop_buf(c->worker, &c->in);
 	}
 	return show(c, at - kept, kept + (size_t)n);
 }
 
 static void tls_broke(struct conn *c)
 {
-	send_cipher(c); /* the alert */
+	conn_send_cipher(c); /* the alert */
 	end(c, CONN_TLS_FAILED, 0);
 }
 
@@ -430,7 +152,7 @@ static bool show_decrypted(struct conn *c)
 		if (n == 0)
 			break;
 		if (c->is_paused || kept > WORKER_HEADROOM_BYTES) {
-			if (!keep(c->worker, &c->in, at, n)) {
+			if (!conn_keep(c->worker, &c->in, at, n)) {
 				end(c, CONN_NO_MEMORY, ENOMEM);
 				return false;
 			}
@@ -439,7 +161,7 @@ static bool show_decrypted(struct conn *c)
 		} else {
 			if (kept) {
 				memcpy(at - kept, buf_data(c->in), kept);
-				drop_buf(c->worker, &c->in);
+				conn_drop_buf(c->worker, &c->in);
 			}
 			show(c, at - kept, kept + n);
 		}
@@ -450,7 +172,7 @@ static bool show_decrypted(struct conn *c)
 		tls_broke(c);
 		return false;
 	}
-	if (!send_cipher(c))
+	if (!conn_send_cipher(c))
 		return false;
 	if (step == TLS_STEP_CLOSED) {
 		/* A paused owner has bytes to see first: the end is told when he reads on. */
@@ -473,7 +195,7 @@ static bool step_handshake(struct conn *c)
 		tls_broke(c);
 		return false;
 	}
-	if (!send_cipher(c))
+	if (!conn_send_cipher(c))
 		return false;
 	if (step == TLS_STEP_CLOSED) {
 		end(c, CONN_EOF, 0);
@@ -509,7 +231,7 @@ static bool feed_kept_cipher(struct conn *c)
 	bool ok = !c->in || (tls_filter_feed(c->tls, buf_span(c->in)) && tls_filter_keep(c->tls));
 
 	c->in_is_cipher = false;
-	drop_buf(c->worker, &c->in);
+	conn_drop_buf(c->worker, &c->in);
 	if (!ok) {
 		end(c, CONN_NO_MEMORY, ENOMEM);
 		return false;
@@ -537,7 +259,7 @@ static void read_turn(struct conn *c)
 		/* A handshake costs a millisecond: the others get their turn in between, and what they say goes out before. */
 		if (c->is_handshaking) {
 			if (w->handshakes_left-- <= 0) {
-				put_on_ready_list(c);
+				conn_make_ready(c);
 				return;
 			}
 			worker_send_now(w);
@@ -550,7 +272,7 @@ static void read_turn(struct conn *c)
 		if (!(c->tls ? read_tls(c, WORKER_SCRATCH_BYTES) : read_plain(c, cap)))
 			return;
 		if (w->loop_reads > 0 && ++loops >= w->loop_reads && c->may_read) {
-			put_on_ready_list(c);
+			conn_make_ready(c);
 			return;
 		}
 	}
@@ -577,7 +299,7 @@ static void on_readable(evutil_socket_t fd UNUSED, short what, void *arg)
 	if (c->is_retired || c->is_suspended || c->is_connecting || !list_empty(&c->ready_link))
 		return;
 	if (c->is_handshaking) {
-		put_on_ready_list(c);
+		conn_make_ready(c);
 		return;
 	}
 	read_turn(c);
@@ -595,7 +317,7 @@ void conn_resume(struct conn *c)
 	c->is_paused = false;
 	c->wants_redelivery = true;
 	if (c->in || c->may_read || c->tls_closed)
-		put_on_ready_list(c);
+		conn_make_ready(c);
 }
 
 void conn_suspend(struct conn *c)
@@ -609,7 +331,7 @@ void conn_freeze(struct conn *c)
 	c->is_suspended = c->is_frozen = true;
 	/* A connect that is under way is told by the same event. */
 	if (!c->is_connecting)
-		unwatch_writable(c);
+		conn_unwatch_writable(c);
 }
 
 void conn_unsuspend(struct conn *c)
@@ -620,10 +342,10 @@ void conn_unsuspend(struct conn *c)
 	if (c->is_frozen) {
 		c->is_frozen = false;
 		if (c->out && !c->is_failed)
-			watch_writable(c);
+			conn_watch_writable(c);
 	}
 	/* Whatever came meanwhile, an end among it, is looked at there. */
-	put_on_ready_list(c);
+	conn_make_ready(c);
 }
 
 bool conn_has_read_all(const struct conn *c)
@@ -634,7 +356,7 @@ bool conn_has_read_all(const struct conn *c)
 void conn_poke(struct conn *c)
 {
 	c->may_read = true;
-	put_on_ready_list(c);
+	conn_make_ready(c);
 }
 
 /* --- life --------------------------------------------------------------- */
@@ -688,7 +410,7 @@ int conn_connect(struct conn *c, struct worker *w, const struct sockaddr *sa, so
 	if (connect(fd, sa, len) < 0 && errno != EINPROGRESS)
 		goto failed;
 	/* A socket that is up at once is told by its first writable edge, too. */
-	if (watch(c) < 0 || !watch_writable(c)) {
+	if (watch(c) < 0 || !conn_watch_writable(c)) {
 		errno = ENOMEM;
 		goto failed;
 	}
@@ -710,24 +432,24 @@ void conn_close(struct conn *c)
 	assert(c->magic == CONN_MAGIC && !c->is_retired);
 	if (c->tls && c->worker && !c->is_failed && !c->is_handshaking) {
 		tls_filter_shutdown(c->tls, &c->worker->cipher_out);
-		send_cipher(c);
+		conn_send_cipher(c);
 	}
 	/* The last words, often an error message, may be waiting behind a partial send. */
 	if (c->worker)
 		conn_send_now(c);
 	while (c->out && !c->is_failed && !c->is_connecting) {
 		struct iovec iov = {c->out->data + c->out->start, buf_len(c->out)};
-		ssize_t sent = raw_send(c, &iov, 1);
+		ssize_t sent = conn_raw_send(c, &iov, 1);
 
 		if (sent <= 0)
 			break;
 		buf_take(c->out, (size_t)sent);
 		if (buf_len(c->out) == 0)
-			drop_buf(c->worker, &c->out);
+			conn_drop_buf(c->worker, &c->out);
 	}
 	c->is_retired = true;
 	if (c->worker) {
-		unwatch_writable(c);
+		conn_unwatch_writable(c);
 		list_del(&c->ready_link);
 		list_del(&c->confirm_link);
 		wheel_forget(&c->worker->wheel, &c->deadline);
@@ -739,8 +461,8 @@ void conn_close(struct conn *c)
 	c->fd = -1;
 	tls_filter_free(c->tls);
 	c->tls = NULL;
-	drop_buf(c->worker, &c->in);
-	drop_buf(c->worker, &c->out);
+	conn_drop_buf(c->worker, &c->in);
+	conn_drop_buf(c->worker, &c->out);
 	c->magic = 0;
 }
 
@@ -753,12 +475,12 @@ bool conn_start_tls(struct conn *c, SSL_CTX *ctx, bool accepting, const char *ho
 	c->is_handshaking = true;
 	c->in_is_cipher = input_is_cipher;
 	if (input_is_cipher)
-		put_on_ready_list(c);
+		conn_make_ready(c);
 	if (!accepting) {
 		/* The connecting side speaks first. */
 		enum tls_step step = tls_filter_handshake(c->tls, &c->worker->cipher_out);
 
-		return send_cipher(c) && step == TLS_STEP_MORE;
+		return conn_send_cipher(c) && step == TLS_STEP_MORE;
 	}
 	return true;
 }
@@ -814,7 +536,7 @@ void conn_deadline_due(struct wheel_node *n)
 void conn_detach(struct conn *c)
 {
 	conn_send_now(c);
-	unwatch_writable(c);
+	conn_unwatch_writable(c);
 	list_del(&c->ready_link);
 	list_del(&c->confirm_link);
 	wheel_forget(&c->worker->wheel, &c->deadline);
@@ -831,19 +553,19 @@ int conn_attach(struct conn *c, struct worker *w)
 		return -1;
 	/* What was about to be told there is told here; the socket may have no edge to say so. */
 	if (c->is_failed || c->wants_redelivery || (c->tls_closed && !c->is_paused))
-		put_on_ready_list(c);
-	return c->out && !watch_writable(c) ? -1 : 0;
+		conn_make_ready(c);
+	return c->out && !conn_watch_writable(c) ? -1 : 0;
 }
 
 bool conn_restore(struct conn *c, struct span in, struct span out)
 {
-	if (!keep(c->worker, &c->in, in.ptr, in.len) || !keep(c->worker, &c->out, out.ptr, out.len))
+	if (!conn_keep(c->worker, &c->in, in.ptr, in.len) || !conn_keep(c->worker, &c->out, out.ptr, out.len))
 		return false;
 	if (c->in) {
 		c->wants_redelivery = true;
-		put_on_ready_list(c);
+		conn_make_ready(c);
 	}
-	return !c->out || watch_writable(c);
+	return !c->out || conn_watch_writable(c);
 }
 
 void conn_abandon(struct conn *c)
@@ -854,5 +576,5 @@ void conn_abandon(struct conn *c)
 		send_batch_take(&c->worker->sends, c, &iov);
 	/* Like one whose sending has failed, but nobody is told. */
 	c->is_failed = true;
-	drop_buf(c->worker, &c->out);
+	conn_drop_buf(c->worker, &c->out);
 }

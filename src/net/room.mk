@@ -2,7 +2,8 @@
 noinst_LIBRARIES += librooms_net.a
 NET_ROOM = librooms_net.a
 librooms_net_a_SOURCES = \
-	src/net/conn.c include/net/conn.h \
+	src/net/conn.c src/net/conn_parts.h include/net/conn.h \
+	src/net/conn_send.c \
 	src/net/conn_fds.c include/net/conn_fds.h \
 	src/net/crew.c include/net/crew.h \
 	src/net/dns.c include/net/dns.h \
