@@ -1,5 +1,5 @@
 /*
- * dir_parts.h - what the two files of the directory store share.
+ * dir_parts.h - what the files of the directory store share.
  *
  *	DIR_OWN/lock			held while an object is given its name
  *	DIR_OWN/meta/KEY		what x-amz-meta-* would be
@@ -9,6 +9,8 @@
  */
 #ifndef BACKUP_DIR_PARTS_H
 #define BACKUP_DIR_PARTS_H
+
+#include <sys/stat.h>
 
 #include "backup/loop.h"
 #include "backup/storage.h"
@@ -47,7 +49,13 @@ bool dir_ended(struct dir_work *, enum storage_result, const char *message);
 bool dir_failed(struct dir_work *, const char *doing);
 enum storage_result dir_result(int error);
 
+/* What may stand between the slashes of a key. */
+bool dir_is_component(const char *s, size_t len);
 bool dir_is_key(const char *key);
+/* The directory of a key, to be closed by the caller, and the key's last component. -1: errno. */
+int dir_open_parent(int root, const char *key, bool makes, const char **last);
+/* The etag is of the inode too, which is another one each time a file is replaced as a whole. */
+void dir_info_of(const struct stat *, struct object_info *);
 /* A directory below another; not through a symbolic link. -1: errno. */
 int dir_open_below(int dir, const char *name, bool makes);
 int dir_own(struct dir_store *, const char *name);
@@ -59,6 +67,7 @@ bool dir_copy_some(const struct storage_body *, uint64_t *at, int fd, uint64_t o
 bool dir_publish(struct dir_store *, int from, const char *name, const char *key, const struct object_meta *,
 		 bool replaces);
 
+void dir_list(struct storage *, struct storage_op *, const char *prefix, bool flat, storage_item *, void *ctx);
 void dir_upload_begin(struct storage *, struct storage_op *, const char *key, const char *content_type,
 		      const struct object_meta *, struct storage_upload **);
 void dir_upload_part(struct storage_upload *, struct storage_op *, unsigned number, const struct storage_body *);

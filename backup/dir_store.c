@@ -16,9 +16,7 @@
 #include "lib/hex.h"
 #include "lib/mem.h"
 
-#define DEPTH_MAX 32
 #define CHUNK ((size_t)256 << 10)
-#define LISTED_A_TURN 1000
 
 /* ---- results ---- */
 
@@ -112,8 +110,7 @@ static void dir_cancel(struct storage_op *op)
 
 /* ---- keys and paths ---- */
 
-/* A component that a key of ours may have. */
-static bool is_component(const char *s, size_t len)
+bool dir_is_component(const char *s, size_t len)
 {
 	return len > 0 && len <= 255 && !(len == 1 && s[0] == '.') && !(len == 2 && s[0] == '.' && s[1] == '.');
 }
@@ -127,7 +124,7 @@ bool dir_is_key(const char *key)
 	for (const char *p = key;; p++) {
 		size_t n = strcspn(p, "/");
 
-		if (!is_component(p, n))
+		if (!dir_is_component(p, n))
 			return false;
 		p += n;
 		if (!*p)
@@ -150,8 +147,7 @@ int dir_open_below(int dir, const char *name, bool makes)
 	return openat(dir, name, O_DIRECTORY | O_NOFOLLOW | O_RDONLY | O_CLOEXEC);
 }
 
-/* The directory of a key, and its last component. -1: errno. */
-static int open_parent(int root, const char *key, bool makes, const char **last)
+int dir_open_parent(int root, const char *key, bool makes, const char **last)
 {
 	int dir = dup(root);
 	const char *slash;
@@ -189,8 +185,7 @@ void dir_random_name(char out[33])
 	hex_encode(bytes, sizeof(bytes), out);
 }
 
-/* Of a file that is replaced as a whole, the inode is another one each time. */
-static void info_of(const struct stat *st, struct object_info *info)
+void dir_info_of(const struct stat *st, struct object_info *info)
 {
 	*info = (struct object_info){.size = (uint64_t)st->st_size, .modified = st->st_mtime};
 	snprintf(info->etag, sizeof(info->etag), "\"%llx-%llx-%llx.%lx\"", (unsigned long long)st->st_ino,
@@ -231,7 +226,7 @@ static bool write_meta(struct dir_store *d, const char *key, const struct object
 	const char *last;
 	struct buf b;
 	bool ok = false;
-	int metadir = dir_own(d, "meta"), dir = metadir < 0 ? -1 : open_parent(metadir, key, true, &last), fd;
+	int metadir = dir_own(d, "meta"), dir = metadir < 0 ? -1 : dir_open_parent(metadir, key, true, &last), fd;
 
 	if (metadir >= 0)
 		close(metadir);
@@ -260,7 +255,7 @@ static void read_meta(struct dir_store *d, const char *key, struct object_meta *
 {
 	char text[1024], *at = text, *line;
 	const char *last;
-	int metadir = dir_own(d, "meta"), dir = metadir < 0 ? -1 : open_parent(metadir, key, false, &last), fd = -1;
+	int metadir = dir_own(d, "meta"), dir = metadir < 0 ? -1 : dir_open_parent(metadir, key, false, &last), fd = -1;
 	ssize_t n = -1;
 
 	*meta = (struct object_meta){0};
@@ -288,7 +283,7 @@ static void read_meta(struct dir_store *d, const char *key, struct object_meta *
 static void remove_meta(struct dir_store *d, const char *key)
 {
 	const char *last;
-	int metadir = dir_own(d, "meta"), dir = metadir < 0 ? -1 : open_parent(metadir, key, false, &last);
+	int metadir = dir_own(d, "meta"), dir = metadir < 0 ? -1 : dir_open_parent(metadir, key, false, &last);
 
 	if (metadir >= 0)
 		close(metadir);
@@ -310,7 +305,7 @@ bool dir_publish(struct dir_store *d, int from, const char *name, const char *ke
 {
 	struct stat st;
 	const char *last;
-	int dir = open_parent(d->root, key, true, &last), error;
+	int dir = dir_open_parent(d->root, key, true, &last), error;
 	bool ok = false;
 
 	if (dir < 0)
@@ -456,7 +451,7 @@ static bool head_step(struct dir_work *w)
 	struct by_key *h = CONTAINER_OF(w, struct by_key, w);
 	struct stat st;
 	const char *last;
-	int dir = open_parent(w->d->root, h->key, false, &last);
+	int dir = dir_open_parent(w->d->root, h->key, false, &last);
 
 	if (dir < 0)
 		return dir_failed(w, "looking for the object");
@@ -468,7 +463,7 @@ static bool head_step(struct dir_work *w)
 	}
 	close(dir);
 	if (h->info) {
-		info_of(&st, h->info);
+		dir_info_of(&st, h->info);
 		read_meta(w->d, h->key, &h->info->meta);
 	}
 	return dir_ended(w, STORAGE_OK, NULL);
@@ -478,7 +473,7 @@ static bool remove_step(struct dir_work *w)
 {
 	struct by_key *r = CONTAINER_OF(w, struct by_key, w);
 	const char *last;
-	int dir = open_parent(w->d->root, r->key, false, &last);
+	int dir = dir_open_parent(w->d->root, r->key, false, &last);
 	bool ok;
 
 	if (dir < 0)
@@ -531,7 +526,7 @@ static bool get_open(struct get *g)
 	struct object_info info;
 	struct stat st;
 	const char *last;
-	int dir = open_parent(g->w.d->root, g->key, false, &last);
+	int dir = dir_open_parent(g->w.d->root, g->key, false, &last);
 
 	if (dir >= 0) {
 		g->fd = openat(dir, last, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -541,7 +536,7 @@ static bool get_open(struct get *g)
 		return dir_failed(&g->w, "opening the object");
 	if (fstat(g->fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return dir_ended(&g->w, STORAGE_NOT_FOUND, "not a file");
-	info_of(&st, &info);
+	dir_info_of(&st, &info);
 	if (g->if_match && strcmp(g->if_match, info.etag) != 0)
 		return dir_ended(&g->w, STORAGE_CHANGED, "the object is another one now");
 	read_meta(g->w.d, g->key, &info.meta);
@@ -599,142 +594,6 @@ static void dir_get(struct storage *st, struct storage_op *op, const char *key, 
 	g->sink = sink;
 	g->ctx = ctx;
 	g->fd = -1;
-}
-
-/* ---- list ---- */
-
-/* One directory of the walk; name is what its entries are called after. */
-struct level {
-	DIR *dir;
-	size_t name_len;
-};
-
-struct walk {
-	struct dir_work w;
-	char *prefix; /* owned */
-	bool flat, has_begun;
-	storage_item *item;
-	void *ctx;
-	struct level levels[DEPTH_MAX];
-	int depth;
-	char name[STORAGE_KEY_MAX + 256 + 2];
-};
-
-static bool walk_push(struct walk *k, int fd, size_t name_len)
-{
-	DIR *dir = fdopendir(fd);
-
-	if (!dir) {
-		close(fd);
-		return false;
-	}
-	k->levels[k->depth++] = (struct level){dir, name_len};
-	return true;
-}
-
-/* The deepest directory that the prefix names; its last part is compared name by name. */
-static bool walk_begin(struct walk *k)
-{
-	const char *slash = strrchr(k->prefix, '/'), *last;
-	size_t len = slash ? (size_t)(slash - k->prefix) + 1 : 0;
-	int fd;
-
-	k->has_begun = true;
-	if (len > STORAGE_KEY_MAX)
-		return dir_ended(&k->w, STORAGE_OK, NULL);
-	memcpy(k->name, k->prefix, len);
-	/* As if a file called x were looked for there. */
-	strcpy(k->name + len, "x");
-	if (!dir_is_key(k->name))
-		return dir_ended(&k->w, STORAGE_OK, NULL);
-	fd = open_parent(k->w.d->root, k->name, false, &last);
-	k->name[len] = 0;
-	if (fd < 0)
-		return dir_result(errno) == STORAGE_NOT_FOUND ? dir_ended(&k->w, STORAGE_OK, NULL)
-							     : dir_failed(&k->w, "opening the directory");
-	/* Its own position, since what dup() gives shares it. */
-	{
-		int own = openat(fd, ".", O_DIRECTORY | O_RDONLY | O_CLOEXEC);
-
-		close(fd);
-		if (own < 0 || !walk_push(k, own, len))
-			return dir_failed(&k->w, "reading the directory");
-	}
-	return false;
-}
-
-/* One entry of the innermost directory. true: ended. */
-static bool walk_entry(struct walk *k, const struct dirent *e)
-{
-	struct level *l = &k->levels[k->depth - 1];
-	size_t len = strlen(e->d_name), prefix = strlen(k->prefix);
-	struct object_info info;
-	struct stat st;
-	int fd;
-
-	if (!is_component(e->d_name, len) || l->name_len + len > STORAGE_KEY_MAX ||
-	    (l->name_len == 0 && strcmp(e->d_name, DIR_OWN) == 0))
-		return false;
-	memcpy(k->name + l->name_len, e->d_name, len + 1);
-	/* Either it has the whole prefix, or it may lead there. */
-	if (strncmp(k->name, k->prefix, prefix < l->name_len + len ? prefix : l->name_len + len) != 0)
-		return false;
-	if (fstatat(dirfd(l->dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? false : dir_failed(&k->w, "looking at a file");
-	if (S_ISDIR(st.st_mode) && !k->flat && k->depth < DEPTH_MAX) {
-		fd = openat(dirfd(l->dir), e->d_name, O_DIRECTORY | O_NOFOLLOW | O_RDONLY | O_CLOEXEC);
-		k->name[l->name_len + len] = '/';
-		if (fd < 0)
-			return errno == ENOENT ? false : dir_failed(&k->w, "opening a directory");
-		return walk_push(k, fd, l->name_len + len + 1) ? false : dir_failed(&k->w, "reading a directory");
-	}
-	if (!S_ISREG(st.st_mode) || l->name_len + len < prefix)
-		return false;
-	info_of(&st, &info);
-	return k->item(k->ctx, k->name, &info) ? false : dir_ended(&k->w, STORAGE_CANCELLED, "cancelled");
-}
-
-static bool walk_step(struct dir_work *w)
-{
-	struct walk *k = CONTAINER_OF(w, struct walk, w);
-
-	if (!k->has_begun && walk_begin(k))
-		return true;
-	for (int n = 0; n < LISTED_A_TURN; n++) {
-		struct dirent *e;
-
-		if (k->depth == 0)
-			return dir_ended(w, STORAGE_OK, NULL);
-		errno = 0;
-		e = readdir(k->levels[k->depth - 1].dir);
-		if (!e && errno)
-			return dir_failed(w, "reading a directory");
-		if (!e)
-			closedir(k->levels[--k->depth].dir);
-		else if (walk_entry(k, e))
-			return true;
-	}
-	return false;
-}
-
-static void walk_clean(struct dir_work *w)
-{
-	struct walk *k = CONTAINER_OF(w, struct walk, w);
-
-	while (k->depth)
-		closedir(k->levels[--k->depth].dir);
-	free(k->prefix);
-}
-
-static void dir_list(struct storage *st, struct storage_op *op, const char *prefix, bool flat, storage_item *item,
-		     void *ctx)
-{
-	struct walk *k = dir_work_new(sizeof(*k), dir_of(st), op, walk_step, walk_clean);
-
-	k->prefix = xstrdup(prefix);
-	k->flat = flat;
-	k->item = item;
-	k->ctx = ctx;
 }
 
 /* ---- the store ---- */

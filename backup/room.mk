@@ -19,7 +19,7 @@ librooms_backup_a_SOURCES = \
 	backup/daemon.c backup/daemon_parts.h \
 	backup/daemon_show.c \
 	backup/digest.c include/backup/digest.h \
-	backup/dir_store.c backup/dir_upload.c backup/dir_parts.h include/backup/dir_store.h \
+	backup/dir_store.c backup/dir_list.c backup/dir_upload.c backup/dir_parts.h include/backup/dir_store.h \
 	backup/drill_job.c \
 	backup/dump_args.c include/backup/dump_args.h \
 	backup/event.c include/backup/event.h \
