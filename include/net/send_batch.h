@@ -49,8 +49,12 @@ struct send_batch {
 };
 
 void send_batch_init(struct send_batch *);
+/* The setting io_uring: on the thread that uses the batch, or before there is one. */
+void send_batch_want(struct send_batch *, bool wants_ring);
 /* On the thread that will use it, so that the log says early whether there is io_uring. */
 void send_batch_start(struct send_batch *);
+/* And at that thread's end: another one that gave the ring up would lose the registration of its own. */
+void send_batch_stop(struct send_batch *);
 void send_batch_free(struct send_batch *);
 
 /*

@@ -34,7 +34,10 @@ struct crew *crew_new(int workers)
 
 static void *worker_thread(void *arg)
 {
-	worker_run(arg);
+	struct worker *w = arg;
+
+	worker_run(w);
+	send_batch_stop(&w->sends);
 	return NULL;
 }
 

@@ -157,9 +157,21 @@ static void send_by_ring(struct send_batch *b UNUSED, int count UNUSED, int *res
 
 /* --- the batch ------------------------------------------------------------- */
 
+void send_batch_want(struct send_batch *b, bool wants_ring)
+{
+	b->wants_ring = wants_ring;
+	if (!wants_ring)
+		drop_ring(b);
+}
+
 void send_batch_start(struct send_batch *b)
 {
 	(void)has_ring(b);
+}
+
+void send_batch_stop(struct send_batch *b)
+{
+	drop_ring(b);
 }
 
 void send_batch_free(struct send_batch *b)

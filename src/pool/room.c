@@ -35,7 +35,7 @@ static void apply_worker_settings(struct room *r)
 	r->worker->read_cap = s->pkt_buf < 4096 ? (size_t)s->pkt_buf : WORKER_SCRATCH_BYTES;
 	r->worker->idle_read_cap = s->pkt_buf < 4096 ? (size_t)s->pkt_buf : 4096;
 	r->worker->loop_reads = s->sbuf_loopcnt;
-	r->worker->sends.wants_ring = s->io_uring;
+	send_batch_want(&r->worker->sends, s->io_uring);
 	r->worker->sends.is_quiet = r->worker->index > 0;
 }
 

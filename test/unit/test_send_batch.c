@@ -124,7 +124,7 @@ static int open_with_ring(void **state)
 {
 	if (open_plain(state) < 0)
 		return -1;
-	worker_of(state)->sends.wants_ring = true;
+	send_batch_want(&worker_of(state)->sends, true);
 	return 0;
 }
 
@@ -183,12 +183,21 @@ static void the_ring_is_used_where_the_kernel_has_one(void **state)
 	says(&b, "3");
 	turn(w);
 	assert_true((w->sends.ring != NULL) != w->sends.has_no_ring);
-	w->sends.wants_ring = false; /* RELOAD */
+	send_batch_want(&w->sends, false); /* RELOAD */
+	assert_null(w->sends.ring);
 	says(&a, "4");
 	says(&b, "5");
 	turn(w);
+	assert_null(w->sends.ring);
 	said(&a, "124");
 	said(&b, "35");
+	send_batch_want(&w->sends, true);
+	says(&a, "6");
+	says(&b, "7");
+	turn(w);
+	assert_true((w->sends.ring != NULL) != w->sends.has_no_ring);
+	said(&a, "1246");
+	said(&b, "357");
 	close_talker(&a);
 	close_talker(&b);
 }
