@@ -18,6 +18,8 @@ setups = {
     "query-timeout": dict(auth_type="trust", query_timeout=1),
     "idle-transaction-timeout": dict(auth_type="trust", idle_transaction_timeout=1),
     "client-idle-timeout": dict(auth_type="trust", client_idle_timeout=1),
+    # Where nothing may run out while this program itself has to wait for the processor.
+    "longer-timeouts": dict(auth_type="trust", idle_transaction_timeout=3, client_idle_timeout=3),
     "client-login-timeout": dict(auth_type="md5", client_login_timeout=1, users={"u_trust": "pw"}),
     "client-login-timeout-trust": dict(auth_type="trust", client_login_timeout=1),
     "server-connect-timeout": dict(auth_type="trust", server_connect_timeout=1, server_login_retry=1,
@@ -239,11 +241,11 @@ def idle_transaction_timeout_after_an_error(d):
     a.end()
 
 
-@scenes(setup="idle-transaction-timeout", each=modes("session", "transaction"))
+@scenes(setup="longer-timeouts", each=modes("session", "transaction"))
 def a_long_query_is_not_idle(d):
     a = d.login()
     a.query("BEGIN")
-    a.query("SELECT 1 FROM pg_sleep(1.7)")
+    a.query("SELECT 1 FROM pg_sleep(3.7)")
     a.query("COMMIT")
 
 
@@ -257,11 +259,11 @@ def client_idle_timeout(d):
     b.end()
 
 
-@scenes(setup="client-idle-timeout", each=modes("session", "transaction"))
+@scenes(setup="longer-timeouts", each=modes("session", "transaction"))
 def client_idle_timeout_spares_transactions(d):
     a = d.login()
     a.query("BEGIN")
-    a.query("SELECT 1 FROM pg_sleep(1.7)")
+    a.query("SELECT 1 FROM pg_sleep(3.7)")
     a.query("COMMIT")
 
 
