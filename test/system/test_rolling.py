@@ -129,13 +129,16 @@ def test_alone_on_the_port_the_last_one_leaves_it_closed(process):
 
 
 def test_the_door_stands_between_for_a_moment_only(group):
-    """Whoever knocks meanwhile comes a second late, so it must not be long: when nobody is on his way, no time at all
-    (0.02 s, but this machine may be busy)."""
-    a, b = group(2, verbosity=1)
-    a.signal(signal.SIGTERM)
-    ms, = a.wait_log(r"DEBUG no more connections by TCP, after (\d+) ms")
-    assert 20 <= int(ms) < 800 * env.SLOW
-    a.wait_exit()
+    """Whoever knocks meanwhile comes a second late, so it must not be long: when nobody is on his way, no time at all."""
+    took = []
+    # A busy machine may take the processor from one of them.
+    while len(took) < 3 and not (took and took[-1] < 300 * env.SLOW):
+        a, b = group(2, verbosity=1)
+        a.signal(signal.SIGTERM)
+        ms, = a.wait_log(r"DEBUG no more connections by TCP, after (\d+) ms")
+        took.append(int(ms))
+        a.wait_exit()
+    assert min(took) >= 20 and took[-1] < 300 * env.SLOW, took
 
 
 # --- who was on his way -----------------------------------------------------------

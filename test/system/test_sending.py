@@ -137,6 +137,7 @@ def test_set_switches(busy):
         crowd = begin_asking(p, 8)
         with p.console() as c:
             c.query("SET io_uring = %s" % value)
+            assert c.query("SHOW CONFIG").dicts()
         end_asking(crowd)
         if value == "0":
             assert rings(p) == 0
